@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: MIT
+#
+# make         build/wgxdp
+# make deps    install the Debian packages that building and testing need
+# make demo    two namespaces, a tunnel, its figures; make check: all tests
+# make install PREFIX=/usr/local DESTDIR=
+
+CC	?= gcc
+CLANG	?= clang
+BPFTOOL	?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
+PKGCONF	?= pkgconf
+PREFIX	?= /usr/local
+B	:= build
+
+LIBS	:= libbpf libxdp libsodium libmnl liburcu-qsbr liburcu-cds json-c
+WARN	:= -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+	   -Wpointer-arith -Wwrite-strings -Wno-unused-parameter $(if $(WERROR),-Werror)
+CFLAGS	?= -O2 -g
+ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -Iinclude -Idaemon -I$(B)/bpf $(WARN) \
+	   -pthread $(shell $(PKGCONF) --cflags $(LIBS)) $(CFLAGS) $(SANITIZE)
+LDLIBS	= -pthread $(shell $(PKGCONF) --libs $(LIBS)) $(SANITIZE)
+BPF_CFLAGS = -O2 -g -target bpf -mcpu=v3 -Iinclude -Wall -Wextra -Wno-unused-parameter \
+	   $(if $(WERROR),-Werror) -I/usr/include/$(shell $(CC) -print-multiarch)
+
+SRC	:= $(filter-out daemon/main.c,$(wildcard daemon/*.c))
+OBJ	:= $(SRC:%.c=$(B)/%.o)
+SKEL	:= $(B)/bpf/nic.skel.h $(B)/bpf/wgif.skel.h
+TESTS	:= $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c tests/bpf/test_*.c))
+
+.PHONY: all tests check check-unit demo deps install clean format format-check
+.SECONDARY:
+
+all: $(B)/wgxdp
+
+$(B)/wgxdp: $(B)/daemon/main.o $(B)/libwgxdp.a
+	$(CC) -o $@ $^ $(LDFLAGS) $(LDLIBS)
+
+$(B)/libwgxdp.a: $(OBJ)
+	rm -f $@
+	$(AR) rcs $@ $^
+
+# The flags are part of what an object depends on: WERROR or SANITIZE rebuild it.
+$(B)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(ALL_CFLAGS)' | cmp -s - $@ || echo '$(CC) $(ALL_CFLAGS)' > $@
+FORCE:
+
+$(B)/%.o: %.c $(B)/flags | $(SKEL)
+	@mkdir -p $(@D)
+	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/bpf/%.tmp.o: bpf/%.bpf.c
+	@mkdir -p $(@D)
+	$(CLANG) $(BPF_CFLAGS) -MMD -MP -MT $@ -MF $(@:.o=.d) -c -o $@ $<
+
+$(B)/bpf/%.bpf.o: $(B)/bpf/%.tmp.o
+	$(BPFTOOL) gen object $@ $<
+
+$(B)/bpf/%.skel.h: $(B)/bpf/%.bpf.o
+	$(BPFTOOL) gen skeleton $< name $*_bpf > $@.new && mv $@.new $@
+
+$(B)/tests/%: $(B)/tests/%.o $(B)/libwgxdp.a
+	$(CC) -o $@ $^ $(LDFLAGS) -lcmocka -lb2 $(LDLIBS)
+
+tests: $(TESTS)
+
+# Everything, warnings as errors; the closing line counts. TESTS of a kind or
+# file: tests/run unit, tests/run tests/netns/roaming.bats.
+check: deps
+	$(MAKE) WERROR=1 all tests
+	tests/run
+
+demo: deps
+	$(MAKE) all
+	tests/demo.sh
+
+# Installs only what is missing, and asks for root only then.
+deps:
+	@want="$$(sed 's/#.*//' debian-packages)"; missing=""; \
+	for p in $$want; do \
+		dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || \
+		missing="$$missing $$p"; \
+	done; \
+	[ -z "$$missing" ] || { echo "installing:$$missing"; \
+		apt-get update -q && DEBIAN_FRONTEND=noninteractive \
+		apt-get install -y -q --no-install-recommends $$missing; }
+
+install: all
+	install -D -m 755 $(B)/wgxdp $(DESTDIR)$(PREFIX)/bin/wgxdp
+	install -D -m 644 daemon/wgxdp.8 $(DESTDIR)$(PREFIX)/share/man/man8/wgxdp.8
+
+format:
+	clang-format -i daemon/*.[ch] include/*.h bpf/*.[ch] tests/unit/*.[ch] tests/bpf/*.[ch]
+
+format-check:
+	clang-format --dry-run -Werror daemon/*.[ch] include/*.h bpf/*.[ch] tests/unit/*.[ch] tests/bpf/*.[ch]
+
+clean:
+	rm -rf $(B)
+
+-include $(OBJ:.o=.d) $(B)/daemon/main.d $(TESTS:=.d) $(wildcard $(B)/bpf/*.d)
