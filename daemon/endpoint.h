@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Addresses as the protocol and the data path pass them around: plain values,
+ * compared byte by byte, without a socket header.
+ */
+#ifndef ENDPOINT_H
+#define ENDPOINT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+enum ip_family { IP_NONE = 0, IP_V4 = 4, IP_V6 = 6 };
+
+/* An IPv4 address uses the first four bytes, the others are zero. Network order. */
+struct ip_addr {
+	uint8_t family; /* enum ip_family */
+	uint8_t bytes[16];
+};
+
+/*
+ * Where a peer is: its address and port (host order), an interface index for a
+ * link-local address, and the address of ours that it last wrote to ("sticky
+ * source"; IP_NONE where the routing table is to choose). Zero the whole struct
+ * before filling it: it is compared by memcmp.
+ */
+struct endpoint {
+	struct ip_addr addr;
+	struct ip_addr source;
+	uint16_t port;
+	uint32_t scope_id;
+};
+
+static inline bool ip_addr_equal(const struct ip_addr *a, const struct ip_addr *b)
+{
+	return !memcmp(a, b, sizeof(*a));
+}
+
+static inline bool endpoint_equal(const struct endpoint *a, const struct endpoint *b)
+{
+	return ip_addr_equal(&a->addr, &b->addr) && ip_addr_equal(&a->source, &b->source) &&
+	       a->port == b->port && a->scope_id == b->scope_id;
+}
+
+static inline unsigned ip_addr_len(const struct ip_addr *a)
+{
+	return a->family == IP_V4 ? 4 : a->family == IP_V6 ? 16 : 0;
+}
+
+#endif

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * What the BPF programs and the daemon share: map keys and values, the peer tag
+ * and the drop reasons. Field names are what `bpftool map dump` prints.
+ */
+#ifndef WG_MAPS_H
+#define WG_MAPS_H
+
+#include <linux/types.h>
+
+/* Peers, prefixes and sessions of one interface. */
+#define WG_MAX_PEERS	   (1U << 17)
+#define WG_MAX_ALLOWED_IPS (1U << 22)
+#define WG_MAX_SESSIONS	   (WG_MAX_PEERS * 4)
+#define WG_MAX_LOCAL_ADDRS (1U << 16)
+#define WG_MAX_NICS	   16
+#define WG_MAX_QUEUES	   64 /* of one NIC */
+#define WG_MAX_WORKERS	   64
+#define WG_MAX_XSKS	   (WG_MAX_NICS * WG_MAX_QUEUES)
+/* The control thread's line in worker_stats, behind those of the workers. */
+#define WG_CONTROL_STATS   WG_MAX_WORKERS
+
+/*
+ * The peer tag: a locally administered unicast address that carries the peer's
+ * slot in its last three bytes. TC egress writes it into the destination, the
+ * worker into the source of what it writes to wg0.
+ */
+#define WG_TAG_0 0x02
+#define WG_TAG_1 0x57
+#define WG_TAG_2 0x47
+/* No peer has this slot: it is wg0's own address, which nothing is sent to. */
+#define WG_SLOT_NONE 0xffffffU
+
+struct lpm4_key {
+	__u32 prefixlen;
+	__u8 addr[4];
+};
+
+struct lpm6_key {
+	__u32 prefixlen;
+	__u8 addr[16];
+};
+
+struct allowed_ip {
+	__u32 peer;
+};
+
+struct session {
+	__u32 peer;
+	__u32 worker;
+};
+
+/* Addresses of this host; an IPv4 address as ::ffff:a.b.c.d. */
+struct local_addr {
+	__u8 addr[16];
+};
+
+/* A NIC that the XDP program serves: its queues' keys in the XSK maps. */
+struct nic_queues {
+	__u32 first_key;
+	__u32 count;
+};
+
+struct wg_config {
+	__u32 listen_port; /* host byte order; 0: not listening */
+};
+
+/* Inner packets and bytes as the TC programs see them (GSO packets whole), and
+ * outer data messages steered to AF_XDP by the XDP program. Per CPU. */
+struct peer_stats {
+	__u64 to_peer_packets;
+	__u64 to_peer_bytes;
+	__u64 from_peer_packets;
+	__u64 from_peer_bytes;
+	__u64 from_peer_bad_source;
+	__u64 nic_packets;
+	__u64 nic_bytes;
+};
+
+/*
+ * Everything that is refused, by reason: X(name, explanation). Those of the XDP
+ * and TC programs first, then those of the daemon.
+ */
+#define WG_DROP_REASONS(X)                                                        \
+	X(xdp_bad_type, "message type unknown or reserved bytes set")             \
+	X(xdp_bad_length, "length does not fit the message type or the headers")  \
+	X(xdp_unknown_receiver, "receiver index belongs to no session")           \
+	X(egress_not_ip, "neither IPv4 nor IPv6 sent to the interface")           \
+	X(egress_no_peer, "destination in nobody's allowed IPs")                  \
+	X(ingress_not_ip, "neither IPv4 nor IPv6 came out of the tunnel")         \
+	X(ingress_no_tag, "frame on the interface that no worker wrote")          \
+	X(ingress_bad_source, "source not in the allowed IPs of that peer")       \
+	X(bad_type, "UDP path: message type unknown or reserved bytes set")       \
+	X(bad_length, "UDP path: length does not fit the message type")           \
+	X(unknown_receiver, "no such session any more")                           \
+	X(bad_tag, "transport message not authentic")                             \
+	X(replay, "transport message seen before or too old")                     \
+	X(key_expired, "transport message under a key past its life")             \
+	X(bad_inner, "decrypted packet malformed")                                \
+	X(tap_error, "interface refused a decrypted packet")                      \
+	X(no_tag, "packet read from the interface without a peer tag")            \
+	X(bad_gso, "packet read from the interface malformed")                    \
+	X(no_endpoint, "peer has no endpoint")                                    \
+	X(staged_full, "queue of packets that wait for a session full")           \
+	X(staged_expired, "no session could be made for a waiting packet")        \
+	X(tx_ring_full, "AF_XDP transmit ring or frames used up")                 \
+	X(udp_send_error, "UDP socket refused a packet")                          \
+	X(handshake_queue_full, "handshake messages come faster than we answer")  \
+	X(bad_mac, "handshake message with a wrong mac1 or mac2")                 \
+	X(bad_handshake, "handshake message not authentic or not expected")       \
+	X(unknown_peer, "handshake by a key that is not a peer")                  \
+	X(replayed_initiation, "handshake initiation with an old timestamp")      \
+	X(initiation_flood, "handshake initiations of one peer too frequent")     \
+	X(rate_limited, "handshake messages of one source too frequent")          \
+	X(bad_cookie, "cookie reply not authentic or not expected")
+
+enum drop_reason {
+#define X(name, text) DROP_##name,
+	WG_DROP_REASONS(X)
+#undef X
+		DROP_REASONS,
+};
+
+struct drops {
+#define X(name, text) __u64 name;
+	WG_DROP_REASONS(X)
+#undef X
+};
+
+/* One line a worker, written by it alone; the last one by the control thread. */
+struct worker_stats {
+	__u64 rx_xdp_packets;
+	__u64 rx_xdp_bytes;
+	__u64 rx_udp_packets;
+	__u64 rx_udp_bytes;
+	__u64 tx_xdp_packets;
+	__u64 tx_xdp_bytes;
+	__u64 tx_udp_packets;
+	__u64 tx_udp_bytes;
+	__u64 tap_reads;
+	__u64 tap_writes;
+	struct drops drops;
+};
+
+#endif
