@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * Headers in a frame by direct packet access. A function returns NULL or false
+ * for what is cut short or not what its name says; it never counts or decides.
+ */
+#ifndef BPF_PARSE_H
+#define BPF_PARSE_H
+
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/udp.h>
+#include <bpf/bpf_endian.h>
+#include <bpf/bpf_helpers.h>
+
+#include "wg_maps.h"
+
+/* RFC 791 section 3.1: "more fragments" and the fragment offset. */
+#define IPV4_FRAGMENT 0x3fff
+
+/* A UDP datagram to this host, not yet held against the lengths it states. */
+struct udp_datagram {
+	struct local_addr destination;
+	const struct udphdr *udp;
+	__s32 ip_payload; /* as the IP header states; below zero if it is nonsense */
+	__s32 in_frame;	  /* bytes that the frame has behind the IP header */
+};
+
+static __always_inline __u32 le32(__u32 wire)
+{
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+	return wire;
+#else
+	return __builtin_bswap32(wire);
+#endif
+}
+
+static __always_inline const struct ethhdr *eth_header(const void *data, const void *end)
+{
+	const struct ethhdr *eth = data;
+
+	return (const void *)(eth + 1) > end ? NULL : eth;
+}
+
+static __always_inline const struct iphdr *ipv4_header(const void *data, const void *end)
+{
+	const struct iphdr *ip = data;
+
+	if ((const void *)(ip + 1) > end || ip->version != 4 || ip->ihl < 5)
+		return NULL;
+	return ip;
+}
+
+static __always_inline const struct ipv6hdr *ipv6_header(const void *data,
+							 const void *end)
+{
+	const struct ipv6hdr *ip = data;
+
+	if ((const void *)(ip + 1) > end || ip->version != 6)
+		return NULL;
+	return ip;
+}
+
+static __always_inline bool udp_header(const void *data, const void *end,
+				       struct udp_datagram *d)
+{
+	const struct udphdr *udp = data;
+
+	if ((const void *)(udp + 1) > end)
+		return false;
+	d->udp = udp;
+	d->in_frame = (__s32)(end - data);
+	return true;
+}
+
+/* Neither fragments nor options: the kernel puts such packets together. */
+static __always_inline bool udp_over_ipv4(const void *data, const void *end,
+					  struct udp_datagram *d)
+{
+	const struct iphdr *ip = ipv4_header(data, end);
+
+	if (!ip || ip->ihl != 5 || ip->protocol != IPPROTO_UDP)
+		return false;
+	if (ip->frag_off & bpf_htons(IPV4_FRAGMENT))
+		return false;
+	__builtin_memset(d->destination.addr, 0, 10);
+	__builtin_memset(d->destination.addr + 10, 0xff, 2);
+	__builtin_memcpy(d->destination.addr + 12, &ip->daddr, 4);
+	d->ip_payload = (__s32)bpf_ntohs(ip->tot_len) - (__s32)sizeof(*ip);
+	return udp_header(ip + 1, end, d);
+}
+
+/*
+ * An IPv4-mapped address does not belong on the wire (RFC 4291 section 2.5.5.2),
+ * and would be mistaken for the IPv4 address in the map of local addresses.
+ */
+static __always_inline bool is_v4_mapped(const struct in6_addr *a)
+{
+	return !a->s6_addr32[0] && !a->s6_addr32[1] &&
+	       a->s6_addr32[2] == bpf_htonl(0xffff);
+}
+
+static __always_inline bool udp_over_ipv6(const void *data, const void *end,
+					  struct udp_datagram *d)
+{
+	const struct ipv6hdr *ip = ipv6_header(data, end);
+
+	if (!ip || ip->nexthdr != IPPROTO_UDP || is_v4_mapped(&ip->daddr))
+		return false;
+	__builtin_memcpy(d->destination.addr, &ip->daddr, 16);
+	d->ip_payload = bpf_ntohs(ip->payload_len);
+	return udp_header(ip + 1, end, d);
+}
+
+static __always_inline bool parse_udp(const void *data, const void *end,
+				      struct udp_datagram *d)
+{
+	const struct ethhdr *eth = eth_header(data, end);
+
+	if (!eth)
+		return false;
+	if (eth->h_proto == bpf_htons(ETH_P_IP))
+		return udp_over_ipv4(eth + 1, end, d);
+	if (eth->h_proto == bpf_htons(ETH_P_IPV6))
+		return udp_over_ipv6(eth + 1, end, d);
+	return false;
+}
+
+#endif

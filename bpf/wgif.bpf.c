@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: MIT OR GPL-2.0-only
+/*
+ * TC on wg0: cryptokey routing (whitepaper section 2), both ways.
+ *
+ * Theory of operation. The Ethernet addresses on wg0 mean nothing to the kernel,
+ * so they carry the peer's slot (the tag) between these programs and the workers.
+ * Egress looks the destination up in the allowed IPs and writes the peer's tag
+ * into the destination address, over whatever is there: nobody can forge it with
+ * a packet socket. Ingress finds in the source address the tag of the peer whose
+ * key opened the packet, and lets it in only if the inner source address belongs
+ * to that same peer. The worker addresses such frames to nobody, for which the
+ * kernel drops them (PACKET_OTHERHOST) unless ingress has made them PACKET_HOST:
+ * without these programs nothing passes.
+ */
+#include <linux/if_packet.h>
+#include <linux/pkt_cls.h>
+
+#include "maps.h"
+#include "parse.h"
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+/* What the allowed IPs say of an address. */
+enum owner { OWNED, NOBODYS, NOT_IP };
+
+enum inner_address { SOURCE, DESTINATION };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, WG_MAX_ALLOWED_IPS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct lpm4_key);
+	__type(value, struct allowed_ip);
+} allowed_ips4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(max_entries, WG_MAX_ALLOWED_IPS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct lpm6_key);
+	__type(value, struct allowed_ip);
+} allowed_ips6 SEC(".maps");
+
+static __always_inline int drop(enum drop_reason reason)
+{
+	count_drop(reason);
+	return TC_ACT_SHOT;
+}
+
+/*
+ * Makes the headers linear, which they are already for nearly every packet: then
+ * a clone stays shared. Invalidates all pointers into the packet.
+ */
+static __always_inline void pull_headers(struct __sk_buff *skb)
+{
+	__u32 want = sizeof(struct ethhdr) + sizeof(struct ipv6hdr);
+
+	if (want > skb->len)
+		want = skb->len;
+	if ((long)skb->data_end - (long)skb->data < want)
+		bpf_skb_pull_data(skb, want);
+}
+
+static __always_inline const struct allowed_ip *lookup4(const struct iphdr *ip,
+							enum inner_address which)
+{
+	struct lpm4_key key = {.prefixlen = 32};
+
+	__builtin_memcpy(key.addr, which == SOURCE ? &ip->saddr : &ip->daddr, 4);
+	return bpf_map_lookup_elem(&allowed_ips4, &key);
+}
+
+static __always_inline const struct allowed_ip *lookup6(const struct ipv6hdr *ip,
+							enum inner_address which)
+{
+	struct lpm6_key key = {.prefixlen = 128};
+
+	__builtin_memcpy(key.addr, which == SOURCE ? &ip->saddr : &ip->daddr, 16);
+	return bpf_map_lookup_elem(&allowed_ips6, &key);
+}
+
+/* Sets *peer to the slot of the peer that has the address, if it is OWNED. */
+static __always_inline enum owner find_owner(const struct __sk_buff *skb,
+					     enum inner_address which, __u32 *peer)
+{
+	const void *data = (const void *)(long)skb->data;
+	const void *end = (const void *)(long)skb->data_end;
+	const struct ethhdr *eth = eth_header(data, end);
+	const struct allowed_ip *allowed;
+	const struct ipv6hdr *ip6;
+	const struct iphdr *ip4;
+
+	/* The kernel may hold a VLAN tag next to the packet instead of in it. */
+	if (!eth || skb->vlan_present)
+		return NOT_IP;
+	if (eth->h_proto == bpf_htons(ETH_P_IP)) {
+		ip4 = ipv4_header(eth + 1, end);
+		if (!ip4)
+			return NOT_IP;
+		allowed = lookup4(ip4, which);
+	} else if (eth->h_proto == bpf_htons(ETH_P_IPV6)) {
+		ip6 = ipv6_header(eth + 1, end);
+		if (!ip6)
+			return NOT_IP;
+		allowed = lookup6(ip6, which);
+	} else {
+		return NOT_IP;
+	}
+	if (!allowed)
+		return NOBODYS;
+	*peer = allowed->peer;
+	return OWNED;
+}
+
+static __always_inline bool write_tag(struct __sk_buff *skb, __u32 peer)
+{
+	const __u8 tag[ETH_ALEN] = {WG_TAG_0,	WG_TAG_1,  WG_TAG_2,
+				    peer >> 16, peer >> 8, peer};
+
+	return !bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_dest), tag, ETH_ALEN,
+				    0);
+}
+
+/* Sets *peer to the slot in the source address, if that is a tag. */
+static __always_inline bool read_tag(const struct __sk_buff *skb, __u32 *peer)
+{
+	const void *data = (const void *)(long)skb->data;
+	const void *end = (const void *)(long)skb->data_end;
+	const struct ethhdr *eth = eth_header(data, end);
+	const __u8 *tag;
+
+	if (!eth)
+		return false;
+	tag = eth->h_source;
+	*peer = tag[3] << 16 | tag[4] << 8 | tag[5];
+	return tag[0] == WG_TAG_0 && tag[1] == WG_TAG_1 && tag[2] == WG_TAG_2;
+}
+
+/* tun leaves gso_segs at zero: what comes from a worker counts as one packet. */
+static __always_inline __u32 packets_in(const struct __sk_buff *skb)
+{
+	return skb->gso_segs > 1 ? skb->gso_segs : 1;
+}
+
+SEC("tc")
+int wg_egress(struct __sk_buff *skb)
+{
+	struct peer_stats *stats;
+	enum owner owner;
+	__u32 peer = WG_SLOT_NONE;
+
+	pull_headers(skb);
+	owner = find_owner(skb, DESTINATION, &peer);
+	if (owner == NOT_IP)
+		return drop(DROP_egress_not_ip);
+	/* A packet that cannot be tagged must not leave with the tag that it has. */
+	if (owner != OWNED || !write_tag(skb, peer))
+		return drop(DROP_egress_no_peer);
+	stats = stats_of(peer);
+	if (stats) {
+		stats->to_peer_packets += packets_in(skb);
+		stats->to_peer_bytes += skb->len - ETH_HLEN;
+	}
+	return TC_ACT_OK;
+}
+
+SEC("tc")
+int wg_ingress(struct __sk_buff *skb)
+{
+	__u32 tagged = WG_SLOT_NONE, peer = WG_SLOT_NONE;
+	struct peer_stats *stats;
+	enum owner owner;
+
+	pull_headers(skb);
+	if (!read_tag(skb, &tagged))
+		return drop(DROP_ingress_no_tag);
+	owner = find_owner(skb, SOURCE, &peer);
+	if (owner == NOT_IP)
+		return drop(DROP_ingress_not_ip);
+	stats = stats_of(tagged);
+	if (owner != OWNED || peer != tagged) {
+		if (stats)
+			stats->from_peer_bad_source++;
+		return drop(DROP_ingress_bad_source);
+	}
+	if (stats) {
+		stats->from_peer_packets += packets_in(skb);
+		stats->from_peer_bytes += skb->len - ETH_HLEN;
+	}
+	bpf_skb_change_type(skb, PACKET_HOST);
+	return TC_ACT_OK;
+}

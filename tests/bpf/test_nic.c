@@ -1,0 +1,808 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The XDP program over crafted frames: verdict, the one drop reason counted and
+ * the peer's counters, for each. Which socket a frame goes to shows in the verdict:
+ * only where one is in the map it is XDP_REDIRECT.
+ */
+#include <linux/if_xdp.h>
+#include <net/if.h>
+#include <sys/socket.h>
+
+#include "harness.h"
+#include "nic.skel.h"
+
+#define PORT	  51820
+#define PEER	  7
+#define FIRST_KEY 128
+#define QUEUES	  3 /* served; the device has four */
+
+/* Offsets in a frame over Ethernet. */
+enum {
+	ETH_PROTO = 12,
+	IP = 14,
+	IP4_TOTAL = IP + 2,
+	IP4_FRAGMENT = IP + 6,
+	IP4_PROTOCOL = IP + 9,
+	IP4_DESTINATION = IP + 16,
+	UDP4 = IP + 20,
+	MESSAGE4 = UDP4 + 8,
+	IP6_PAYLOAD = IP + 4,
+	IP6_NEXT = IP + 6,
+	IP6_DESTINATION = IP + 24,
+	UDP6 = IP + 40,
+	MESSAGE6 = UDP6 + 8,
+};
+
+static const uint8_t ipv4_here[4] = {192, 0, 2, 1};
+static const uint8_t ipv6_here[16] = {0x20, 0x01, 0x0d, 0xb8, [15] = 1};
+static const uint8_t receiver[4] = {0xd1, 0xc2, 0xb3, 0xa4};
+
+static struct nic_bpf *nic;
+static uint32_t nic_ifindex;
+static int xsk;
+
+static size_t udp_offset(int family)
+{
+	return family == 4 ? UDP4 : UDP6;
+}
+
+/* A frame to here with a message of that type and length that is right in all else. */
+static struct frame message(int family, uint8_t type, size_t length)
+{
+	struct frame f = {.len = udp_offset(family) + 8 + length};
+	uint8_t *udp = f.bytes + udp_offset(family);
+	const uint8_t head[8] = {type,	      0,	   0,		0,
+				 receiver[0], receiver[1], receiver[2], receiver[3]};
+
+	put_bytes(f.bytes, "\x02\0\0\0\0\x01\x02\0\0\0\0\x02", 12);
+	put16(f.bytes + ETH_PROTO, family == 4 ? 0x0800 : 0x86dd);
+	if (family == 4) {
+		f.bytes[IP] = 0x45;
+		put16(f.bytes + IP4_TOTAL, 28 + length);
+		f.bytes[IP + 8] = 64;
+		f.bytes[IP4_PROTOCOL] = 17;
+		put_bytes(f.bytes + IP + 12, "\xc6\x33\x64\x02", 4);
+		put_bytes(f.bytes + IP4_DESTINATION, ipv4_here, 4);
+		put_ipv4_checksum(f.bytes + IP);
+	} else {
+		f.bytes[IP] = 0x60;
+		put16(f.bytes + IP6_PAYLOAD, 8 + length);
+		f.bytes[IP6_NEXT] = 17;
+		f.bytes[IP + 7] = 64;
+		put_bytes(f.bytes + IP + 8, "\x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x02",
+			  16);
+		put_bytes(f.bytes + IP6_DESTINATION, ipv6_here, 16);
+	}
+	put16(udp, 40000);
+	put16(udp + 2, PORT);
+	put16(udp + 4, 8 + length);
+	put_bytes(udp + 8, head, length < 8 ? length : 8);
+	return f;
+}
+
+static struct counters counters(void)
+{
+	return read_counters(bpf_map__fd(nic->maps.drops),
+			     bpf_map__fd(nic->maps.peer_stats), PEER);
+}
+
+/* The verdict on a frame that arrives on that queue of that device. */
+static int run(const struct frame *f, uint32_t ifindex, uint32_t queue)
+{
+	struct xdp_md ctx = {
+		.data_end = f->len,
+		.ingress_ifindex = ifindex,
+		.rx_queue_index = queue,
+	};
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = f->bytes, .data_size_in = f->len,
+		    .ctx_in = &ctx, .ctx_size_in = sizeof(ctx), .repeat = 1);
+	int error = bpf_prog_test_run_opts(bpf_program__fd(nic->progs.wg_nic), &opts);
+
+	if (error)
+		fail_msg("test run of %zu bytes: %s", f->len, strerror(-error));
+	return (int)opts.retval;
+}
+
+/* Verdict and the only counter that rises; data messages count if redirected. */
+static void expect_at(const struct frame *f, uint32_t ifindex, uint32_t queue,
+		      int verdict, int reason)
+{
+	struct counters before = counters(), after;
+
+	assert_int_equal(run(f, ifindex, queue), verdict);
+	after = counters();
+	assert_drops(&before, &after, reason);
+	assert_memory_equal(&before.peer, &after.peer, sizeof(before.peer));
+}
+
+static void expect(struct frame f, int verdict, int reason)
+{
+	expect_at(&f, nic_ifindex, 0, verdict, reason);
+}
+
+/* A data message that is redirected and counted with that many bytes. */
+static void expect_data(struct frame f, uint32_t queue, uint64_t bytes)
+{
+	struct counters before = counters(), after;
+
+	assert_int_equal(run(&f, nic_ifindex, queue), XDP_REDIRECT);
+	after = counters();
+	assert_drops(&before, &after, NO_DROP);
+	assert_rise(before, after, nic_packets, 1);
+	assert_rise(before, after, nic_bytes, bytes);
+	assert_rise(before, after, to_peer_packets, 0);
+	assert_rise(before, after, from_peer_packets, 0);
+	assert_rise(before, after, from_peer_bad_source, 0);
+}
+
+static void put_socket(const struct bpf_map *map, uint32_t key)
+{
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(map), &key, &xsk, BPF_ANY), 0);
+}
+
+static void remove_sockets(const struct bpf_map *map)
+{
+	for (uint32_t key = 0; key < WG_MAX_XSKS; key++)
+		bpf_map_delete_elem(bpf_map__fd(map), &key);
+}
+
+static void set_port(uint32_t port)
+{
+	struct wg_config config = {.listen_port = port};
+	uint32_t zero = 0;
+
+	assert_int_equal(
+		bpf_map_update_elem(bpf_map__fd(nic->maps.config), &zero, &config, 0), 0);
+}
+
+static void add_local(const void *prefix, size_t n, const void *address, size_t m)
+{
+	struct local_addr a;
+	uint8_t value = 0;
+
+	put_bytes(a.addr, prefix, n);
+	put_bytes(a.addr + n, address, m);
+	assert_int_equal(
+		bpf_map_update_elem(bpf_map__fd(nic->maps.local_addrs), &a, &value, 0),
+		0);
+}
+
+static void add_session(uint32_t peer)
+{
+	struct session session = {.peer = peer};
+
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(nic->maps.sessions), receiver,
+					     &session, BPF_ANY),
+			 0);
+}
+
+static int group_setup(void **state)
+{
+	struct nic_queues queues = {.first_key = FIRST_KEY, .count = QUEUES};
+
+	libbpf_set_print(load_log);
+	enter_new_namespace();
+	shell("ip link add nic0 numrxqueues 4 numtxqueues 4 type veth peer name nic1");
+	nic_ifindex = if_nametoindex("nic0");
+	assert_int_not_equal(nic_ifindex, 0);
+	nic = nic_bpf__open_and_load();
+	assert_non_null(nic);
+	add_local("\0\0\0\0\0\0\0\0\0\0\xff\xff", 12, ipv4_here, 4);
+	add_local("", 0, ipv6_here, 16);
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(nic->maps.nic_queues),
+					     &nic_ifindex, &queues, 0),
+			 0);
+	xsk = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
+	assert_true(xsk >= 0);
+	return 0;
+}
+
+static int group_teardown(void **state)
+{
+	nic_bpf__destroy(nic);
+	close(xsk);
+	return 0;
+}
+
+/* A socket in each map for queue 0, a session, and our port. */
+static int setup(void **state)
+{
+	remove_sockets(nic->maps.xsk_data);
+	remove_sockets(nic->maps.xsk_handshake);
+	put_socket(nic->maps.xsk_data, FIRST_KEY);
+	put_socket(nic->maps.xsk_handshake, FIRST_KEY);
+	set_port(PORT);
+	add_session(PEER);
+	make_peer_stats(bpf_map__fd(nic->maps.peer_stats), PEER);
+	return 0;
+}
+
+static void maps_have_btf(void **state)
+{
+	assert_maps_have_btf(nic->obj);
+}
+
+static void data_is_redirected_and_counted(void **state)
+{
+	static const size_t lengths[] = {32, 33, 47, 48, 128, 1452};
+
+	for (int family = 4; family <= 6; family += 2)
+		for (size_t i = 0; i < 6; i++)
+			expect_data(message(family, 4, lengths[i]), 0, lengths[i]);
+}
+
+static void handshake_is_redirected(void **state)
+{
+	for (int family = 4; family <= 6; family += 2) {
+		expect(message(family, 1, 148), XDP_REDIRECT, NO_DROP);
+		expect(message(family, 2, 92), XDP_REDIRECT, NO_DROP);
+		expect(message(family, 3, 64), XDP_REDIRECT, NO_DROP);
+	}
+}
+
+static void data_goes_only_to_the_data_socket(void **state)
+{
+	remove_sockets(nic->maps.xsk_handshake);
+	expect_data(message(4, 4, 32), 0, 32);
+	expect_data(message(6, 4, 32), 0, 32);
+	expect(message(4, 1, 148), XDP_PASS, NO_DROP);
+	expect(message(6, 2, 92), XDP_PASS, NO_DROP);
+	expect(message(4, 3, 64), XDP_PASS, NO_DROP);
+}
+
+static void handshake_goes_only_to_the_handshake_socket(void **state)
+{
+	remove_sockets(nic->maps.xsk_data);
+	expect(message(4, 4, 32), XDP_PASS, NO_DROP);
+	expect(message(6, 4, 1452), XDP_PASS, NO_DROP);
+	expect(message(4, 1, 148), XDP_REDIRECT, NO_DROP);
+	expect(message(6, 2, 92), XDP_REDIRECT, NO_DROP);
+	expect(message(4, 3, 64), XDP_REDIRECT, NO_DROP);
+}
+
+static void without_sockets_all_pass(void **state)
+{
+	remove_sockets(nic->maps.xsk_data);
+	remove_sockets(nic->maps.xsk_handshake);
+	expect(message(4, 4, 32), XDP_PASS, NO_DROP);
+	expect(message(6, 1, 148), XDP_PASS, NO_DROP);
+}
+
+static void queue_chooses_the_socket(void **state)
+{
+	struct frame data = message(4, 4, 64), response = message(6, 2, 92);
+
+	remove_sockets(nic->maps.xsk_data);
+	remove_sockets(nic->maps.xsk_handshake);
+	put_socket(nic->maps.xsk_data, FIRST_KEY + 2);
+	put_socket(nic->maps.xsk_handshake, FIRST_KEY + 1);
+	expect_at(&data, nic_ifindex, 0, XDP_PASS, NO_DROP);
+	expect_at(&data, nic_ifindex, 1, XDP_PASS, NO_DROP);
+	expect_data(data, 2, 64);
+	expect_at(&response, nic_ifindex, 0, XDP_PASS, NO_DROP);
+	expect_at(&response, nic_ifindex, 1, XDP_REDIRECT, NO_DROP);
+	expect_at(&response, nic_ifindex, 2, XDP_PASS, NO_DROP);
+}
+
+/* The key behind this NIC's last is the next NIC's first. */
+static void queue_that_is_not_served_passes(void **state)
+{
+	struct frame data = message(4, 4, 64), response = message(4, 2, 92);
+
+	put_socket(nic->maps.xsk_data, FIRST_KEY + QUEUES);
+	put_socket(nic->maps.xsk_handshake, FIRST_KEY + QUEUES);
+	expect_at(&data, nic_ifindex, QUEUES, XDP_PASS, NO_DROP);
+	expect_at(&response, nic_ifindex, QUEUES, XDP_PASS, NO_DROP);
+}
+
+static void nic_that_is_not_served_passes(void **state)
+{
+	struct frame data = message(6, 4, 64), response = message(6, 2, 92);
+	uint32_t lo = if_nametoindex("lo");
+
+	put_socket(nic->maps.xsk_data, 0);
+	put_socket(nic->maps.xsk_handshake, 0);
+	expect_at(&data, lo, 0, XDP_PASS, NO_DROP);
+	expect_at(&response, lo, 0, XDP_PASS, NO_DROP);
+}
+
+/* Up to the UDP header nobody can tell whose it is; from there on it is broken. */
+static void truncated_anywhere(void **state)
+{
+	for (int family = 4; family <= 6; family += 2) {
+		struct frame f = message(family, 4, 96);
+		size_t whole = f.len, headers = family == 4 ? 42 : 62;
+
+		for (f.len = 14; f.len < headers; f.len++)
+			expect(f, XDP_PASS, NO_DROP);
+		for (; f.len < whole; f.len++)
+			expect(f, XDP_DROP, DROP_xdp_bad_length);
+		expect_data(f, 0, 96);
+	}
+}
+
+static void ethernet_padding_is_ignored(void **state)
+{
+	struct frame f = message(4, 4, 32);
+
+	for (f.len += 1; f.len < 200; f.len++)
+		expect_data(f, 0, 32);
+	f = message(6, 3, 64);
+	f.len += 46;
+	expect(f, XDP_REDIRECT, NO_DROP);
+	f = message(4, 4, 31);
+	f.len += 100;
+	expect(f, XDP_DROP, DROP_xdp_bad_length);
+	/* The type word would end in the padding. */
+	f = message(4, 9, 3);
+	f.len += 15;
+	expect(f, XDP_DROP, DROP_xdp_bad_length);
+}
+
+static void message_of_a_wrong_length(void **state)
+{
+	static const size_t right[] = {[1] = 148, [2] = 92, [3] = 64};
+
+	for (int family = 4; family <= 6; family += 2) {
+		for (uint8_t type = 1; type <= 3; type++)
+			for (size_t length = 0; length < 200; length++)
+				if (length != right[type])
+					expect(message(family, type, length), XDP_DROP,
+					       DROP_xdp_bad_length);
+		for (size_t length = 0; length < 32; length++)
+			expect(message(family, 4, length), XDP_DROP, DROP_xdp_bad_length);
+	}
+}
+
+static void ip_length_against_frame(void **state)
+{
+	static const unsigned totals[] = {0, 19, 20, 27, 28, 123, 125, 0xffff};
+	static const unsigned payloads[] = {0, 7, 8, 103, 105, 0xffff};
+	struct frame f;
+
+	for (size_t i = 0; i < 8; i++) {
+		f = message(4, 4, 96);
+		put16(f.bytes + IP4_TOTAL, totals[i]);
+		expect(f, XDP_DROP, DROP_xdp_bad_length);
+	}
+	for (size_t i = 0; i < 6; i++) {
+		f = message(6, 4, 96);
+		put16(f.bytes + IP6_PAYLOAD, payloads[i]);
+		expect(f, XDP_DROP, DROP_xdp_bad_length);
+	}
+}
+
+static void udp_length_against_ip_length(void **state)
+{
+	static const unsigned lengths[] = {0, 7, 8, 40, 103, 105, 0xffff};
+
+	for (int family = 4; family <= 6; family += 2)
+		for (size_t i = 0; i < 7; i++) {
+			struct frame f = message(family, 4, 96);
+
+			put16(f.bytes + udp_offset(family) + 4, lengths[i]);
+			f.len += 100;
+			expect(f, XDP_DROP, DROP_xdp_bad_length);
+		}
+}
+
+/* The same wrong length in both headers. */
+static void lengths_that_agree_but_not_with_the_frame(void **state)
+{
+	struct frame f = message(4, 4, 96);
+
+	put16(f.bytes + IP4_TOTAL, 28 + 97);
+	put16(f.bytes + UDP4 + 4, 8 + 97);
+	expect(f, XDP_DROP, DROP_xdp_bad_length);
+	f.len++;
+	expect_data(f, 0, 97);
+	put16(f.bytes + IP4_TOTAL, 20 + 7);
+	put16(f.bytes + UDP4 + 4, 7);
+	expect(f, XDP_DROP, DROP_xdp_bad_length);
+}
+
+static void type_that_is_unknown(void **state)
+{
+	static const uint8_t types[] = {0, 5, 6, 0x14, 0x80, 0x84, 0xff};
+
+	for (int family = 4; family <= 6; family += 2)
+		for (size_t i = 0; i < 7; i++) {
+			expect(message(family, types[i], 32), XDP_DROP,
+			       DROP_xdp_bad_type);
+			expect(message(family, types[i], 4), XDP_DROP, DROP_xdp_bad_type);
+			expect(message(family, types[i], 3), XDP_DROP,
+			       DROP_xdp_bad_length);
+		}
+}
+
+static void reserved_bits_set(void **state)
+{
+	for (int bit = 0; bit < 24; bit++) {
+		struct frame f = message(4, 4, 32);
+
+		f.bytes[MESSAGE4 + 1 + bit / 8] |= 1 << bit % 8;
+		expect(f, XDP_DROP, DROP_xdp_bad_type);
+		f = message(6, 1, 148);
+		f.bytes[MESSAGE6 + 1 + bit / 8] |= 1 << bit % 8;
+		expect(f, XDP_DROP, DROP_xdp_bad_type);
+	}
+}
+
+static void fragments_pass(void **state)
+{
+	static const unsigned fields[] = {0x2000, 0x2001, 0x0001, 0x1000, 0x1fff, 0x6000};
+
+	for (size_t i = 0; i < 6; i++) {
+		struct frame f = message(4, 4, 32);
+
+		put16(f.bytes + IP4_FRAGMENT, fields[i]);
+		expect(f, XDP_PASS, NO_DROP);
+	}
+}
+
+static void dont_fragment_is_no_fragment(void **state)
+{
+	struct frame f = message(4, 4, 32);
+
+	put16(f.bytes + IP4_FRAGMENT, 0x4000);
+	expect_data(f, 0, 32);
+}
+
+static void vlan_tags_pass(void **state)
+{
+	static const unsigned protocols[] = {0x8100, 0x88a8};
+
+	for (size_t i = 0; i < 2; i++) {
+		struct frame f = message(4, 4, 32);
+
+		memmove(f.bytes + 16, f.bytes + 12, f.len - 12);
+		put16(f.bytes + 12, protocols[i]);
+		put16(f.bytes + 14, 5);
+		f.len += 4;
+		expect(f, XDP_PASS, NO_DROP);
+	}
+}
+
+/* Complete and right packets, only with options, which look like a UDP header. */
+static void ipv4_options_pass(void **state)
+{
+	for (size_t words = 6; words <= 15; words++) {
+		size_t more = (words - 5) * 4;
+		struct frame f = message(4, 4, 32);
+
+		memmove(f.bytes + UDP4 + more, f.bytes + UDP4, 40);
+		memset(f.bytes + UDP4, 1, more);
+		put16(f.bytes + UDP4 + 2, PORT);
+		f.bytes[IP] = 0x40 | words;
+		f.len += more;
+		put16(f.bytes + IP4_TOTAL, 60 + more);
+		expect(f, XDP_PASS, NO_DROP);
+	}
+}
+
+static void wrong_ip_header_passes(void **state)
+{
+	static const uint8_t first4[] = {0x44, 0x40, 0x55, 0x65, 0x05, 0xf5};
+	static const uint8_t first6[] = {0x50, 0x70, 0x45, 0x00, 0xe0};
+	struct frame f;
+
+	for (size_t i = 0; i < 6; i++) {
+		f = message(4, 4, 32);
+		f.bytes[IP] = first4[i];
+		expect(f, XDP_PASS, NO_DROP);
+	}
+	for (size_t i = 0; i < 5; i++) {
+		f = message(6, 4, 32);
+		f.bytes[IP] = first6[i];
+		expect(f, XDP_PASS, NO_DROP);
+	}
+}
+
+static void other_protocols_pass(void **state)
+{
+	static const unsigned ethertypes[] = {0x0806, 0x0801, 0x86dd, 0x8864, 0x0046};
+
+	for (unsigned protocol = 0; protocol < 256; protocol++) {
+		struct frame f4 = message(4, 4, 32), f6 = message(6, 4, 32);
+
+		if (protocol == 17)
+			continue;
+		f4.bytes[IP4_PROTOCOL] = protocol;
+		f6.bytes[IP6_NEXT] = protocol;
+		expect(f4, XDP_PASS, NO_DROP);
+		expect(f6, XDP_PASS, NO_DROP);
+	}
+	for (size_t i = 0; i < 5; i++) {
+		struct frame f = message(4, 4, 32);
+
+		put16(f.bytes + ETH_PROTO, ethertypes[i]);
+		expect(f, XDP_PASS, NO_DROP);
+		f = message(6, 4, 32);
+		put16(f.bytes + ETH_PROTO,
+		      ethertypes[i] == 0x86dd ? 0x0800 : ethertypes[i]);
+		expect(f, XDP_PASS, NO_DROP);
+	}
+}
+
+/* Eight bytes of hop-by-hop options, routing, fragment or destination options. */
+static void ipv6_extension_headers_pass(void **state)
+{
+	static const uint8_t headers[] = {0, 43, 44, 60};
+
+	for (size_t i = 0; i < 4; i++) {
+		struct frame f = message(6, 4, 32);
+
+		memmove(f.bytes + UDP6 + 8, f.bytes + UDP6, 40);
+		memset(f.bytes + UDP6, 0, 8);
+		f.bytes[UDP6] = 17;
+		f.bytes[IP6_NEXT] = headers[i];
+		put16(f.bytes + IP6_PAYLOAD, 48);
+		f.len += 8;
+		expect(f, XDP_PASS, NO_DROP);
+	}
+}
+
+static void other_ports_pass(void **state)
+{
+	static const unsigned ports[] = {0, 1, 51819, 51821, 0x6cca /* swapped */, 65535};
+
+	for (int family = 4; family <= 6; family += 2)
+		for (size_t i = 0; i < 6; i++) {
+			struct frame f = message(family, 4, 32);
+
+			put16(f.bytes + udp_offset(family) + 2, ports[i]);
+			expect(f, XDP_PASS, NO_DROP);
+		}
+}
+
+static void source_port_does_not_matter(void **state)
+{
+	struct frame f = message(4, 4, 32);
+
+	put16(f.bytes + UDP4, 0);
+	expect_data(f, 0, 32);
+	put16(f.bytes + UDP4 + 2, 40000);
+	put16(f.bytes + UDP4, PORT);
+	expect(f, XDP_PASS, NO_DROP);
+}
+
+static void port_follows_the_configuration(void **state)
+{
+	struct frame f = message(6, 4, 32);
+
+	set_port(443);
+	expect(f, XDP_PASS, NO_DROP);
+	put16(f.bytes + UDP6 + 2, 443);
+	expect_data(f, 0, 32);
+}
+
+static void nothing_is_ours_while_not_listening(void **state)
+{
+	struct frame f = message(4, 4, 32);
+
+	set_port(0);
+	expect(f, XDP_PASS, NO_DROP);
+	put16(f.bytes + UDP4 + 2, 0);
+	expect(f, XDP_PASS, NO_DROP);
+	set_port(0x10000);
+	expect(f, XDP_PASS, NO_DROP);
+}
+
+/* Forwarded frames, also those that would be dropped if they were ours. */
+static void other_destinations_pass(void **state)
+{
+	for (int bit = 0; bit < 32; bit++) {
+		struct frame f = message(4, bit & 1 ? 4 : 9, 32);
+
+		f.bytes[IP4_DESTINATION + bit / 8] ^= 1 << bit % 8;
+		expect(f, XDP_PASS, NO_DROP);
+	}
+	for (int bit = 0; bit < 128; bit++) {
+		struct frame f = message(6, bit & 1 ? 4 : 9, 32);
+
+		f.bytes[IP6_DESTINATION + bit / 8] ^= 1 << bit % 8;
+		expect(f, XDP_PASS, NO_DROP);
+	}
+}
+
+static void ipv4_mapped_destination_over_ipv6_passes(void **state)
+{
+	struct frame f = message(6, 4, 32);
+
+	memset(f.bytes + IP6_DESTINATION, 0, 10);
+	memset(f.bytes + IP6_DESTINATION + 10, 0xff, 2);
+	put_bytes(f.bytes + IP6_DESTINATION + 12, ipv4_here, 4);
+	expect(f, XDP_PASS, NO_DROP);
+}
+
+static void unknown_receiver_is_dropped(void **state)
+{
+	for (int bit = 0; bit < 32; bit++) {
+		struct frame f = message(4, 4, 32);
+
+		f.bytes[MESSAGE4 + 4 + bit / 8] ^= 1 << bit % 8;
+		expect(f, XDP_DROP, DROP_xdp_unknown_receiver);
+	}
+}
+
+static void removed_session_is_unknown(void **state)
+{
+	assert_int_equal(bpf_map_delete_elem(bpf_map__fd(nic->maps.sessions), receiver),
+			 0);
+	expect(message(6, 4, 32), XDP_DROP, DROP_xdp_unknown_receiver);
+	/* A handshake message needs no session. */
+	expect(message(6, 2, 92), XDP_REDIRECT, NO_DROP);
+}
+
+static void peer_without_counters_is_served(void **state)
+{
+	struct peer_stats values[MAX_CPUS];
+	uint32_t peer = 8;
+
+	add_session(peer);
+	expect(message(4, 4, 32), XDP_REDIRECT, NO_DROP);
+	assert_int_not_equal(
+		bpf_map_lookup_elem(bpf_map__fd(nic->maps.peer_stats), &peer, values), 0);
+}
+
+/* The rules once more, over bytes: what a frame on queue 0 is to come to. */
+enum outcome { PASS, BAD_LENGTH, BAD_TYPE, UNKNOWN_RECEIVER, HANDSHAKE, DATA, OUTCOMES };
+
+static enum outcome model_message(const uint8_t *m, size_t length)
+{
+	static const size_t right[] = {[1] = 148, [2] = 92, [3] = 64};
+
+	if (length < 4)
+		return BAD_LENGTH;
+	if (m[1] || m[2] || m[3] || !m[0] || m[0] > 4)
+		return BAD_TYPE;
+	if (m[0] < 4)
+		return length == right[m[0]] ? HANDSHAKE : BAD_LENGTH;
+	if (length < 32)
+		return BAD_LENGTH;
+	return memcmp(m + 4, receiver, 4) ? UNKNOWN_RECEIVER : DATA;
+}
+
+static enum outcome model(const struct frame *f)
+{
+	const uint8_t *b = f->bytes;
+	size_t udp, stated;
+
+	if (get16(b + 12) == 0x0800 && f->len >= 42 && b[14] == 0x45 && b[23] == 17 &&
+	    !(b[20] & 0x3f) && !b[21] && !memcmp(b + 30, ipv4_here, 4)) {
+		udp = 34;
+		stated = get16(b + 16) < 20 ? 0 : get16(b + 16) - 20;
+	} else if (get16(b + 12) == 0x86dd && f->len >= 62 && b[14] >> 4 == 6 &&
+		   b[20] == 17 && !memcmp(b + 38, ipv6_here, 16)) {
+		udp = 54;
+		stated = get16(b + 18);
+	} else {
+		return PASS;
+	}
+	if (get16(b + udp + 2) != PORT)
+		return PASS;
+	if (stated < 8 || stated > f->len - udp || get16(b + udp + 4) != stated)
+		return BAD_LENGTH;
+	return model_message(b + udp + 8, stated - 8);
+}
+
+static uint64_t random_state;
+
+/* xorshift64: the same sequence everywhere. */
+static uint32_t draw(uint32_t below)
+{
+	random_state ^= random_state << 13;
+	random_state ^= random_state >> 7;
+	random_state ^= random_state << 17;
+	return (uint32_t)(random_state >> 32) % below;
+}
+
+/* Small changes where the rules look, so that each of them decides sometimes. */
+static void mutate(struct frame *f)
+{
+	size_t headers = f->bytes[ETH_PROTO] == 8 ? 50 : 70;
+
+	switch (draw(5)) {
+	case 0:
+		f->bytes[12 + draw(headers - 12)] = draw(256);
+		break;
+	case 1:
+		f->bytes[12 + draw(headers - 12)] ^= 1 << draw(8);
+		break;
+	case 2:
+		f->bytes[12 + draw(headers - 12)] += draw(2) ? 1 : 255;
+		break;
+	case 3:
+		f->len = 14 + draw(f->len - 13);
+		break;
+	case 4:
+		f->len += draw(64);
+		break;
+	}
+}
+
+static struct frame random_frame(void)
+{
+	static const size_t usual[] = {148, 92, 64, 32};
+	uint8_t type = 1 + draw(4);
+	size_t length = draw(4) ? usual[type - 1] : draw(160);
+	struct frame f = message(draw(2) ? 4 : 6, type, length);
+
+	for (uint32_t n = draw(4); n > 0; n--)
+		mutate(&f);
+	return f;
+}
+
+static void random_frames_against_the_model(void **state)
+{
+	static const struct {
+		int verdict, reason;
+	} expected[OUTCOMES] = {
+		[PASS] = {XDP_PASS, NO_DROP},
+		[BAD_LENGTH] = {XDP_DROP, DROP_xdp_bad_length},
+		[BAD_TYPE] = {XDP_DROP, DROP_xdp_bad_type},
+		[UNKNOWN_RECEIVER] = {XDP_DROP, DROP_xdp_unknown_receiver},
+		[HANDSHAKE] = {XDP_REDIRECT, NO_DROP},
+	};
+	unsigned seen[OUTCOMES] = {0};
+
+	random_state = 0x9e3779b97f4a7c15;
+	for (int i = 0; i < 20000; i++) {
+		struct frame f = random_frame();
+		enum outcome o = model(&f);
+
+		seen[o]++;
+		if (o == DATA) {
+			size_t udp = f.bytes[ETH_PROTO] == 8 ? UDP4 : UDP6;
+
+			expect_data(f, 0, get16(f.bytes + udp + 4) - 8);
+		} else {
+			expect(f, expected[o].verdict, expected[o].reason);
+		}
+	}
+	for (int o = 0; o < OUTCOMES; o++)
+		assert_true(seen[o] >= 100);
+}
+
+int main(void)
+{
+#define T(name) cmocka_unit_test_setup(name, setup)
+	const struct CMUnitTest tests[] = {
+		T(maps_have_btf),
+		T(data_is_redirected_and_counted),
+		T(handshake_is_redirected),
+		T(data_goes_only_to_the_data_socket),
+		T(handshake_goes_only_to_the_handshake_socket),
+		T(without_sockets_all_pass),
+		T(queue_chooses_the_socket),
+		T(queue_that_is_not_served_passes),
+		T(nic_that_is_not_served_passes),
+		T(truncated_anywhere),
+		T(ethernet_padding_is_ignored),
+		T(message_of_a_wrong_length),
+		T(ip_length_against_frame),
+		T(udp_length_against_ip_length),
+		T(lengths_that_agree_but_not_with_the_frame),
+		T(type_that_is_unknown),
+		T(reserved_bits_set),
+		T(fragments_pass),
+		T(dont_fragment_is_no_fragment),
+		T(vlan_tags_pass),
+		T(ipv4_options_pass),
+		T(wrong_ip_header_passes),
+		T(other_protocols_pass),
+		T(ipv6_extension_headers_pass),
+		T(other_ports_pass),
+		T(source_port_does_not_matter),
+		T(port_follows_the_configuration),
+		T(nothing_is_ours_while_not_listening),
+		T(other_destinations_pass),
+		T(ipv4_mapped_destination_over_ipv6_passes),
+		T(unknown_receiver_is_dropped),
+		T(removed_session_is_unknown),
+		T(peer_without_counters_is_served),
+		T(random_frames_against_the_model),
+	};
+
+	return cmocka_run_group_tests_name("nic", tests, group_setup, group_teardown);
+}
