@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The bulk AEAD of transport data: ChaCha20-Poly1305 (RFC 8439) with no associated
+ * data and a nonce of four zero bytes and the counter, little-endian (whitepaper
+ * section 5.4.6), behind an interface that takes batches, so that a faster engine
+ * can be chosen at start.
+ *
+ * To add an engine: one file daemon/aead_<name>.c, a line below and one in aead.c;
+ * the unit test runs all that are usable.
+ */
+#ifndef AEAD_H
+#define AEAD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "wg_proto.h"
+
+/*
+ * One packet. len is the plaintext's length in bytes, which may be 0. dst equals
+ * src, or they do not overlap.
+ *   seal: len bytes at src -> len + 16 at dst. Cannot fail; leaves ok alone.
+ *   open: len + 16 bytes at src -> len at dst, and ok says whether it is authentic.
+ *         If not, the len bytes at dst are zeroed.
+ */
+struct aead_op {
+	const uint8_t *key; /* WG_KEY_LEN bytes */
+	uint64_t counter;
+	uint8_t *dst;
+	const uint8_t *src;
+	uint32_t len;
+	bool ok;
+};
+
+/*
+ * seal and open take n operations, independent of each other and in any mix of
+ * keys. They may run in any number of threads at once, keep nothing afterwards and
+ * do not allocate. usable says whether CPU and libraries at hand allow it.
+ */
+struct aead_engine {
+	const char *name;
+	bool (*usable)(void);
+	void (*seal)(struct aead_op *ops, unsigned n);
+	void (*open)(struct aead_op *ops, unsigned n);
+};
+
+extern const struct aead_engine aead_sodium; /* always there */
+
+/* All that were built in, the fastest first; NULL ends the table. */
+extern const struct aead_engine *const aead_engines[];
+
+/* The first usable engine. Needs sodium_init() before; cannot fail. */
+const struct aead_engine *aead_pick(void);
+
+#endif

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: MIT
+#include "config.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <sodium.h>
+
+#include "device.h"
+#include "log.h"
+#include "peer.h"
+
+/* --- get --- */
+
+static void put_peer(FILE *out, const struct peer *peer)
+{
+	const struct allowedips_entry *entry;
+
+	uapi_put_key(out, "public_key", peer->remote.public_key);
+	uapi_put_key(out, "preshared_key", peer->remote.psk);
+	uapi_put_number(out, "protocol_version", 1);
+	if (peer->has_endpoint)
+		uapi_put_endpoint(out, &peer->endpoint);
+	uapi_put_number(out, "last_handshake_time_sec", peer->last_handshake / NS_PER_SEC);
+	uapi_put_number(out, "last_handshake_time_nsec", peer->last_handshake % NS_PER_SEC);
+	uapi_put_number(out, "tx_bytes", atomic_load(&peer->wire.tx_bytes));
+	uapi_put_number(out, "rx_bytes", atomic_load(&peer->wire.rx_bytes));
+	uapi_put_number(out, "persistent_keepalive_interval", peer->persistent_keepalive);
+	cds_list_for_each_entry(entry, &peer->allowed.entries, of_owner)
+		uapi_put_allowed_ip(out, &entry->addr, entry->cidr);
+}
+
+int config_get(void *ctx, FILE *out)
+{
+	struct device *dev = ctx;
+	struct peer *peer;
+
+	if (dev->identity.set)
+		uapi_put_key(out, "private_key", dev->identity.private_key);
+	if (device_port(dev))
+		uapi_put_number(out, "listen_port", device_port(dev));
+	if (dev->fwmark)
+		uapi_put_number(out, "fwmark", dev->fwmark);
+	cds_list_for_each_entry(peer, &dev->peers, list)
+		put_peer(out, peer);
+	return 0;
+}
+
+/* --- set --- */
+
+static void replace_peers(struct device *dev)
+{
+	struct peer *peer, *next;
+
+	cds_list_for_each_entry_safe(peer, next, &dev->peers, list)
+		peer_remove(peer);
+}
+
+static int set_private_key(struct device *dev, const uint8_t *key)
+{
+	if (dev->identity.set && !sodium_memcmp(dev->identity.private_key, key, WG_KEY_LEN))
+		return 0;
+	return device_set_private_key(dev, key);
+}
+
+static int set_device(struct device *dev, const struct uapi_op *op)
+{
+	switch (op->key) {
+	case UAPI_PRIVATE_KEY:
+		return set_private_key(dev, op->value.key);
+	case UAPI_LISTEN_PORT:
+		return device_set_listen_port(dev, op->value.port);
+	case UAPI_FWMARK:
+		return device_set_fwmark(dev, op->value.fwmark);
+	case UAPI_REPLACE_PEERS:
+		replace_peers(dev);
+		return 0;
+	default:
+		return -EINVAL;
+	}
+}
+
+static int set_allowed_ip(struct peer *peer, const struct uapi_op *op)
+{
+	struct allowedips *table = &peer->dev->allowed;
+	int err;
+
+	if (!op->value.allowed_ip.remove)
+		return allowedips_insert(table, &peer->allowed, &op->value.allowed_ip.addr,
+					 op->value.allowed_ip.cidr, NULL);
+	err = allowedips_remove(table, &peer->allowed, &op->value.allowed_ip.addr,
+				op->value.allowed_ip.cidr);
+	return err == -ENOENT ? 0 : err;
+}
+
+static void set_keepalive(struct peer *peer, uint16_t seconds)
+{
+	peer->persistent_keepalive = seconds;
+	if (peer->dev->up)
+		timers_set_persistent_keepalive(&peer->timers, seconds, clock_now());
+}
+
+static int set_peer(struct peer *peer, const struct uapi_op *op)
+{
+	switch (op->key) {
+	case UAPI_PRESHARED_KEY:
+		memcpy(peer->remote.psk, op->value.key, WG_KEY_LEN);
+		return 0;
+	case UAPI_ENDPOINT:
+		peer_set_endpoint(peer, &op->value.endpoint);
+		return 0;
+	case UAPI_PERSISTENT_KEEPALIVE_INTERVAL:
+		set_keepalive(peer, op->value.keepalive);
+		return 0;
+	case UAPI_REPLACE_ALLOWED_IPS:
+		return allowedips_remove_owner(&peer->dev->allowed, &peer->allowed);
+	case UAPI_ALLOWED_IP:
+		return set_allowed_ip(peer, op);
+	default:
+		return 0; /* remove, update_only: seen to by find_peer() */
+	}
+}
+
+/* The peer that ops[i] names, made where it may be; NULL where its lines are to be
+ * passed over. */
+static int find_peer(struct device *dev, const struct uapi_set *set, size_t i,
+		     struct peer **out)
+{
+	const uint8_t *key = set->ops[i].value.key;
+	struct peer *peer = peer_find(dev, key);
+	bool remove = uapi_peer_has(set, i, UAPI_REMOVE);
+
+	*out = NULL;
+	if (peer && remove)
+		peer_remove(peer);
+	if (remove)
+		return 0;
+	if (!peer && (uapi_peer_has(set, i, UAPI_UPDATE_ONLY) ||
+		      (dev->identity.set &&
+		       !memcmp(key, dev->identity.public_key, WG_KEY_LEN))))
+		return 0;
+	*out = peer;
+	return peer ? 0 : peer_create(dev, key, out);
+}
+
+static int set_peer_lines(struct device *dev, const struct uapi_set *set, size_t i, size_t end)
+{
+	struct peer *peer;
+	int err = find_peer(dev, set, i, &peer);
+
+	for (i++; peer && !err && i < end; i++)
+		err = set_peer(peer, &set->ops[i]);
+	if (peer)
+		peer_reschedule(peer);
+	return err;
+}
+
+/* The whole request is known to be well-formed; what can still fail is the world: a
+ * port in use, memory, a full map. */
+int config_set(void *ctx, const struct uapi_set *set)
+{
+	struct device *dev = ctx;
+	int err = 0;
+
+	for (size_t i = 0, end; !err && i < set->count; i = end) {
+		if (set->ops[i].key == UAPI_PUBLIC_KEY) {
+			end = uapi_peer_end(set, i);
+			err = set_peer_lines(dev, set, i, end);
+		} else {
+			end = i + 1;
+			err = set_device(dev, &set->ops[i]);
+		}
+	}
+	return err;
+}
+
+void config_refused(void *ctx, const struct uapi_error *error)
+{
+	log_info("configuration refused, nothing changed: line %zu: %s", error->line,
+		 error->reason);
+}

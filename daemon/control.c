@@ -1,0 +1,437 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Theory of operation: one thread owns all configuration and all timers. It sleeps
+ * in epoll until somebody speaks (workers by events.h, handshake messages from AF_XDP
+ * and from the UDP sockets, the kernel by rtnetlink, people by the UAPI socket, a
+ * signal) or the next deadline, and then does a bounded share of each, so that none
+ * can keep it from the others.
+ */
+#include "control.h"
+
+#include <errno.h>
+#include <linux/neighbour.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include <urcu-qsbr.h>
+
+#include "device.h"
+#include "handshake.h"
+#include "log.h"
+#include "outer.h"
+#include "peer.h"
+#include "uapi.h"
+
+/* Handshake messages taken from one source before looking at the others. */
+#define HANDSHAKES_A_ROUND 32
+/* A queue this long means that we cannot keep up (whitepaper section 5.3). */
+#define LOAD_BACKLOG  64
+#define LOAD_LASTS_NS NS_PER_SEC
+/* Timers run in a round. */
+#define TIMERS_A_ROUND 256
+
+/* --- handshake messages --- */
+
+static bool note_load(struct device *dev, unsigned backlog, uint64_t now)
+{
+	if (backlog >= LOAD_BACKLOG)
+		dev->under_load_until = now + LOAD_LASTS_NS;
+	return now < dev->under_load_until;
+}
+
+static void serve_handshakes_udp(struct device *dev, uint64_t now)
+{
+	bool load = note_load(dev, handshake_queue_backlog(&dev->handshakes), now);
+	struct handshake_message m;
+
+	for (unsigned i = 0; i < HANDSHAKES_A_ROUND; i++) {
+		if (!handshake_queue_get(&dev->handshakes, &m)) {
+			handshake_queue_quiet(&dev->handshakes);
+			/* One may have come before it was quiet. */
+			if (!handshake_queue_get(&dev->handshakes, &m))
+				return;
+		}
+		handshake_receive(dev, &m.from, m.data, m.len, load, now);
+	}
+}
+
+/* Copied out first: what is checked must not change under our hands, and is aligned. */
+static void receive_frame(struct device *dev, const struct nic *nic,
+			  const struct nic_frame *frame, bool load, uint64_t now)
+{
+	struct handshake_message m;
+	const uint8_t *message = outer_parse(nic, frame, &m.from, &m.len);
+
+	if (m.len > sizeof(m.data))
+		return;
+	memcpy(m.data, message, m.len);
+	handshake_receive(dev, &m.from, m.data, m.len, load, now);
+}
+
+static void serve_handshakes_queue(struct device *dev, struct nic_queue *q, uint64_t now)
+{
+	bool load = note_load(dev, nic_handshake_backlog(q), now);
+	struct nic_frame frames[HANDSHAKES_A_ROUND];
+	unsigned n = nic_receive_handshake(q, frames, HANDSHAKES_A_ROUND);
+
+	for (unsigned i = 0; i < n; i++)
+		receive_frame(dev, q->nic, &frames[i], load, now);
+	if (n)
+		nic_release(q, frames, n);
+}
+
+static void serve_handshakes(struct device *dev, uint64_t now)
+{
+	serve_handshakes_udp(dev, now);
+	for (unsigned i = 0; i < WG_MAX_NICS; i++) {
+		struct nic *nic = dev->nics.list[i];
+
+		for (unsigned j = 0; nic && j < nic->queue_count; j++)
+			serve_handshakes_queue(dev, nic->queues[j], now);
+	}
+}
+
+/* --- peers' events and timers --- */
+
+struct stamp {
+	uint64_t when;
+	void (*event)(struct timers *t, uint64_t now);
+};
+
+static void add_stamp(struct stamp *stamps, unsigned *n, _Atomic uint64_t *when,
+		      void (*event)(struct timers *t, uint64_t now))
+{
+	uint64_t t = atomic_exchange_explicit(when, 0, memory_order_relaxed);
+	unsigned i = (*n);
+
+	if (!t)
+		return;
+	for (; i > 0 && stamps[i - 1].when > t; i--)
+		stamps[i] = stamps[i - 1];
+	stamps[i] = (struct stamp){t, event};
+	(*n)++;
+}
+
+/* What workers did since we last looked, told to the timers in the order of time. */
+static void apply_activity(struct peer *peer)
+{
+	struct peer_activity *a = &peer->activity;
+	struct stamp stamps[4];
+	unsigned n = 0;
+
+	add_stamp(stamps, &n, &a->data_sent, timers_data_sent);
+	add_stamp(stamps, &n, &a->authenticated_sent, timers_authenticated_sent);
+	add_stamp(stamps, &n, &a->authenticated_received, timers_authenticated_received);
+	add_stamp(stamps, &n, &a->data_received, timers_data_received);
+	for (unsigned i = 0; i < n; i++)
+		stamps[i].event(&peer->timers, stamps[i].when);
+}
+
+static void handle_lazy(struct peer *peer, unsigned flags, uint64_t now)
+{
+	apply_activity(peer);
+	peer_reschedule(peer);
+}
+
+static void confirm_session(struct peer *peer, uint64_t now)
+{
+	if (!peer->next || !atomic_load(&peer->next->received) ||
+	    !peer_confirm_session(peer, peer->next))
+		return;
+	peer_session_complete(peer, now);
+	if (!staged_empty(&peer->staged))
+		worker_command(peer->dev, peer, WORKER_SEND_STAGED);
+}
+
+static void roam(struct peer *peer)
+{
+	struct endpoint ep;
+
+	pthread_mutex_lock(&peer->roam_lock);
+	ep = peer->roamed;
+	pthread_mutex_unlock(&peer->roam_lock);
+	peer_set_endpoint(peer, &ep);
+}
+
+static void handle_urgent(struct peer *peer, unsigned flags, uint64_t now)
+{
+	if (flags & EVENT_ROAMED)
+		roam(peer);
+	if (flags & EVENT_CONFIRMED)
+		confirm_session(peer, now);
+	if (flags & EVENT_WANT_HANDSHAKE && !staged_empty(&peer->staged))
+		timers_session_wanted(&peer->timers);
+	if (flags & (EVENT_WANT_HANDSHAKE | EVENT_KEY_AGING))
+		handshake_initiate(peer, now);
+	peer_reschedule(peer);
+}
+
+/* The peer is silent: perhaps because of the address that we write from. */
+static void forget_source(struct peer *peer)
+{
+	struct endpoint ep = peer->endpoint;
+
+	memset(&ep.source, 0, sizeof(ep.source));
+	if (peer->has_endpoint)
+		peer_set_endpoint(peer, &ep);
+}
+
+static void run_timers(struct peer *peer, uint64_t now)
+{
+	unsigned actions;
+
+	apply_activity(peer);
+	actions = timers_expire(&peer->timers, now);
+	if (actions & TIMER_ZERO_KEYS) {
+		peer_end_handshake(peer);
+		peer_clear_sessions(peer);
+	}
+	if (actions & TIMER_DROP_STAGED)
+		device_drop(peer->dev, DROP_staged_expired, staged_clear(&peer->staged));
+	if (actions & TIMER_NEW_INITIATION)
+		forget_source(peer);
+	if (actions & (TIMER_NEW_INITIATION | TIMER_SEND_INITIATION))
+		handshake_initiate(peer, now);
+	if (actions & (TIMER_SEND_KEEPALIVE | TIMER_SEND_PERSISTENT_KEEPALIVE))
+		worker_command(peer->dev, peer, WORKER_SEND_KEEPALIVE);
+	peer_reschedule(peer);
+}
+
+static void serve_timers(struct device *dev, uint64_t now)
+{
+	for (unsigned i = 0; i < TIMERS_A_ROUND; i++) {
+		struct timerq_node *node = timerq_first(&dev->timers);
+
+		if (!node || node->deadline > now)
+			return;
+		run_timers(caa_container_of(node, struct peer, timer_node), now);
+	}
+}
+
+static void serve_events(struct device *dev, uint64_t now)
+{
+	events_drain_urgent(&dev->events, handle_urgent, now);
+	if (dev->lazy_pending && now >= dev->events.lazy_due) {
+		dev->lazy_pending = false;
+		events_drain_lazy(&dev->events, handle_lazy, now);
+	}
+}
+
+static void reap(struct device *dev, uint64_t now)
+{
+	if (cds_list_empty(&dev->dead_peers))
+		return;
+	urcu_qsbr_synchronize_rcu();
+	events_drain_urgent(&dev->events, handle_urgent, now);
+	events_drain_lazy(&dev->events, handle_lazy, now);
+	peers_reap(dev);
+}
+
+/* --- the kernel's news --- */
+
+static void own_link(struct device *dev, bool present, const struct rtnl_link *link)
+{
+	if (!present) {
+		/* Deleted, or moved to another namespace. */
+		dev->ending |= tap_gone(dev->tap_fd);
+		return;
+	}
+	atomic_store(&dev->mtu, link->mtu);
+	device_set_up(dev, link->flags & IFF_UP);
+}
+
+static void forget_refusals(struct device *dev, uint32_t ifindex)
+{
+	for (unsigned i = 0; i < WG_MAX_NICS; i++)
+		if (dev->nics.refused[i] == ifindex)
+			dev->nics.refused[i] = 0;
+}
+
+static void drop_paths_of(struct device *dev, const struct nic *nic)
+{
+	struct peer *peer;
+
+	cds_list_for_each_entry(peer, &dev->peers, list) {
+		struct path *old = peer->path, *path;
+
+		if (!old || old->nic != nic)
+			continue;
+		path = path_new(&peer->endpoint);
+		rcu_assign_pointer(peer->path, path);
+		path_free_deferred(old);
+	}
+}
+
+static void detach(struct device *dev, struct nic *nic, const char *why)
+{
+	log_info("%s: %s; AF_XDP ends there", nic->name, why);
+	drop_paths_of(dev, nic);
+	nic_detach(dev, nic);
+}
+
+static void on_link(void *ctx, bool present, const struct rtnl_link *link, uint32_t ifindex)
+{
+	struct device *dev = ctx;
+	struct nic *nic = nic_find(dev, ifindex);
+
+	if (ifindex == dev->tap.ifindex) {
+		own_link(dev, present, link);
+		return;
+	}
+	forget_refusals(dev, ifindex);
+	if (nic && !present)
+		detach(dev, nic, "device is gone");
+	else if (nic && !nic_fits(nic, link->mtu))
+		detach(dev, nic, "MTU changed");
+	device_paths_changed(dev);
+}
+
+static void on_addr(void *ctx, bool added, const struct ip_addr *addr, uint32_t ifindex)
+{
+	struct device *dev = ctx;
+
+	dev->addrs_dirty = true;
+	device_paths_changed(dev);
+}
+
+static void on_route(void *ctx)
+{
+	device_paths_changed(ctx);
+}
+
+static void on_neigh(void *ctx, uint32_t ifindex, const struct ip_addr *addr, uint16_t state)
+{
+	struct device *dev = ctx;
+	struct peer *peer;
+
+	cds_list_for_each_entry(peer, &dev->peers, list)
+		if (peer->path && route_affected_by_neigh(&peer->path->route, ifindex, addr,
+							  state))
+			peer_resolve_path(peer);
+}
+
+static void read_own_link(struct device *dev)
+{
+	struct rtnl_link link;
+
+	if (!rtnl_link_get(&dev->rtnl, dev->tap.ifindex, &link))
+		own_link(dev, true, &link);
+	else
+		own_link(dev, false, NULL);
+}
+
+static void on_overrun(void *ctx)
+{
+	struct device *dev = ctx;
+
+	dev->addrs_dirty = true;
+	read_own_link(dev);
+	device_paths_changed(dev);
+}
+
+static void serve_kernel(struct device *dev, uint64_t now)
+{
+	static const struct rtnl_handler handler = {
+		.link = on_link,
+		.addr = on_addr,
+		.route = on_route,
+		.neigh = on_neigh,
+		.overrun = on_overrun,
+	};
+
+	rtnl_dispatch(&dev->rtnl, &handler, dev);
+	if (dev->addrs_dirty)
+		device_read_addrs(dev);
+	if (now >= dev->paths_due)
+		device_resolve_paths(dev);
+}
+
+/* --- the loop --- */
+
+static uint64_t next_deadline(struct device *dev)
+{
+	struct timerq_node *node = timerq_first(&dev->timers);
+	uint64_t next = node ? node->deadline : UINT64_MAX;
+
+	if (dev->paths_due < next)
+		next = dev->paths_due;
+	if (dev->lazy_pending && dev->events.lazy_due < next)
+		next = dev->events.lazy_due;
+	if (uapi_next_deadline(dev->uapi) < next)
+		next = uapi_next_deadline(dev->uapi);
+	return next;
+}
+
+static int timeout_ms(uint64_t next, uint64_t now)
+{
+	uint64_t ms;
+
+	if (next == UINT64_MAX)
+		return -1;
+	if (next <= now)
+		return 0;
+	ms = (next - now) / NS_PER_MS + 1;
+	return ms > 3600 * 1000 ? 3600 * 1000 : (int)ms;
+}
+
+/* What is readable does not matter, but for the lazy queue's eventfd: to look at
+ * each is cheap. That one is edge-triggered, for it stays readable until its time. */
+static void wait_for_news(struct device *dev)
+{
+	struct epoll_event ready[16];
+	int n;
+
+	urcu_qsbr_thread_offline();
+	n = epoll_wait(dev->epoll_fd, ready, 16, timeout_ms(next_deadline(dev), clock_now()));
+	urcu_qsbr_thread_online();
+	for (int i = 0; i < n; i++) {
+		if (ready[i].data.fd == dev->events.lazy.fd)
+			dev->lazy_pending = true;
+		else if (ready[i].data.fd == dev->signal_fd)
+			dev->ending = true;
+	}
+}
+
+static int watch(struct device *dev, int fd, uint32_t events)
+{
+	struct epoll_event ev = {.events = events, .data.fd = fd};
+
+	return epoll_ctl(dev->epoll_fd, EPOLL_CTL_ADD, fd, &ev) ? -errno : 0;
+}
+
+static int watch_all(struct device *dev)
+{
+	int fds[] = {dev->signal_fd, dev->events.urgent.fd, dev->handshakes.fd,
+		     uapi_fd(dev->uapi), rtnl_event_fd(&dev->rtnl)};
+	int err = watch(dev, dev->events.lazy.fd, EPOLLIN | EPOLLET);
+
+	for (unsigned i = 0; !err && i < sizeof(fds) / sizeof(fds[0]); i++)
+		err = watch(dev, fds[i], EPOLLIN);
+	return err;
+}
+
+int control_run(struct device *dev, int signal_fd)
+{
+	int err;
+
+	dev->signal_fd = signal_fd;
+	err = watch_all(dev);
+	if (err)
+		return err;
+	read_own_link(dev);
+	while (!dev->ending) {
+		uint64_t now;
+
+		wait_for_news(dev);
+		now = clock_now();
+		serve_kernel(dev, now);
+		serve_events(dev, now);
+		serve_handshakes(dev, now);
+		serve_timers(dev, now);
+		if (uapi_dispatch(dev->uapi, now))
+			dev->ending = true;
+		reap(dev, now);
+	}
+	return 0;
+}

@@ -1,0 +1,394 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Theory of operation: nic.bpf.c and wgif.bpf.c are two objects, loaded from
+ * skeletons; the maps that both use are made by the first and reused by the
+ * second. XDP hangs on a BPF link held by this process and the TC programs on a
+ * TAP that lives as long as it, so that a crash takes both away. Pins are all that
+ * can outlive us: the directory is locked (flock) while its owner lives, and a new
+ * start removes what an unlocked one holds.
+ */
+#include "datapath.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_link.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "log.h"
+#include "nic.skel.h"
+#include "wgif.skel.h"
+
+#define BPFFS	  "/sys/fs/bpf"
+#define PIN_ROOT  BPFFS "/wgxdp"
+#define STATS_LEN (sizeof(struct worker_stats) * (WG_MAX_WORKERS + 1))
+
+struct datapath {
+	struct nic_bpf *nic;
+	struct wgif_bpf *wgif;
+	struct worker_stats *stats;
+	unsigned cpus;
+	int pin_dir_fd; /* locked while we live; -1: not pinned */
+	char pin_dir[sizeof(PIN_ROOT) + 64];
+};
+
+static int quiet_print(enum libbpf_print_level level, const char *fmt, va_list ap)
+{
+	return level == LIBBPF_WARN && getenv("WGXDP_DEBUG") ? vfprintf(stderr, fmt, ap) : 0;
+}
+
+static size_t page_round(size_t len)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	return (len + page - 1) / page * page;
+}
+
+static int map_worker_stats(struct datapath *dp)
+{
+	void *p = mmap(NULL, page_round(STATS_LEN), PROT_READ | PROT_WRITE, MAP_SHARED,
+		       bpf_map__fd(dp->nic->maps.worker_stats), 0);
+
+	if (p == MAP_FAILED)
+		return -errno;
+	dp->stats = p;
+	return 0;
+}
+
+static int load_wgif(struct datapath *dp)
+{
+	int err;
+
+	dp->wgif = wgif_bpf__open();
+	if (!dp->wgif)
+		return -errno;
+	err = bpf_map__reuse_fd(dp->wgif->maps.drops, bpf_map__fd(dp->nic->maps.drops));
+	if (!err)
+		err = bpf_map__reuse_fd(dp->wgif->maps.peer_stats,
+					bpf_map__fd(dp->nic->maps.peer_stats));
+	return err ? err : wgif_bpf__load(dp->wgif);
+}
+
+static int load_objects(struct datapath *dp)
+{
+	int err;
+
+	dp->nic = nic_bpf__open_and_load();
+	if (!dp->nic)
+		return -errno;
+	err = load_wgif(dp);
+	return err ? err : map_worker_stats(dp);
+}
+
+int datapath_open(struct datapath **out, char *why, size_t why_len)
+{
+	struct datapath *dp = calloc(1, sizeof(*dp));
+	int err, cpus = libbpf_num_possible_cpus();
+
+	if (!dp || cpus < 0) {
+		free(dp);
+		return dp ? cpus : -ENOMEM;
+	}
+	dp->cpus = (unsigned)cpus;
+	dp->pin_dir_fd = -1;
+	libbpf_set_print(quiet_print);
+	err = load_objects(dp);
+	if (err) {
+		snprintf(why, why_len,
+			 "cannot load the BPF programs: %s (needs CAP_BPF and CAP_NET_ADMIN "
+			 "or root, and Linux 6.1 or newer; WGXDP_DEBUG=1 tells more)",
+			 strerror(-err));
+		datapath_close(dp);
+		return err;
+	}
+	*out = dp;
+	return 0;
+}
+
+static void unlink_all(int dir_fd)
+{
+	DIR *dir = fdopendir(dup(dir_fd));
+	struct dirent *entry;
+
+	if (!dir)
+		return;
+	rewinddir(dir);
+	while ((entry = readdir(dir)))
+		if (entry->d_name[0] != '.')
+			unlinkat(dir_fd, entry->d_name, 0);
+	closedir(dir);
+}
+
+static void unpin(struct datapath *dp)
+{
+	if (dp->pin_dir_fd < 0)
+		return;
+	unlink_all(dp->pin_dir_fd);
+	rmdir(dp->pin_dir);
+	close(dp->pin_dir_fd);
+	dp->pin_dir_fd = -1;
+}
+
+void datapath_close(struct datapath *dp)
+{
+	if (!dp)
+		return;
+	unpin(dp);
+	if (dp->stats)
+		munmap(dp->stats, page_round(STATS_LEN));
+	wgif_bpf__destroy(dp->wgif);
+	nic_bpf__destroy(dp->nic);
+	free(dp);
+}
+
+static int ensure_bpffs(char *why, size_t why_len)
+{
+	struct statfs fs;
+
+	if (!statfs(BPFFS, &fs) && fs.f_type == BPF_FS_MAGIC)
+		return 0;
+	if (!mount("bpf", BPFFS, "bpf", 0, "mode=0700"))
+		return 0;
+	snprintf(why, why_len, "cannot mount bpffs: %s (mount -t bpf bpf " BPFFS ")",
+		 strerror(errno));
+	return -errno;
+}
+
+static int lock_pin_dir(struct datapath *dp)
+{
+	int fd;
+
+	if ((mkdir(PIN_ROOT, 0700) && errno != EEXIST) ||
+	    (mkdir(dp->pin_dir, 0700) && errno != EEXIST))
+		return -errno;
+	fd = open(dp->pin_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (flock(fd, LOCK_EX | LOCK_NB)) {
+		close(fd);
+		return -EEXIST;
+	}
+	unlink_all(fd);
+	dp->pin_dir_fd = fd;
+	return 0;
+}
+
+static int pin_maps(struct bpf_object *obj, const char *dir)
+{
+	char path[256];
+	struct bpf_map *map;
+	int err;
+
+	bpf_object__for_each_map(map, obj) {
+		if (bpf_map__is_internal(map))
+			continue;
+		snprintf(path, sizeof(path), "%s/%s", dir, bpf_map__name(map));
+		err = bpf_obj_pin(bpf_map__fd(map), path);
+		if (err && err != -EEXIST) /* maps of both objects are pinned once */
+			return err;
+	}
+	return 0;
+}
+
+int datapath_pin(struct datapath *dp, const char *ifname, char *why, size_t why_len)
+{
+	int err = ensure_bpffs(why, why_len);
+
+	if (err)
+		return err;
+	snprintf(dp->pin_dir, sizeof(dp->pin_dir), "%s/%s", PIN_ROOT, ifname);
+	err = lock_pin_dir(dp);
+	if (!err)
+		err = pin_maps(dp->nic->obj, dp->pin_dir);
+	if (!err)
+		err = pin_maps(dp->wgif->obj, dp->pin_dir);
+	if (err == -EEXIST)
+		snprintf(why, why_len,
+			 "%s belongs to a running wgxdp (an interface of this name in another "
+			 "network namespace? Give that process a bpffs of its own: unshare "
+			 "--mount, mount -t bpf bpf " BPFFS ")",
+			 dp->pin_dir);
+	else if (err)
+		snprintf(why, why_len, "cannot pin maps in %s: %s", dp->pin_dir,
+			 strerror(-err));
+	return err;
+}
+
+static int attach_tc_one(uint32_t ifindex, enum bpf_tc_attach_point point, int prog_fd)
+{
+	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex, .attach_point = point);
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = 1, .priority = 1, .prog_fd = prog_fd,
+			    .flags = BPF_TC_F_REPLACE);
+
+	return bpf_tc_attach(&hook, &opts);
+}
+
+int datapath_attach_tc(struct datapath *dp, uint32_t ifindex)
+{
+	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex,
+			    .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
+	int err = bpf_tc_hook_create(&hook);
+
+	if (err && err != -EEXIST)
+		return err;
+	err = attach_tc_one(ifindex, BPF_TC_EGRESS, bpf_program__fd(dp->wgif->progs.wg_egress));
+	if (err)
+		return err;
+	return attach_tc_one(ifindex, BPF_TC_INGRESS,
+			     bpf_program__fd(dp->wgif->progs.wg_ingress));
+}
+
+int datapath_attach_xdp(struct datapath *dp, uint32_t ifindex, bool native)
+{
+	DECLARE_LIBBPF_OPTS(bpf_link_create_opts, opts,
+			    .flags = native ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
+
+	return bpf_link_create(bpf_program__fd(dp->nic->progs.wg_nic), (int)ifindex, BPF_XDP,
+			       &opts);
+}
+
+struct worker_stats *datapath_worker_stats(struct datapath *dp)
+{
+	return dp->stats;
+}
+
+static int map_set(const struct bpf_map *map, const void *key, const void *value)
+{
+	return bpf_map_update_elem(bpf_map__fd(map), key, value, BPF_ANY);
+}
+
+static int map_unset(const struct bpf_map *map, const void *key)
+{
+	int err = bpf_map_delete_elem(bpf_map__fd(map), key);
+
+	return err == -ENOENT ? 0 : err;
+}
+
+int datapath_set_port(struct datapath *dp, uint16_t port)
+{
+	struct wg_config config = {.listen_port = port};
+	uint32_t key = 0;
+
+	return map_set(dp->nic->maps.config, &key, &config);
+}
+
+static struct local_addr local_addr_key(const struct ip_addr *addr)
+{
+	struct local_addr key = {.addr = {[10] = 0xff, [11] = 0xff}};
+
+	if (addr->family == IP_V4)
+		memcpy(key.addr + 12, addr->bytes, 4);
+	else
+		memcpy(key.addr, addr->bytes, 16);
+	return key;
+}
+
+int datapath_set_local_addr(struct datapath *dp, const struct ip_addr *addr, bool present)
+{
+	struct local_addr key = local_addr_key(addr);
+	uint8_t one = 1;
+
+	return present ? map_set(dp->nic->maps.local_addrs, &key, &one) :
+			 map_unset(dp->nic->maps.local_addrs, &key);
+}
+
+void datapath_clear_local_addrs(struct datapath *dp)
+{
+	int fd = bpf_map__fd(dp->nic->maps.local_addrs);
+	struct local_addr key;
+
+	while (!bpf_map_get_next_key(fd, NULL, &key))
+		if (bpf_map_delete_elem(fd, &key))
+			return;
+}
+
+int datapath_set_nic(struct datapath *dp, uint32_t ifindex, uint32_t first_key, uint32_t count)
+{
+	struct nic_queues queues = {.first_key = first_key, .count = count};
+
+	return count ? map_set(dp->nic->maps.nic_queues, &ifindex, &queues) :
+		       map_unset(dp->nic->maps.nic_queues, &ifindex);
+}
+
+int datapath_set_xsk(struct datapath *dp, uint32_t key, int data_fd, int handshake_fd)
+{
+	int err = map_set(dp->nic->maps.xsk_data, &key, &data_fd);
+
+	return err ? err : map_set(dp->nic->maps.xsk_handshake, &key, &handshake_fd);
+}
+
+int datapath_add_peer(struct datapath *dp, uint32_t slot)
+{
+	struct peer_stats *zero = calloc(dp->cpus, sizeof(*zero));
+	int err = zero ? map_set(dp->nic->maps.peer_stats, &slot, zero) : -ENOMEM;
+
+	free(zero);
+	return err;
+}
+
+void datapath_remove_peer(struct datapath *dp, uint32_t slot)
+{
+	map_unset(dp->nic->maps.peer_stats, &slot);
+}
+
+int datapath_add_session(struct datapath *dp, uint32_t index, uint32_t slot)
+{
+	struct session value = {.peer = slot};
+
+	return map_set(dp->nic->maps.sessions, &index, &value);
+}
+
+void datapath_remove_session(struct datapath *dp, uint32_t index)
+{
+	map_unset(dp->nic->maps.sessions, &index);
+}
+
+int datapath_set_allowed_ip(void *ctx, const struct ip_addr *addr, uint8_t cidr, uint32_t slot,
+			    bool present)
+{
+	struct datapath *dp = ctx;
+	struct allowed_ip value = {.peer = slot};
+	const struct bpf_map *map = addr->family == IP_V4 ? dp->wgif->maps.allowed_ips4 :
+							    dp->wgif->maps.allowed_ips6;
+	struct lpm6_key key = {.prefixlen = cidr}; /* an lpm4_key is its beginning */
+
+	memcpy(key.addr, addr->bytes, ip_addr_len(addr));
+	return present ? map_set(map, &key, &value) : map_unset(map, &key);
+}
+
+/* Adds up per-CPU values that consist of nothing but 64-bit counters. */
+static int sum_percpu(struct datapath *dp, const struct bpf_map *map, uint32_t key,
+		      uint64_t *out, size_t words)
+{
+	uint64_t *values = calloc(dp->cpus, words * sizeof(*values));
+	int err = values ? bpf_map_lookup_elem(bpf_map__fd(map), &key, values) : -ENOMEM;
+
+	memset(out, 0, words * sizeof(*out));
+	for (size_t i = 0; !err && i < dp->cpus * words; i++)
+		out[i % words] += values[i];
+	free(values);
+	return err;
+}
+
+int datapath_peer_stats(struct datapath *dp, uint32_t slot, struct peer_stats *out)
+{
+	return sum_percpu(dp, dp->nic->maps.peer_stats, slot, (uint64_t *)out,
+			  sizeof(*out) / sizeof(uint64_t));
+}
+
+int datapath_drops(struct datapath *dp, struct drops *out)
+{
+	return sum_percpu(dp, dp->nic->maps.drops, 0, (uint64_t *)out, DROP_REASONS);
+}

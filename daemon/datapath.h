@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The BPF programs and maps of one interface: load, attach, pin, write, read.
+ * Control thread only, except for the mapped worker_stats.
+ */
+#ifndef DATAPATH_H
+#define DATAPATH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "endpoint.h"
+#include "wg_maps.h"
+
+struct datapath;
+
+/* Loads both BPF objects and maps worker_stats; `why` gets one line on error. */
+int datapath_open(struct datapath **out, char *why, size_t why_len);
+/* Unpins, detaches, unloads. NULL is allowed. */
+void datapath_close(struct datapath *dp);
+
+/* Pins all maps under /sys/fs/bpf/wgxdp/<ifname>/, mounting bpffs where it is not,
+ * and removing what a dead process left. -EEXIST: a live one has them. */
+int datapath_pin(struct datapath *dp, const char *ifname, char *why, size_t why_len);
+/* TC programs onto wg0, both directions, through clsact. */
+int datapath_attach_tc(struct datapath *dp, uint32_t ifindex);
+/* XDP program onto a NIC by a BPF link, which dies with the process. Returns the
+ * link's fd or -errno. */
+int datapath_attach_xdp(struct datapath *dp, uint32_t ifindex, bool native);
+
+struct worker_stats *datapath_worker_stats(struct datapath *dp);
+
+/* Writers: 0 or -errno. */
+int datapath_set_port(struct datapath *dp, uint16_t port);
+int datapath_set_local_addr(struct datapath *dp, const struct ip_addr *addr, bool present);
+void datapath_clear_local_addrs(struct datapath *dp);
+int datapath_set_nic(struct datapath *dp, uint32_t ifindex, uint32_t first_key, uint32_t count);
+int datapath_set_xsk(struct datapath *dp, uint32_t key, int data_fd, int handshake_fd);
+int datapath_add_peer(struct datapath *dp, uint32_t slot);
+void datapath_remove_peer(struct datapath *dp, uint32_t slot);
+int datapath_add_session(struct datapath *dp, uint32_t index, uint32_t slot);
+void datapath_remove_session(struct datapath *dp, uint32_t index);
+/* The mirror of struct allowedips: ctx is the datapath. */
+int datapath_set_allowed_ip(void *ctx, const struct ip_addr *addr, uint8_t cidr, uint32_t slot,
+			    bool present);
+
+/* Readers: sums over all CPUs. */
+int datapath_peer_stats(struct datapath *dp, uint32_t slot, struct peer_stats *out);
+int datapath_drops(struct datapath *dp, struct drops *out);
+
+#endif

@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: MIT
+#include "device.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <sodium.h>
+#include <urcu-qsbr.h>
+
+#include "config.h"
+#include "log.h"
+#include "peer.h"
+#include "uapi.h"
+
+#define WG0_MTU	     1420
+#define KEY_BUCKETS  1024
+/* Other devices' changes come in bursts. */
+#define SETTLE_NS    (20 * NS_PER_MS)
+
+static const uint8_t wg0_mac[6] = {WG_TAG_0, WG_TAG_1, WG_TAG_2, 0xff, 0xff, 0xff};
+
+void device_drop(struct device *dev, enum drop_reason reason, unsigned n)
+{
+	((uint64_t *)&dev->stats[WG_CONTROL_STATS].drops)[reason] += n;
+}
+
+uint16_t device_port(const struct device *dev)
+{
+	return dev->udp ? dev->udp->port : dev->listen_port;
+}
+
+/* --- making and ending --- */
+
+static int init_tables(struct device *dev)
+{
+	int err;
+
+	CDS_INIT_LIST_HEAD(&dev->peers);
+	CDS_INIT_LIST_HEAD(&dev->dead_peers);
+	randombytes_buf(dev->hash_key, sizeof(dev->hash_key));
+	timerq_init(&dev->timers);
+	dev->paths_due = UINT64_MAX;
+	dev->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (dev->epoll_fd < 0)
+		return -errno;
+	dev->slots = mmap(NULL, WG_MAX_PEERS * sizeof(*dev->slots), PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (dev->slots == MAP_FAILED) {
+		dev->slots = NULL;
+		return -errno;
+	}
+	dev->peers_by_key =
+		cds_lfht_new(KEY_BUCKETS, KEY_BUCKETS, 0, CDS_LFHT_AUTO_RESIZE, NULL);
+	if (!dev->peers_by_key)
+		return -ENOMEM;
+	err = sessions_init(&dev->sessions);
+	if (!err)
+		err = events_init(&dev->events);
+	if (!err)
+		err = handshake_queue_init(&dev->handshakes);
+	ratelimit_init(&dev->ratelimit);
+	return err;
+}
+
+static int make_interface(struct device *dev, unsigned workers, char *why, size_t why_len)
+{
+	int err, fd = tap_create(dev->name, &dev->tap, why, why_len);
+
+	if (fd < 0)
+		return fd;
+	dev->tap_fd = fd;
+	err = rtnl_link_setup(&dev->rtnl, dev->tap.ifindex, wg0_mac, WG0_MTU);
+	if (err) {
+		snprintf(why, why_len, "cannot set up %s: %s %s", dev->name, strerror(-err),
+			 rtnl_error(&dev->rtnl));
+		return err;
+	}
+	atomic_store(&dev->mtu, WG0_MTU);
+	err = datapath_attach_tc(dev->datapath, dev->tap.ifindex);
+	if (err)
+		snprintf(why, why_len, "cannot attach TC programs to %s: %s (the kernel needs "
+			 "CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF)",
+			 dev->name, strerror(-err));
+	else
+		err = workers_start(dev, workers, dup(fd));
+	return err;
+}
+
+static int attach_named(struct device *dev, char *why, size_t why_len)
+{
+	for (unsigned i = 0; i < dev->nics.request_count; i++) {
+		const struct nic_request *r = &dev->nics.requests[i];
+		uint32_t ifindex = if_nametoindex(r->name);
+		struct nic *nic;
+		int err;
+
+		if (!ifindex) {
+			snprintf(why, why_len, "no device %s here (see `ip link`)", r->name);
+			return -ENODEV;
+		}
+		err = nic_attach(dev, ifindex, r->mode, &nic, why, why_len);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static const struct uapi_ops uapi_ops = {
+	.get = config_get,
+	.set = config_set,
+	.status = config_status,
+	.refused = config_refused,
+};
+
+static int open_parts(struct device *dev, unsigned workers, char *why, size_t why_len)
+{
+	int err = init_tables(dev);
+
+	if (!err)
+		err = rtnl_open(&dev->rtnl);
+	if (!err)
+		err = uapi_open(&dev->uapi, NULL, dev->name, &uapi_ops, dev, why, why_len);
+	if (!err)
+		err = datapath_open(&dev->datapath, why, why_len);
+	if (err)
+		return err;
+	dev->stats = datapath_worker_stats(dev->datapath);
+	err = allowedips_init(&dev->allowed, datapath_set_allowed_ip, dev->datapath);
+	if (!err)
+		err = datapath_pin(dev->datapath, dev->name, why, why_len);
+	if (!err)
+		err = make_interface(dev, workers, why, why_len);
+	if (!err)
+		err = attach_named(dev, why, why_len);
+	return err;
+}
+
+int device_open(struct device *dev, const char *ifname, const struct nics *nics,
+		unsigned workers, char *why, size_t why_len)
+{
+	int err;
+
+	memset(dev, 0, sizeof(*dev));
+	dev->tap_fd = dev->epoll_fd = dev->handshakes.fd = -1;
+	dev->events.urgent.fd = dev->events.lazy.fd = -1;
+	snprintf(dev->name, sizeof(dev->name), "%s", ifname);
+	dev->nics = *nics;
+	dev->aead = aead_pick();
+	why[0] = '\0';
+	err = open_parts(dev, workers, why, why_len);
+	if (err && !why[0])
+		snprintf(why, why_len, "%s", strerror(-err));
+	if (err) {
+		device_close(dev);
+		return err;
+	}
+	device_read_addrs(dev);
+	return 0;
+}
+
+static void remove_all_peers(struct device *dev)
+{
+	struct peer *peer, *next;
+
+	if (!dev->peers.next)
+		return;
+	cds_list_for_each_entry_safe(peer, next, &dev->peers, list)
+		peer_remove(peer);
+	urcu_qsbr_synchronize_rcu();
+	peers_reap(dev);
+}
+
+static void close_nics(struct device *dev)
+{
+	for (unsigned i = 0; i < WG_MAX_NICS; i++)
+		if (dev->nics.list[i])
+			nic_detach(dev, dev->nics.list[i]);
+}
+
+/* Order: first nothing more comes in, then nobody works on it, then memory goes. */
+void device_close(struct device *dev)
+{
+	if (dev->datapath)
+		datapath_set_port(dev->datapath, 0);
+	uapi_close(dev->uapi);
+	close_nics(dev);
+	workers_stop(dev);
+	remove_all_peers(dev);
+	if (dev->tap_fd >= 0)
+		close(dev->tap_fd); /* the last queue: wg0 goes */
+	udp_close(dev->udp);
+	urcu_qsbr_barrier();
+	sessions_destroy(&dev->sessions);
+	if (dev->peers_by_key)
+		cds_lfht_destroy(dev->peers_by_key, NULL);
+	allowedips_destroy(&dev->allowed);
+	datapath_close(dev->datapath);
+	handshake_queue_destroy(&dev->handshakes);
+	events_destroy(&dev->events);
+	timerq_destroy(&dev->timers);
+	rtnl_close(&dev->rtnl);
+	if (dev->epoll_fd >= 0)
+		close(dev->epoll_fd);
+	if (dev->slots)
+		munmap(dev->slots, WG_MAX_PEERS * sizeof(*dev->slots));
+	noise_identity_wipe(&dev->identity);
+	cookie_checker_wipe(&dev->cookies);
+}
+
+/* --- sockets, up and down --- */
+
+/* Readers of the old sockets are done after a grace period. */
+static void replace_udp(struct device *dev, struct udp *udp)
+{
+	struct udp *old = dev->udp;
+
+	rcu_assign_pointer(dev->udp, udp);
+	datapath_set_port(dev->datapath, udp ? udp->port : 0);
+	workers_wake(dev);
+	urcu_qsbr_synchronize_rcu();
+	udp_close(old);
+	device_resolve_paths(dev);
+}
+
+static void peers_up(struct device *dev)
+{
+	uint64_t now = clock_now();
+	struct peer *peer;
+
+	cds_list_for_each_entry(peer, &dev->peers, list) {
+		timers_set_persistent_keepalive(&peer->timers, peer->persistent_keepalive,
+						now);
+		peer_reschedule(peer);
+	}
+}
+
+static void peers_down(struct device *dev)
+{
+	struct peer *peer;
+
+	cds_list_for_each_entry(peer, &dev->peers, list) {
+		peer_end_handshake(peer);
+		peer_clear_sessions(peer);
+		staged_clear(&peer->staged);
+		timers_stop(&peer->timers);
+		peer_reschedule(peer);
+	}
+}
+
+void device_set_up(struct device *dev, bool up)
+{
+	struct udp *udp = NULL;
+	int err;
+
+	if (dev->up == up)
+		return;
+	if (up) {
+		err = udp_open(&udp, dev->listen_port, dev->fwmark);
+		if (err)
+			log_error("cannot listen on UDP port %u: %s (wg set %s listen-port "
+				  "with another one)",
+				  dev->listen_port, strerror(-err), dev->name);
+	}
+	dev->up = up;
+	replace_udp(dev, udp);
+	if (up)
+		peers_up(dev);
+	else
+		peers_down(dev);
+}
+
+/* --- configuration --- */
+
+int device_set_listen_port(struct device *dev, uint16_t port)
+{
+	struct udp *udp;
+	int err;
+
+	if (dev->up && !(dev->udp && port && dev->udp->port == port)) {
+		err = udp_open(&udp, port, dev->fwmark);
+		if (err)
+			return err;
+		dev->listen_port = port;
+		replace_udp(dev, udp);
+	}
+	dev->listen_port = port;
+	return 0;
+}
+
+int device_set_fwmark(struct device *dev, uint32_t fwmark)
+{
+	int err = dev->udp ? udp_set_fwmark(dev->udp, fwmark) : 0;
+
+	if (err)
+		return err;
+	dev->fwmark = fwmark;
+	device_resolve_paths(dev);
+	return 0;
+}
+
+/* A peer with our own public key would be ourselves: it goes. */
+int device_set_private_key(struct device *dev, const uint8_t key[WG_KEY_LEN])
+{
+	struct peer *peer;
+
+	noise_identity_set(&dev->identity, key);
+	cookie_checker_init(&dev->cookies, dev->identity.public_key);
+	if (dev->identity.set) {
+		peer = peer_find(dev, dev->identity.public_key);
+		if (peer)
+			peer_remove(peer);
+	}
+	cds_list_for_each_entry(peer, &dev->peers, list) {
+		noise_remote_precompute(&peer->remote, &dev->identity);
+		peer_end_handshake(peer);
+		peer_clear_sessions(peer);
+	}
+	return 0;
+}
+
+/* --- surroundings --- */
+
+void device_resolve_paths(struct device *dev)
+{
+	struct peer *peer;
+
+	dev->paths_due = UINT64_MAX;
+	cds_list_for_each_entry(peer, &dev->peers, list)
+		if (peer->has_endpoint)
+			peer_resolve_path(peer);
+}
+
+void device_paths_changed(struct device *dev)
+{
+	if (dev->paths_due == UINT64_MAX)
+		dev->paths_due = clock_now() + SETTLE_NS;
+}
+
+static void add_addr(void *ctx, const struct ip_addr *addr, uint32_t ifindex)
+{
+	struct device *dev = ctx;
+
+	datapath_set_local_addr(dev->datapath, addr, true);
+}
+
+/* While the map is being filled again, packets go by the UDP socket. */
+void device_read_addrs(struct device *dev)
+{
+	dev->addrs_dirty = false;
+	datapath_clear_local_addrs(dev->datapath);
+	if (rtnl_addr_dump(&dev->rtnl, add_addr, dev))
+		log_error("cannot read this host's addresses: packets go by the UDP socket");
+}

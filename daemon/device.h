@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One WireGuard interface with all its state; nothing is global. The control
+ * thread owns it. Workers use what peer.h, path.h, nic.h and udp.h say they may.
+ */
+#ifndef DEVICE_H
+#define DEVICE_H
+
+#include <net/if.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <urcu-qsbr.h> /* before rculfhash.h, which takes its flavour */
+#include <urcu/list.h>
+#include <urcu/rculfhash.h>
+
+#include "aead.h"
+#include "allowedips.h"
+#include "cookie.h"
+#include "datapath.h"
+#include "events.h"
+#include "handshake_queue.h"
+#include "nic.h"
+#include "noise.h"
+#include "ratelimit.h"
+#include "rtnl.h"
+#include "session.h"
+#include "tap.h"
+#include "timerq.h"
+#include "udp.h"
+#include "worker.h"
+
+struct peer;
+struct uapi;
+
+struct device {
+	char name[IFNAMSIZ];
+
+	/* Read by workers. */
+	struct peer **slots; /* [WG_MAX_PEERS], RCU */
+	struct sessions sessions;
+	struct udp *udp;     /* RCU; NULL while the interface is down */
+	struct nics nics;
+	struct events events;
+	struct handshake_queue handshakes; /* from the UDP sockets */
+	const struct aead_engine *aead;
+	struct datapath *datapath;
+	struct worker_stats *stats; /* [WG_MAX_WORKERS + 1], mapped from BPF */
+	atomic_uint mtu;	    /* of wg0 */
+
+	struct workers workers;
+
+	/* The control thread's own. */
+	struct tap tap;
+	int tap_fd; /* a queue's, to ask about wg0; the first worker has a copy */
+	bool up;
+	struct noise_identity identity;
+	struct cookie_checker cookies;
+	struct ratelimit ratelimit;
+	uint64_t under_load_until; /* ns */
+	uint16_t listen_port;	   /* as configured; 0: any */
+	uint32_t fwmark;
+	struct cds_list_head peers;
+	struct cds_list_head dead_peers;
+	struct cds_lfht *peers_by_key;
+	uint8_t hash_key[16];
+	uint32_t next_slot;
+	unsigned peer_count;
+	struct allowedips allowed;
+	struct timerq timers;
+	struct rtnl rtnl;
+	uint64_t paths_due; /* when to resolve all paths anew; UINT64_MAX: they are right */
+	bool addrs_dirty;   /* our addresses changed */
+	struct uapi *uapi;
+	int epoll_fd; /* what the control thread waits on */
+	int signal_fd;
+	bool lazy_pending;
+	bool ending;
+};
+
+/* Makes wg0, the BPF objects, the sockets and workers; `why` gets one line that
+ * names the cure when the result is negative. */
+int device_open(struct device *dev, const char *ifname, const struct nics *nics,
+		unsigned workers, char *why, size_t why_len);
+/* Ends sessions, detaches XDP, removes pins, wipes keys. */
+void device_close(struct device *dev);
+
+/* The interface was set up or down: sockets are opened, sessions ended. */
+void device_set_up(struct device *dev, bool up);
+/* Configuration, by the control thread: 0 or -errno, on error nothing changed. */
+int device_set_private_key(struct device *dev, const uint8_t key[WG_KEY_LEN]);
+int device_set_listen_port(struct device *dev, uint16_t port);
+int device_set_fwmark(struct device *dev, uint32_t fwmark);
+/* Port that is bound, or the configured one while down. Host order. */
+uint16_t device_port(const struct device *dev);
+/* Resolves every peer's path again. */
+void device_resolve_paths(struct device *dev);
+/* Has that done soon: what paths are made of has changed. */
+void device_paths_changed(struct device *dev);
+/* Tells the XDP program what addresses this host has. */
+void device_read_addrs(struct device *dev);
+
+/* Counts n drops by the control thread. */
+void device_drop(struct device *dev, enum drop_reason reason, unsigned n);
+
+#endif

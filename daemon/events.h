@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What workers tell the control thread about peers.
+ *
+ * Theory of operation: two queues of peers, each peer in each at most once (its
+ * flag word goes from zero to non-zero), so that they cannot grow beyond the
+ * peers there are. Urgent events wake the control thread at once. Lazy ones only
+ * say "look at this peer's activity stamps, its timers may have moved": they are
+ * collected for EVENTS_LAZY_NS, so that a busy tunnel costs ten wake-ups a second
+ * and an idle one none.
+ */
+#ifndef EVENTS_H
+#define EVENTS_H
+
+#include <stdint.h>
+
+#include <urcu/wfcqueue.h>
+
+struct peer;
+
+#define EVENTS_LAZY_NS (100 * 1000000ULL)
+
+enum peer_event {
+	EVENT_WANT_HANDSHAKE = 1, /* packets wait, or the keypair nears its end */
+	EVENT_CONFIRMED = 2,	  /* data came under the `next` keypair */
+	EVENT_ROAMED = 4,	  /* authentic packet from elsewhere: peer->roamed */
+	EVENT_KEY_AGING = 8,	  /* received under a keypair that is about to die */
+};
+
+struct event_queue {
+	struct cds_wfcq_head head;
+	struct cds_wfcq_tail tail;
+	int fd; /* eventfd: readable once the queue went from empty to not */
+};
+
+struct events {
+	struct event_queue urgent;
+	struct event_queue lazy;
+	uint64_t lazy_due; /* when the lazy queue may be looked at next */
+};
+
+/* 0 or -errno. */
+int events_init(struct events *ev);
+void events_destroy(struct events *ev);
+
+/* Workers. */
+void events_raise(struct events *ev, struct peer *peer, enum peer_event what);
+void events_active(struct events *ev, struct peer *peer);
+
+/* Control thread: calls `handle` for each queued peer; flags of urgent ones, 0 for
+ * lazy ones. Peers that were removed meanwhile are passed over. */
+typedef void (*event_handler)(struct peer *peer, unsigned flags, uint64_t now);
+void events_drain_urgent(struct events *ev, event_handler handle, uint64_t now);
+void events_drain_lazy(struct events *ev, event_handler handle, uint64_t now);
+
+#endif

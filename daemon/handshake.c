@@ -1,0 +1,243 @@
+// SPDX-License-Identifier: MIT
+#include "handshake.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include <sodium.h>
+
+#include "device.h"
+#include "peer.h"
+
+static void count_sent(struct peer *peer, size_t len)
+{
+	atomic_fetch_add(&peer->wire.tx_bytes, len);
+	atomic_fetch_add(&peer->wire.tx_packets, 1);
+}
+
+static void count_received(struct peer *peer, size_t len)
+{
+	atomic_fetch_add(&peer->wire.rx_bytes, len);
+	atomic_fetch_add(&peer->wire.rx_packets, 1);
+}
+
+/* Fills in the macs and sends along the peer's path, by the UDP socket: handshakes
+ * are few, and the kernel so learns that the neighbour is in use. */
+static void send_to_peer(struct peer *peer, void *message, size_t len, uint64_t now)
+{
+	struct device *dev = peer->dev;
+
+	cookie_maker_add_macs(&peer->cookie, message, len, now);
+	if (!dev->udp || !peer->path || udp_send(dev->udp, peer->path, message, len)) {
+		device_drop(dev, peer->path ? DROP_udp_send_error : DROP_no_endpoint, 1);
+		return;
+	}
+	count_sent(peer, len);
+	timers_authenticated_sent(&peer->timers, now);
+}
+
+static void timestamp_now(uint8_t out[WG_TIMESTAMP_LEN])
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	tai64n_format((uint64_t)ts.tv_sec, (uint32_t)ts.tv_nsec, out);
+}
+
+/* --- as initiator --- */
+
+static int create_initiation(struct peer *peer, struct wg_initiation *msg)
+{
+	struct device *dev = peer->dev;
+	uint8_t timestamp[WG_TIMESTAMP_LEN];
+	struct keypair *kp = keypair_new(&dev->sessions, peer);
+	int err;
+
+	if (!kp)
+		return -ENOMEM;
+	timestamp_now(timestamp);
+	err = noise_create_initiation(&peer->initiating, &dev->identity, &peer->remote,
+				      timestamp, kp->local_index, msg);
+	if (err) {
+		keypair_drop(&dev->sessions, kp);
+		return err;
+	}
+	keypair_drop(&dev->sessions, peer->pending);
+	peer->pending = kp;
+	return 0;
+}
+
+void handshake_initiate(struct peer *peer, uint64_t now)
+{
+	struct wg_initiation msg;
+
+	if (!peer->dev->up || !timers_may_initiate(&peer->timers, now))
+		return;
+	timers_handshake_initiated(&peer->timers, now);
+	if (!create_initiation(peer, &msg))
+		send_to_peer(peer, &msg, sizeof(msg), now);
+	sodium_memzero(&msg, sizeof(msg));
+	peer_reschedule(peer);
+}
+
+static void receive_response(struct device *dev, const struct endpoint *from,
+			     const struct wg_response *msg, uint64_t now)
+{
+	struct keypair *kp = sessions_find(&dev->sessions, msg->receiver);
+	struct noise_keys keys;
+	struct peer *peer;
+
+	if (!kp || kp != kp->peer->pending) {
+		device_drop(dev, DROP_bad_handshake, 1);
+		return;
+	}
+	peer = kp->peer;
+	if (noise_consume_response(&peer->initiating, &dev->identity, &peer->remote, msg) ||
+	    noise_derive_keys(&peer->initiating, &keys)) {
+		device_drop(dev, DROP_bad_handshake, 1);
+		return;
+	}
+	keypair_activate(kp, &keys, now);
+	sodium_memzero(&keys, sizeof(keys));
+	peer->pending = NULL;
+	count_received(peer, sizeof(*msg));
+	timers_authenticated_received(&peer->timers, now);
+	peer_set_endpoint(peer, from);
+	peer_begin_session(peer, kp, now);
+	peer_session_complete(peer, now);
+	worker_command(dev, peer, WORKER_SEND_STAGED);
+}
+
+/* --- as responder --- */
+
+static enum drop_reason consume_reason(int err)
+{
+	return err == -ESTALE ? DROP_replayed_initiation :
+	       err == -EBUSY  ? DROP_initiation_flood :
+				DROP_bad_handshake;
+}
+
+/* The response, and with it the session, which waits as `next` for the initiator to
+ * use it. */
+static void respond(struct peer *peer, uint64_t now)
+{
+	struct device *dev = peer->dev;
+	struct keypair *kp = keypair_new(&dev->sessions, peer);
+	struct wg_response response;
+	struct noise_keys keys;
+
+	if (!kp)
+		return;
+	if (noise_create_response(&peer->answering, &peer->remote, kp->local_index,
+				  &response) ||
+	    noise_derive_keys(&peer->answering, &keys)) {
+		device_drop(dev, DROP_bad_handshake, 1);
+		keypair_drop(&dev->sessions, kp);
+		return;
+	}
+	keypair_activate(kp, &keys, now);
+	sodium_memzero(&keys, sizeof(keys));
+	peer_begin_session(peer, kp, now);
+	send_to_peer(peer, &response, sizeof(response), now);
+}
+
+static void receive_initiation(struct device *dev, const struct endpoint *from,
+			       const struct wg_initiation *msg, uint64_t now)
+{
+	struct noise_peek peek;
+	struct peer *peer;
+	int err;
+
+	if (noise_open_initiation(&dev->identity, msg, &peek)) {
+		device_drop(dev, DROP_bad_handshake, 1);
+		return;
+	}
+	peer = peer_find(dev, peek.remote_static);
+	if (!peer) {
+		device_drop(dev, DROP_unknown_peer, 1);
+		goto out;
+	}
+	err = noise_consume_initiation(&peer->answering, &peer->remote, &peek, msg, now);
+	if (err) {
+		device_drop(dev, consume_reason(err), 1);
+		goto out;
+	}
+	count_received(peer, sizeof(*msg));
+	timers_authenticated_received(&peer->timers, now);
+	peer_set_endpoint(peer, from);
+	respond(peer, now);
+	peer_reschedule(peer);
+out:
+	sodium_memzero(&peek, sizeof(peek));
+}
+
+/* --- cookies --- */
+
+static void receive_cookie_reply(struct device *dev, const struct wg_cookie_reply *msg,
+				 uint64_t now)
+{
+	struct keypair *kp = sessions_find(&dev->sessions, msg->receiver);
+
+	if (!kp || cookie_maker_consume_reply(&kp->peer->cookie, msg, now)) {
+		device_drop(dev, DROP_bad_cookie, 1);
+		return;
+	}
+	count_received(kp->peer, sizeof(*msg));
+}
+
+static void send_cookie(struct device *dev, const struct endpoint *from, const void *message,
+			size_t len, uint64_t now)
+{
+	uint32_t sender = ((const struct wg_initiation *)message)->sender;
+	struct wg_cookie_reply reply;
+	struct path path;
+
+	path_init(&path, from);
+	if (!cookie_reply_create(&dev->cookies, message, len, sender, &from->addr, from->port,
+				 now, &reply) &&
+	    dev->udp && udp_send(dev->udp, &path, &reply, sizeof(reply)))
+		device_drop(dev, DROP_udp_send_error, 1);
+}
+
+/* Whether a message with macs may cost us more than checking them (section 5.3). */
+static bool admit(struct device *dev, const struct endpoint *from, const void *message,
+		  size_t len, bool under_load, uint64_t now)
+{
+	enum cookie_verdict verdict =
+		cookie_check(&dev->cookies, message, len, &from->addr, from->port, now);
+
+	if (verdict == COOKIE_BAD_MAC1) {
+		device_drop(dev, DROP_bad_mac, 1);
+		return false;
+	}
+	if (!under_load)
+		return true;
+	if (verdict == COOKIE_MAC1_OK) {
+		send_cookie(dev, from, message, len, now);
+		return false;
+	}
+	if (!ratelimit_allow(&dev->ratelimit, &from->addr, now)) {
+		device_drop(dev, DROP_rate_limited, 1);
+		return false;
+	}
+	return true;
+}
+
+void handshake_receive(struct device *dev, const struct endpoint *from, const void *message,
+		       size_t len, bool under_load, uint64_t now)
+{
+	uint32_t type = le32toh(*(const uint32_t *)message);
+
+	if (type == WG_COOKIE_REPLY) {
+		receive_cookie_reply(dev, message, now);
+		return;
+	}
+	if (!admit(dev, from, message, len, under_load, now))
+		return;
+	if (type == WG_INITIATION)
+		receive_initiation(dev, from, message, now);
+	else
+		receive_response(dev, from, message, now);
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MIT
+#include "handshake_queue.h"
+
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+int handshake_queue_init(struct handshake_queue *q)
+{
+	q->head = q->count = 0;
+	pthread_mutex_init(&q->lock, NULL);
+	q->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	return q->fd < 0 ? -errno : 0;
+}
+
+void handshake_queue_destroy(struct handshake_queue *q)
+{
+	if (q->fd >= 0)
+		close(q->fd);
+	q->fd = -1;
+	pthread_mutex_destroy(&q->lock);
+}
+
+bool handshake_queue_put(struct handshake_queue *q, const struct endpoint *from,
+			 const void *data, size_t len)
+{
+	uint64_t one = 1;
+	bool room;
+
+	pthread_mutex_lock(&q->lock);
+	room = q->count < HANDSHAKE_QUEUE_LEN;
+	if (room) {
+		struct handshake_message *m =
+			&q->messages[(q->head + q->count++) % HANDSHAKE_QUEUE_LEN];
+
+		m->from = *from;
+		m->len = (uint32_t)len;
+		memcpy(m->data, data, len);
+	}
+	pthread_mutex_unlock(&q->lock);
+	if (room && write(q->fd, &one, sizeof(one)) < 0)
+		return true; /* full counter: readable anyway */
+	return room;
+}
+
+bool handshake_queue_get(struct handshake_queue *q, struct handshake_message *out)
+{
+	bool any;
+
+	pthread_mutex_lock(&q->lock);
+	any = q->count > 0;
+	if (any) {
+		*out = q->messages[q->head];
+		q->head = (q->head + 1) % HANDSHAKE_QUEUE_LEN;
+		q->count--;
+	}
+	pthread_mutex_unlock(&q->lock);
+	return any;
+}
+
+unsigned handshake_queue_backlog(struct handshake_queue *q)
+{
+	unsigned n;
+
+	pthread_mutex_lock(&q->lock);
+	n = q->count;
+	pthread_mutex_unlock(&q->lock);
+	return n;
+}
+
+void handshake_queue_quiet(struct handshake_queue *q)
+{
+	uint64_t count;
+
+	if (read(q->fd, &count, sizeof(count)) < 0)
+		return; /* EAGAIN: quiet already */
+}

@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * NICs with AF_XDP sockets: UMEM, rings, frames.
+ *
+ * Theory of operation: each RX queue of an attached NIC has one UMEM and on it two
+ * sockets, one for transport data (RX and TX) and one for handshake messages (RX
+ * only). A frame is always in exactly one place: the free stack, the fill ring, an
+ * RX ring, a caller's hands, or the TX/completion rings. One worker reads the data
+ * RX ring, the control thread the handshake RX ring; whatever else moves frames
+ * (free stack, fill, TX, completion) does so under the queue's lock, a batch at a
+ * time, so that any worker may send by any queue.
+ */
+#ifndef NIC_H
+#define NIC_H
+
+#include <net/if.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <xdp/xsk.h>
+
+#include "wg_maps.h"
+
+struct device;
+
+enum nic_mode {
+	NIC_ANY,      /* the best that works */
+	NIC_ZEROCOPY, /* native XDP and zero-copy, or refuse */
+	NIC_COPY,     /* native XDP and copy, or refuse */
+	NIC_SKB,      /* generic XDP and copy */
+};
+
+struct nic_request {
+	char name[IFNAMSIZ];
+	enum nic_mode mode;
+};
+
+/* A packet in a UMEM frame, owned by who got it. */
+struct nic_frame {
+	uint64_t addr; /* in the UMEM, of data[0] */
+	uint8_t *data;
+	uint32_t len;
+};
+
+struct nic_queue {
+	struct nic *nic;
+	unsigned index;
+	unsigned worker; /* who reads its data ring */
+	bool zerocopy;
+
+	struct xsk_socket *data, *handshake;
+	struct xsk_ring_cons data_rx, handshake_rx;
+
+	pthread_mutex_t lock;
+	struct xsk_ring_prod fill, tx;
+	struct xsk_ring_cons completion;
+	uint64_t *free;
+	unsigned free_count;
+	unsigned tx_outstanding; /* submitted, not yet completed */
+
+	struct xsk_umem *umem;
+	uint8_t *area;
+	size_t area_len;
+};
+
+struct nic {
+	char name[IFNAMSIZ];
+	uint32_t ifindex;
+	uint32_t id;
+	uint32_t mtu;
+	uint32_t frame_size;
+	enum nic_mode mode;
+	bool native;
+	int link_fd; /* XDP attachment */
+	unsigned queue_count;
+	struct nic_queue *queues[WG_MAX_QUEUES];
+};
+
+struct nics {
+	struct nic *list[WG_MAX_NICS]; /* RCU */
+	bool automatic;		       /* attach to what routes name */
+	struct nic_request requests[WG_MAX_NICS];
+	unsigned request_count;
+	uint32_t refused[WG_MAX_NICS]; /* ifindices that could not be attached */
+	unsigned refused_next;
+};
+
+/* Control thread. Attaches XDP and opens the sockets of every queue; `why` gets one
+ * line on error. */
+int nic_attach(struct device *dev, uint32_t ifindex, enum nic_mode mode, struct nic **out,
+	       char *why, size_t why_len);
+/* Control thread; paths no longer name it. Waits a grace period. */
+void nic_detach(struct device *dev, struct nic *nic);
+struct nic *nic_find(struct device *dev, uint32_t ifindex);
+/* Whether its frames hold packets of this MTU (or are as large as they get). */
+bool nic_fits(const struct nic *nic, uint32_t mtu);
+/* The NIC of this device, attached now if it was asked for or `automatic`; NULL where
+ * it is to go without. Control thread. */
+struct nic *nic_for_route(struct device *dev, uint32_t ifindex);
+
+/* Received packets of the data (or handshake) socket, at most `max`. Data: the
+ * queue's worker. Handshake: control thread. Give each back by nic_release(). */
+unsigned nic_receive(struct nic_queue *q, struct nic_frame *out, unsigned max);
+unsigned nic_receive_handshake(struct nic_queue *q, struct nic_frame *out, unsigned max);
+/* How many handshake messages wait. Control thread. */
+unsigned nic_handshake_backlog(struct nic_queue *q);
+/* Frames back to the kernel for reception. Any thread. */
+void nic_release(struct nic_queue *q, const struct nic_frame *frames, unsigned n);
+
+/* Frames to send in, at most n; fewer when the kernel has not yet sent what it was
+ * given. Any thread. Give each to nic_send() or nic_release(). */
+unsigned nic_alloc(struct nic_queue *q, struct nic_frame *out, unsigned n);
+/* Sends; takes the first `return value` frames, the others stay the caller's. Any
+ * thread; does not wait. */
+unsigned nic_send(struct nic_queue *q, const struct nic_frame *frames, unsigned n);
+
+/* Bytes that a frame holds. */
+static inline uint32_t nic_frame_room(const struct nic *nic)
+{
+	return nic->frame_size;
+}
+
+#endif

@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: MIT
+#include "outer.h"
+
+#include <linux/if_ether.h>
+#include <string.h>
+
+#include "inet.h"
+
+static void read_v4(const uint8_t *ip, struct endpoint *from)
+{
+	from->addr.family = from->source.family = IP_V4;
+	memcpy(from->addr.bytes, ip + IPV4_ADDRS, 4);
+	memcpy(from->source.bytes, ip + IPV4_ADDRS + 4, 4);
+}
+
+static void read_v6(const uint8_t *ip, uint32_t ifindex, struct endpoint *from)
+{
+	from->addr.family = from->source.family = IP_V6;
+	memcpy(from->addr.bytes, ip + IPV6_ADDRS, 16);
+	memcpy(from->source.bytes, ip + IPV6_ADDRS + 16, 16);
+	if (ip[IPV6_ADDRS] == 0xfe && (ip[IPV6_ADDRS + 1] & 0xc0) == 0x80)
+		from->scope_id = ifindex;
+}
+
+uint8_t *outer_parse(const struct nic *nic, const struct nic_frame *f, struct endpoint *from,
+		     uint32_t *len)
+{
+	uint8_t *ip = f->data + ETH_HLEN, *udp;
+
+	memset(from, 0, sizeof(*from));
+	if (ip[0] >> 4 == 4) {
+		read_v4(ip, from);
+		udp = ip + IPV4_HEADER_LEN;
+	} else {
+		read_v6(ip, nic->ifindex, from);
+		udp = ip + IPV6_HEADER_LEN;
+	}
+	from->port = get_be16(udp);
+	*len = get_be16(udp + UDP_LEN) - (uint32_t)UDP_HEADER_LEN;
+	return udp + UDP_HEADER_LEN;
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: MIT
+#include "path.h"
+
+#include <linux/if_ether.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/udp.h>
+#include <stdlib.h>
+
+#include "checksum.h"
+#include "inet.h"
+#include "nic.h"
+#include "wg_proto.h"
+
+void endpoint_to_sockaddr(const struct endpoint *ep, struct sockaddr_storage *to, socklen_t *len)
+{
+	struct sockaddr_in *in = (struct sockaddr_in *)to;
+	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)to;
+
+	memset(to, 0, sizeof(*to));
+	if (ep->addr.family == IP_V4) {
+		in->sin_family = AF_INET;
+		in->sin_port = htons(ep->port);
+		memcpy(&in->sin_addr, ep->addr.bytes, 4);
+		*len = sizeof(*in);
+	} else {
+		in6->sin6_family = AF_INET6;
+		in6->sin6_port = htons(ep->port);
+		in6->sin6_scope_id = ep->scope_id;
+		memcpy(&in6->sin6_addr, ep->addr.bytes, 16);
+		*len = sizeof(*in6);
+	}
+}
+
+void endpoint_from_sockaddr(const struct sockaddr_storage *from, struct endpoint *ep)
+{
+	const struct sockaddr_in *in = (const struct sockaddr_in *)from;
+	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)from;
+
+	memset(ep, 0, sizeof(*ep));
+	if (from->ss_family == AF_INET) {
+		ep->addr.family = IP_V4;
+		memcpy(ep->addr.bytes, &in->sin_addr, 4);
+		ep->port = ntohs(in->sin_port);
+	} else if (from->ss_family == AF_INET6) {
+		ep->addr.family = IP_V6;
+		memcpy(ep->addr.bytes, &in6->sin6_addr, 16);
+		ep->port = ntohs(in6->sin6_port);
+		if (IN6_IS_ADDR_LINKLOCAL(&in6->sin6_addr))
+			ep->scope_id = in6->sin6_scope_id;
+	}
+}
+
+static void *put_cmsg(struct path *p, int level, int type, size_t len)
+{
+	struct cmsghdr *c = (struct cmsghdr *)p->cmsg;
+
+	c->cmsg_level = level;
+	c->cmsg_type = type;
+	c->cmsg_len = CMSG_LEN(len);
+	p->cmsg_len = CMSG_SPACE(len);
+	return CMSG_DATA(c);
+}
+
+static void put_source(struct path *p)
+{
+	const struct endpoint *ep = &p->endpoint;
+
+	if (ep->source.family != ep->addr.family)
+		return;
+	if (ep->source.family == IP_V4) {
+		struct in_pktinfo info = {0};
+
+		memcpy(&info.ipi_spec_dst, ep->source.bytes, 4);
+		memcpy(put_cmsg(p, IPPROTO_IP, IP_PKTINFO, sizeof(info)), &info, sizeof(info));
+	} else {
+		struct in6_pktinfo info = {.ipi6_ifindex = ep->scope_id};
+
+		memcpy(&info.ipi6_addr, ep->source.bytes, 16);
+		memcpy(put_cmsg(p, IPPROTO_IPV6, IPV6_PKTINFO, sizeof(info)), &info,
+		       sizeof(info));
+	}
+}
+
+void path_init(struct path *p, const struct endpoint *ep)
+{
+	memset(p, 0, sizeof(*p));
+	p->endpoint = *ep;
+	endpoint_to_sockaddr(ep, &p->to, &p->to_len);
+	put_source(p);
+}
+
+struct path *path_new(const struct endpoint *ep)
+{
+	struct path *p = malloc(sizeof(*p));
+
+	if (p)
+		path_init(p, ep);
+	return p;
+}
+
+static void template_v4(struct path *p, const struct route *r)
+{
+	struct iphdr ip = {
+		.version = 4,
+		.ihl = 5,
+		.ttl = r->ttl,
+		.protocol = IPPROTO_UDP,
+	};
+
+	memcpy(&ip.saddr, r->source.bytes, 4);
+	memcpy(&ip.daddr, p->endpoint.addr.bytes, 4);
+	memcpy(p->header + ETH_HLEN, &ip, sizeof(ip));
+	p->header_len = ETH_HLEN + sizeof(ip) + sizeof(struct udphdr);
+}
+
+static void template_v6(struct path *p, const struct route *r)
+{
+	struct ipv6hdr ip = {
+		.version = 6,
+		.hop_limit = r->ttl,
+		.nexthdr = IPPROTO_UDP,
+	};
+
+	memcpy(&ip.saddr, r->source.bytes, 16);
+	memcpy(&ip.daddr, p->endpoint.addr.bytes, 16);
+	memcpy(p->header + ETH_HLEN, &ip, sizeof(ip));
+	p->header_len = ETH_HLEN + sizeof(ip) + sizeof(struct udphdr);
+}
+
+void path_use_nic(struct path *p, struct nic *nic, const struct route *route,
+		  uint16_t listen_port)
+{
+	bool v4 = p->endpoint.addr.family == IP_V4;
+	struct udphdr udp = {.source = htons(listen_port), .dest = htons(p->endpoint.port)};
+	uint32_t room = nic_frame_room(nic), ip_mtu = route->mtu;
+
+	memcpy(p->header, route->l2, ETH_HLEN);
+	if (v4)
+		template_v4(p, route);
+	else
+		template_v6(p, route);
+	memcpy(p->header + p->header_len - sizeof(udp), &udp, sizeof(udp));
+	if (ip_mtu > room - ETH_HLEN)
+		ip_mtu = room - ETH_HLEN;
+	p->max_message = (uint16_t)(ip_mtu - (p->header_len - ETH_HLEN));
+	p->nic = nic;
+}
+
+static void path_free(struct rcu_head *head)
+{
+	free(caa_container_of(head, struct path, rcu));
+}
+
+void path_free_deferred(struct path *p)
+{
+	if (p)
+		urcu_qsbr_call_rcu(&p->rcu, path_free);
+}
+
+static void finish_v4(uint8_t *ip, uint16_t total_len, uint16_t id)
+{
+	put_be16(ip + IPV4_TOTAL_LEN, total_len);
+	put_be16(ip + IPV4_ID, id);
+	store16(ip + IPV4_CHECK, csum_finish(csum_add(0, ip, IPV4_HEADER_LEN)));
+}
+
+void path_write_headers(const struct path *p, uint8_t *out, uint32_t len, uint16_t ip_id)
+{
+	uint8_t *ip = out + ETH_HLEN, *udp = out + p->header_len - UDP_HEADER_LEN;
+	uint16_t udp_len = (uint16_t)(len + UDP_HEADER_LEN);
+	uint64_t sum;
+
+	memcpy(out, p->header, p->header_len);
+	put_be16(udp + UDP_LEN, udp_len);
+	if (p->endpoint.addr.family == IP_V4) {
+		finish_v4(ip, (uint16_t)(udp_len + IPV4_HEADER_LEN), ip_id);
+		sum = csum_pseudo4(ip + IPV4_ADDRS, IP_PROTO_UDP, udp_len);
+	} else {
+		put_be16(ip + IPV6_PAYLOAD_LEN, udp_len);
+		sum = csum_pseudo6(ip + IPV6_ADDRS, IP_PROTO_UDP, udp_len);
+	}
+	store16(udp + UDP_CHECK, csum_finish_nonzero(csum_add(sum, udp, udp_len)));
+}

@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: MIT
+#include "peer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <sodium.h>
+
+#include "device.h"
+#include "log.h"
+
+#define CACHE_LINE 64
+
+/* --- finding --- */
+
+static unsigned long key_hash(const struct device *dev, const uint8_t *public_key)
+{
+	uint8_t hash[crypto_shorthash_BYTES];
+	unsigned long out;
+
+	crypto_shorthash(hash, public_key, WG_KEY_LEN, dev->hash_key);
+	memcpy(&out, hash, sizeof(out));
+	return out;
+}
+
+static int key_match(struct cds_lfht_node *node, const void *key)
+{
+	return !memcmp(caa_container_of(node, struct peer, by_key)->remote.public_key, key,
+		       WG_KEY_LEN);
+}
+
+struct peer *peer_find(struct device *dev, const uint8_t public_key[WG_KEY_LEN])
+{
+	struct cds_lfht_iter iter;
+	struct cds_lfht_node *node;
+
+	cds_lfht_lookup(dev->peers_by_key, key_hash(dev, public_key), key_match, public_key,
+			&iter);
+	node = cds_lfht_iter_get_node(&iter);
+	return node ? caa_container_of(node, struct peer, by_key) : NULL;
+}
+
+struct peer *peer_at(struct device *dev, uint32_t slot)
+{
+	return slot < WG_MAX_PEERS ? rcu_dereference(dev->slots[slot]) : NULL;
+}
+
+/* --- life --- */
+
+static int take_slot(struct device *dev, uint32_t *out)
+{
+	for (uint32_t i = 0; i < WG_MAX_PEERS; i++) {
+		uint32_t slot = (dev->next_slot + i) % WG_MAX_PEERS;
+
+		if (!dev->slots[slot]) {
+			dev->next_slot = slot + 1;
+			*out = slot;
+			return 0;
+		}
+	}
+	return -ENOSPC;
+}
+
+static void peer_init(struct peer *peer, struct device *dev, const uint8_t *public_key)
+{
+	memset(peer, 0, sizeof(*peer));
+	peer->dev = dev;
+	staged_init(&peer->staged);
+	pthread_mutex_init(&peer->roam_lock, NULL);
+	noise_remote_init(&peer->remote, public_key);
+	noise_remote_precompute(&peer->remote, &dev->identity);
+	cookie_maker_init(&peer->cookie, public_key);
+	timers_init(&peer->timers, randombytes_uniform);
+}
+
+static void peer_free(struct peer *peer)
+{
+	staged_destroy(&peer->staged);
+	pthread_mutex_destroy(&peer->roam_lock);
+	sodium_memzero(peer, sizeof(*peer));
+	free(peer);
+}
+
+int peer_create(struct device *dev, const uint8_t public_key[WG_KEY_LEN], struct peer **out)
+{
+	struct peer *peer = aligned_alloc(CACHE_LINE, (sizeof(*peer) + CACHE_LINE - 1) /
+							      CACHE_LINE * CACHE_LINE);
+	int err;
+
+	if (!peer)
+		return -ENOMEM;
+	peer_init(peer, dev, public_key);
+	err = take_slot(dev, &peer->slot);
+	if (!err)
+		err = datapath_add_peer(dev->datapath, peer->slot);
+	if (err) {
+		peer_free(peer);
+		return err;
+	}
+	allowedips_owner_init(&peer->allowed, peer->slot);
+	cds_list_add_tail(&peer->list, &dev->peers);
+	cds_lfht_node_init(&peer->by_key);
+	cds_lfht_add(dev->peers_by_key, key_hash(dev, public_key), &peer->by_key);
+	dev->peer_count++;
+	rcu_assign_pointer(dev->slots[peer->slot], peer);
+	*out = peer;
+	return 0;
+}
+
+/* Workers may hold the peer until the next grace period, and it may stand in an event
+ * queue: peers_reap() waits for both. */
+void peer_remove(struct peer *peer)
+{
+	struct device *dev = peer->dev;
+	int err = allowedips_remove_owner(&dev->allowed, &peer->allowed);
+
+	if (err)
+		log_error("allowed IPs of a removed peer stay in the map: %s", strerror(-err));
+	rcu_assign_pointer(dev->slots[peer->slot], NULL);
+	datapath_remove_peer(dev->datapath, peer->slot);
+	peer_end_handshake(peer);
+	peer_clear_sessions(peer);
+	timerq_remove(&dev->timers, &peer->timer_node);
+	cds_lfht_del(dev->peers_by_key, &peer->by_key);
+	cds_list_del(&peer->list);
+	cds_list_add_tail(&peer->list, &dev->dead_peers);
+	dev->peer_count--;
+	peer->dead = true;
+	path_free_deferred(peer->path);
+}
+
+void peers_reap(struct device *dev)
+{
+	struct peer *peer, *next;
+
+	cds_list_for_each_entry_safe(peer, next, &dev->dead_peers, list) {
+		cds_list_del(&peer->list);
+		peer_free(peer);
+	}
+}
+
+/* --- sessions --- */
+
+static void retire(struct peer *peer, struct keypair *kp)
+{
+	if (!kp)
+		return;
+	datapath_remove_session(peer->dev->datapath, kp->local_index);
+	keypair_drop(&peer->dev->sessions, kp);
+}
+
+/* As initiator we know that the responder has the keys: they are current at once. A
+ * `next` that was not confirmed may still be what the peer sends under. */
+static void begin_as_initiator(struct peer *peer, struct keypair *kp)
+{
+	struct keypair *old = peer->previous;
+
+	if (peer->next) {
+		retire(peer, peer->current);
+		peer->previous = peer->next;
+		peer->next = NULL;
+	} else {
+		peer->previous = peer->current;
+	}
+	rcu_assign_pointer(peer->current, kp);
+	retire(peer, old);
+}
+
+/* As responder we may not send under it until the initiator has shown that it has it. */
+static void begin_as_responder(struct peer *peer, struct keypair *kp)
+{
+	retire(peer, peer->next);
+	peer->next = kp;
+	retire(peer, peer->previous);
+	peer->previous = NULL;
+}
+
+void peer_begin_session(struct peer *peer, struct keypair *kp, uint64_t now)
+{
+	if (datapath_add_session(peer->dev->datapath, kp->local_index, peer->slot))
+		log_error("session map is full: a session goes by the UDP socket");
+	if (kp->initiator)
+		begin_as_initiator(peer, kp);
+	else
+		begin_as_responder(peer, kp);
+	timers_session_derived(&peer->timers, now);
+}
+
+bool peer_confirm_session(struct peer *peer, struct keypair *kp)
+{
+	if (!kp || kp != peer->next)
+		return false;
+	retire(peer, peer->previous);
+	peer->previous = peer->current;
+	rcu_assign_pointer(peer->current, kp);
+	peer->next = NULL;
+	return true;
+}
+
+void peer_session_complete(struct peer *peer, uint64_t now)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	peer->last_handshake = (uint64_t)ts.tv_sec * NS_PER_SEC + (uint64_t)ts.tv_nsec;
+	timers_handshake_complete(&peer->timers, now);
+	peer_reschedule(peer);
+}
+
+void peer_end_handshake(struct peer *peer)
+{
+	keypair_drop(&peer->dev->sessions, peer->pending);
+	peer->pending = NULL;
+	noise_handshake_clear(&peer->initiating);
+	noise_handshake_clear(&peer->answering);
+}
+
+void peer_clear_sessions(struct peer *peer)
+{
+	struct keypair *current = peer->current;
+
+	rcu_assign_pointer(peer->current, NULL);
+	retire(peer, current);
+	retire(peer, peer->previous);
+	retire(peer, peer->next);
+	peer->previous = peer->next = NULL;
+}
+
+/* --- the way there --- */
+
+static void use_route(struct peer *peer, struct path *path, const struct route *route)
+{
+	struct device *dev = peer->dev;
+	struct nic *nic = nic_for_route(dev, route->ifindex);
+
+	path->route = *route;
+	if (nic && route->l2_ok && dev->udp)
+		path_use_nic(path, nic, route, dev->udp->port);
+}
+
+/* A sticky source address that we no longer have is forgotten. */
+void peer_resolve_path(struct peer *peer)
+{
+	struct device *dev = peer->dev;
+	struct path *old = peer->path, *path = NULL;
+	struct route route;
+	int err;
+
+	if (peer->has_endpoint) {
+		err = route_resolve(&dev->rtnl, &peer->endpoint, device_port(dev), dev->fwmark,
+				    &route);
+		if (!err && route.source_gone)
+			memset(&peer->endpoint.source, 0, sizeof(peer->endpoint.source));
+		path = path_new(&peer->endpoint);
+		if (path && !err)
+			use_route(peer, path, &route);
+	}
+	rcu_assign_pointer(peer->path, path);
+	path_free_deferred(old);
+}
+
+void peer_set_endpoint(struct peer *peer, const struct endpoint *ep)
+{
+	if (peer->has_endpoint && endpoint_equal(&peer->endpoint, ep))
+		return;
+	peer->endpoint = *ep;
+	peer->has_endpoint = true;
+	peer_resolve_path(peer);
+}
+
+void peer_reschedule(struct peer *peer)
+{
+	if (timerq_set(&peer->dev->timers, &peer->timer_node, timers_next(&peer->timers)))
+		log_error("no memory for a timer");
+}

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A peer: its keys, where it is, its sessions, what waits for it.
+ *
+ * Theory of operation: the control thread owns every field. Workers find a peer
+ * by its slot (which the TC program wrote into a frame's address) or through a
+ * keypair; they read the RCU pointers `current` and `path`, and write only the
+ * atomics in `activity` and `wire`, the staged queue under its lock, and the
+ * event flags by which they tell the control thread what happened (events.h).
+ */
+#ifndef PEER_H
+#define PEER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <urcu-qsbr.h> /* before rculfhash.h, which takes its flavour */
+#include <urcu/list.h>
+#include <urcu/rculfhash.h>
+#include <urcu/wfcqueue.h>
+
+#include "allowedips.h"
+#include "cookie.h"
+#include "endpoint.h"
+#include "noise.h"
+#include "path.h"
+#include "session.h"
+#include "staged.h"
+#include "timerq.h"
+#include "timers.h"
+
+struct device;
+
+/* When these last happened, ns; written by workers once a batch, read by the
+ * control thread when it runs the peer's timers. 0: not since it last looked. */
+struct peer_activity {
+	_Atomic uint64_t data_sent;
+	_Atomic uint64_t data_received;
+	_Atomic uint64_t authenticated_sent;
+	_Atomic uint64_t authenticated_received;
+	_Atomic uint64_t handshake_asked; /* by a worker; so that it asks seldom */
+};
+
+/* What `wg show` calls transfer: UDP payload of authenticated messages. */
+struct peer_wire {
+	_Atomic uint64_t rx_bytes;
+	_Atomic uint64_t tx_bytes;
+	_Atomic uint64_t rx_packets;
+	_Atomic uint64_t tx_packets;
+};
+
+struct peer {
+	struct device *dev;
+	uint32_t slot;
+	bool dead;
+
+	/* Read by workers. */
+	struct keypair *current;
+	struct path *path; /* NULL: no endpoint */
+	struct staged staged;
+	struct peer_activity activity;
+	struct peer_wire wire;
+	atomic_uint events_urgent;
+	atomic_uint events_lazy;
+	struct cds_wfcq_node urgent_node;
+	struct cds_wfcq_node lazy_node;
+	pthread_mutex_t roam_lock;
+	struct endpoint roamed; /* where it last wrote from, when EVENT_ROAMED is set */
+
+	/* The control thread's own. */
+	struct keypair *previous;
+	struct keypair *next;	 /* made as responder, not yet confirmed */
+	struct keypair *pending; /* the handshake under way as initiator */
+	struct noise_remote remote;
+	struct noise_handshake initiating; /* one a role: initiations may cross */
+	struct noise_handshake answering;
+	struct cookie_maker cookie;
+	struct timers timers;
+	struct timerq_node timer_node;
+	uint16_t persistent_keepalive; /* seconds, 0: off */
+	struct endpoint endpoint;
+	bool has_endpoint;
+	uint64_t last_handshake;    /* Unix time, ns; 0: never */
+	struct allowedips_owner allowed;
+	struct cds_list_head list;	/* device->peers, in order of creation */
+	struct cds_lfht_node by_key;	/* device->peers_by_key */
+};
+
+/* All by the control thread. */
+
+/* A peer of this public key, with no endpoint; *out is linked into the device.
+ * -ENOSPC: no slot left, -ENOMEM, or what the BPF maps answered. */
+int peer_create(struct device *dev, const uint8_t public_key[WG_KEY_LEN], struct peer **out);
+/* The peer of this key, or NULL. */
+struct peer *peer_find(struct device *dev, const uint8_t public_key[WG_KEY_LEN]);
+/* The peer in this slot, or NULL: any RCU thread, until its next quiescent state. */
+struct peer *peer_at(struct device *dev, uint32_t slot);
+/* Unlinks; sessions end here. Memory goes in peers_reap(). */
+void peer_remove(struct peer *peer);
+/* Frees what peer_remove() unlinked: after a grace period, and when both event queues
+ * have been drained since then (control.c). */
+void peers_reap(struct device *dev);
+
+/* New keypair from a handshake that ended well, into its slot (whitepaper 6.3). */
+void peer_begin_session(struct peer *peer, struct keypair *kp, uint64_t now);
+/* Data came under `next`: it becomes current. False if kp isn't `next`. */
+bool peer_confirm_session(struct peer *peer, struct keypair *kp);
+/* A handshake is complete: both sides have the keys. */
+void peer_session_complete(struct peer *peer, uint64_t now);
+/* Ends all sessions and the handshake under way. */
+void peer_clear_sessions(struct peer *peer);
+void peer_end_handshake(struct peer *peer);
+
+/* Moves the peer to this endpoint and resolves the way there. */
+void peer_set_endpoint(struct peer *peer, const struct endpoint *ep);
+/* Builds the path anew: something that it was made of has changed. */
+void peer_resolve_path(struct peer *peer);
+/* Lets the timer queue know the peer's next deadline. */
+void peer_reschedule(struct peer *peer);
+
+#endif

@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Theory of operation
+ *
+ * A token bucket needs one number, the time when it will be full again: each token
+ * taken moves it on by a token's interval, and a token is there as long as that
+ * does not reach further ahead than the burst. A bucket whose time has passed is
+ * full, just as that of a source never seen; so its entry may be taken by another
+ * source, at once and without any cleaning up.
+ *
+ * The table is a fixed number of small sets. A keyed hash picks the set, so that
+ * nobody outside can choose sources that crowd somebody else's set. When all of a
+ * set are live, new sources of that set are refused until one is full again, which
+ * takes at most a burst's 250 ms.
+ */
+#include "ratelimit.h"
+
+#include <sodium.h>
+
+#define TOKEN_INTERVAL (1000000000ULL / RATELIMIT_PER_SECOND)
+#define REACH	       (RATELIMIT_BURST * TOKEN_INTERVAL)
+
+_Static_assert(crypto_shorthash_KEYBYTES == sizeof(((struct ratelimit *)0)->hash_key),
+	       "hash key is SipHash's");
+
+void ratelimit_init(struct ratelimit *rl)
+{
+	memset(rl, 0, sizeof(*rl));
+	randombytes_buf(rl->hash_key, sizeof(rl->hash_key));
+}
+
+static struct ratelimit_entry source_of(const struct ip_addr *src)
+{
+	struct ratelimit_entry source = { .family = src->family };
+
+	memcpy(source.prefix, src->bytes, src->family == IP_V4 ? 4 : sizeof(source.prefix));
+	return source;
+}
+
+static struct ratelimit_entry *set_of(struct ratelimit *rl,
+				      const struct ratelimit_entry *source)
+{
+	uint8_t input[sizeof(source->prefix) + 1];
+	uint64_t hash;
+
+	memcpy(input, source->prefix, sizeof(source->prefix));
+	input[sizeof(source->prefix)] = source->family;
+	crypto_shorthash((uint8_t *)&hash, input, sizeof(input), rl->hash_key);
+	return rl->entries[hash % RATELIMIT_SETS];
+}
+
+static bool same_source(const struct ratelimit_entry *a, const struct ratelimit_entry *b)
+{
+	return a->family == b->family && !memcmp(a->prefix, b->prefix, sizeof(a->prefix));
+}
+
+/* The source's live entry, or else one that it can have, or NULL. */
+static struct ratelimit_entry *find_entry(struct ratelimit *rl,
+					  const struct ratelimit_entry *source, uint64_t now)
+{
+	struct ratelimit_entry *set = set_of(rl, source), *reusable = NULL;
+	unsigned i;
+
+	for (i = 0; i < RATELIMIT_WAYS; i++) {
+		if (set[i].full_at <= now)
+			reusable = &set[i];
+		else if (same_source(&set[i], source))
+			return &set[i];
+	}
+	return reusable;
+}
+
+bool ratelimit_allow(struct ratelimit *rl, const struct ip_addr *src, uint64_t now)
+{
+	struct ratelimit_entry source, *entry;
+
+	if (!ip_addr_len(src))
+		return false;
+	source = source_of(src);
+	entry = find_entry(rl, &source, now);
+	if (!entry)
+		return false;
+
+	source.full_at = (entry->full_at > now ? entry->full_at : now) + TOKEN_INTERVAL;
+	if (source.full_at > now + REACH)
+		return false;
+	*entry = source;
+	return true;
+}

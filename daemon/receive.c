@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: MIT
+/*
+ * From the wire to wg0: open ▸ check ▸ coalesce ▸ write.
+ *
+ * Theory of operation: transport messages, from an AF_XDP ring or a UDP socket, are
+ * collected in a batch where they lie, opened in place, then taken one by one: replay
+ * window, timers, roaming (whitepaper sections 5.4.6, 6). What is inside goes through
+ * gro.c into wg0 with the peer's tag as its source address; whether that peer may use
+ * the packet's source address is for the TC program there to say.
+ */
+#include "worker.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/if_ether.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include "clock.h"
+#include "device.h"
+#include "handshake_queue.h"
+#include "inet.h"
+#include "outer.h"
+#include "path.h"
+#include "peer.h"
+
+/* When a keypair that the initiator still receives under is to be replaced even if
+ * it sends nothing (section 6.2). */
+#define AGING_TIME (WG_REJECT_AFTER_TIME - WG_KEEPALIVE_TIMEOUT - WG_REKEY_TIMEOUT)
+
+/* --- into wg0 --- */
+
+void receive_emit(void *worker, uint32_t slot, const struct virtio_net_hdr *vh,
+		  struct iovec *iov, int iovcnt, unsigned packets)
+{
+	struct worker *w = worker;
+	const uint8_t *ip = iov[1].iov_base;
+	struct {
+		struct virtio_net_hdr vh;
+		struct ethhdr eth;
+	} __attribute__((packed)) head = {
+		.vh = *vh,
+		.eth = {
+			/* Not wg0's own: without TC's consent the stack drops it. */
+			.h_dest = {WG_TAG_0, WG_TAG_1, WG_TAG_2, 0xff, 0xff, 0xfe},
+			.h_source = {WG_TAG_0, WG_TAG_1, WG_TAG_2, (uint8_t)(slot >> 16),
+				     (uint8_t)(slot >> 8), (uint8_t)slot},
+			.h_proto = htons(ip[0] >> 4 == 4 ? ETH_P_IP : ETH_P_IPV6),
+		},
+	};
+
+	iov[0] = (struct iovec){.iov_base = &head, .iov_len = sizeof(head)};
+	if (writev(w->tap_fd, iov, iovcnt) < 0)
+		worker_drop(w, DROP_tap_error, packets);
+	else
+		w->stats->tap_writes++;
+}
+
+/* --- a message that is authentic --- */
+
+static void note_roaming(struct worker *w, struct peer *peer, const struct endpoint *from)
+{
+	const struct path *path = rcu_dereference(peer->path);
+
+	if (path && endpoint_equal(&path->endpoint, from))
+		return;
+	pthread_mutex_lock(&peer->roam_lock);
+	peer->roamed = *from;
+	pthread_mutex_unlock(&peer->roam_lock);
+	events_raise(&w->dev->events, peer, EVENT_ROAMED);
+}
+
+static void note_keypair(struct worker *w, struct peer *peer, struct keypair *kp)
+{
+	if (!atomic_load_explicit(&kp->received, memory_order_relaxed)) {
+		atomic_store(&kp->received, true);
+		if (!kp->initiator)
+			events_raise(&w->dev->events, peer, EVENT_CONFIRMED);
+	}
+	if (kp->initiator && keypair_older_than(kp, w->now, AGING_TIME) &&
+	    !atomic_exchange(&kp->aging, true))
+		events_raise(&w->dev->events, peer, EVENT_KEY_AGING);
+}
+
+static void stamp_received(struct worker *w, struct peer *peer, bool data)
+{
+	if (data)
+		atomic_store_explicit(&peer->activity.data_received, w->now,
+				      memory_order_relaxed);
+	atomic_store_explicit(&peer->activity.authenticated_received, w->now,
+			      memory_order_relaxed);
+	events_active(&w->dev->events, peer);
+}
+
+/* Returns whether it carried data rather than being a keepalive. */
+static bool deliver(struct worker *w, const struct rx_packet *p)
+{
+	uint8_t *packet = p->message + sizeof(struct wg_data);
+	uint32_t len = p->len - (uint32_t)WG_DATA_OVERHEAD;
+	int inner;
+
+	if (!len)
+		return false;
+	inner = inner_packet_len(packet, len);
+	if (inner < 0)
+		worker_drop(w, DROP_bad_inner, 1);
+	else
+		gro_receive(&w->gro, p->keypair->peer->slot, packet, (size_t)inner);
+	return true;
+}
+
+/* Forgets those of a run, all of one keypair, that the replay window refuses. */
+static unsigned drop_replays(struct worker *w, unsigned first, unsigned end)
+{
+	struct keypair *kp = w->rx.packets[first].keypair;
+	unsigned kept = 0;
+
+	pthread_mutex_lock(&kp->replay_lock);
+	for (unsigned i = first; i < end; i++) {
+		if (!w->ops[i].ok)
+			continue;
+		w->ops[i].ok = replay_check_and_update(&kp->replay, w->ops[i].counter);
+		if (w->ops[i].ok)
+			kept++;
+		else
+			worker_drop(w, DROP_replay, 1);
+	}
+	pthread_mutex_unlock(&kp->replay_lock);
+	return kept;
+}
+
+static void accept_run(struct worker *w, unsigned first, unsigned end)
+{
+	struct keypair *kp = w->rx.packets[first].keypair;
+	struct peer *peer = kp->peer;
+	uint64_t bytes = 0;
+	bool data = false;
+	unsigned kept = drop_replays(w, first, end);
+
+	if (!kept)
+		return;
+	for (unsigned i = first; i < end; i++) {
+		const struct rx_packet *p = &w->rx.packets[i];
+
+		if (!w->ops[i].ok)
+			continue;
+		bytes += p->len;
+		note_roaming(w, peer, &p->source);
+		data |= deliver(w, p);
+	}
+	atomic_fetch_add_explicit(&peer->wire.rx_bytes, bytes, memory_order_relaxed);
+	atomic_fetch_add_explicit(&peer->wire.rx_packets, kept, memory_order_relaxed);
+	note_keypair(w, peer, kp);
+	stamp_received(w, peer, data);
+}
+
+/* --- the batch --- */
+
+static void open_batch(struct worker *w)
+{
+	for (unsigned i = 0; i < w->rx.count; i++) {
+		struct rx_packet *p = &w->rx.packets[i];
+		struct aead_op *op = &w->ops[i];
+
+		op->key = p->keypair->receive_key;
+		op->counter = le64toh(((struct wg_data *)p->message)->counter);
+		op->src = op->dst = p->message + sizeof(struct wg_data);
+		op->len = p->len - (uint32_t)WG_DATA_OVERHEAD;
+	}
+	w->dev->aead->open(w->ops, w->rx.count);
+	for (unsigned i = 0; i < w->rx.count; i++)
+		if (!w->ops[i].ok)
+			worker_drop(w, DROP_bad_tag, 1);
+}
+
+/* What is in the batch goes into wg0; the memory is free again afterwards. */
+static void process(struct worker *w)
+{
+	if (!w->rx.count)
+		return;
+	open_batch(w);
+	for (unsigned i = 0, end; i < w->rx.count; i = end) {
+		for (end = i + 1; end < w->rx.count; end++)
+			if (w->rx.packets[end].keypair != w->rx.packets[i].keypair)
+				break;
+		accept_run(w, i, end);
+	}
+	gro_flush(&w->gro);
+	w->rx.count = 0;
+}
+
+/* The keypair that a transport message is under, or NULL when it is dropped. */
+static struct keypair *receiving_keypair(struct worker *w, const struct wg_data *header)
+{
+	struct keypair *kp = sessions_find(&w->dev->sessions, header->receiver);
+
+	if (!kp || !atomic_load_explicit(&kp->ready, memory_order_acquire)) {
+		worker_drop(w, DROP_unknown_receiver, 1);
+		return NULL;
+	}
+	if (keypair_older_than(kp, w->now, WG_REJECT_AFTER_TIME)) {
+		worker_drop(w, DROP_key_expired, 1);
+		return NULL;
+	}
+	return kp;
+}
+
+/* Adds a transport message, at least WG_DATA_OVERHEAD long, to the batch. */
+static void add(struct worker *w, const struct endpoint *from, uint8_t *message, uint32_t len)
+{
+	struct keypair *kp = receiving_keypair(w, (struct wg_data *)message);
+
+	if (kp)
+		w->rx.packets[w->rx.count++] = (struct rx_packet){
+			.keypair = kp, .source = *from, .message = message, .len = len};
+}
+
+/* --- from AF_XDP --- */
+
+void receive_from_nic(struct worker *w, struct nic_queue *q)
+{
+	struct nic_frame frames[WORKER_BATCH];
+	unsigned n = nic_receive(q, frames, WORKER_BATCH);
+
+	if (!n)
+		return;
+	for (unsigned i = 0; i < n; i++) {
+		struct endpoint from;
+		uint32_t len;
+		uint8_t *message = outer_parse(q->nic, &frames[i], &from, &len);
+
+		w->stats->rx_xdp_packets++;
+		w->stats->rx_xdp_bytes += len;
+		add(w, &from, message, len);
+	}
+	process(w);
+	nic_release(q, frames, n);
+}
+
+/* --- from the UDP sockets --- */
+
+static size_t handshake_len(uint32_t type)
+{
+	switch (type) {
+	case WG_INITIATION:
+		return sizeof(struct wg_initiation);
+	case WG_RESPONSE:
+		return sizeof(struct wg_response);
+	case WG_COOKIE_REPLY:
+		return sizeof(struct wg_cookie_reply);
+	default:
+		return 0;
+	}
+}
+
+/* What the XDP program checks on the other path. */
+static void add_udp(struct worker *w, const struct endpoint *from, uint8_t *message,
+		    uint32_t len)
+{
+	uint32_t type = len >= sizeof(type) ? le32toh(load32(message)) : 0;
+
+	if (len < sizeof(type)) {
+		worker_drop(w, DROP_bad_length, 1);
+	} else if (type == WG_DATA) {
+		if (len < WG_DATA_OVERHEAD) {
+			worker_drop(w, DROP_bad_length, 1);
+			return;
+		}
+		w->stats->rx_udp_packets++;
+		w->stats->rx_udp_bytes += len;
+		add(w, from, message, len);
+	} else if (!handshake_len(type)) {
+		worker_drop(w, DROP_bad_type, 1);
+	} else if (len != handshake_len(type)) {
+		worker_drop(w, DROP_bad_length, 1);
+	} else if (!handshake_queue_put(&w->dev->handshakes, from, message, len)) {
+		worker_drop(w, DROP_handshake_queue_full, 1);
+	}
+}
+
+static void split_received(struct worker *w, const struct udp_received *r)
+{
+	for (uint32_t at = 0; at < r->len; at += r->segment) {
+		uint32_t len = r->len - at < r->segment ? r->len - at : r->segment;
+
+		if (w->rx.count == WORKER_BATCH)
+			process(w);
+		add_udp(w, &r->source, r->data + at, len);
+	}
+}
+
+void receive_from_udp(struct worker *w, int fd)
+{
+	struct udp_received received[UDP_RX_BUFFERS];
+	unsigned n = udp_receive(&w->udp_reader, fd, received);
+
+	for (unsigned i = 0; i < n; i++) {
+		if (received[i].len)
+			split_received(w, &received[i]);
+		else
+			worker_drop(w, DROP_bad_length, 1);
+	}
+	process(w);
+}

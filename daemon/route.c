@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MIT
+#include <errno.h>
+#include <linux/if_ether.h>
+#include <linux/rtnetlink.h>
+#include <net/if_arp.h>
+
+#include "route.h"
+#include "rtnl.h"
+
+/* What Linux uses where neither route nor router advertisement says otherwise. */
+#define DEFAULT_TTL 64
+
+static bool is_v6_link_local(const struct ip_addr *a)
+{
+	return a->family == IP_V6 && a->bytes[0] == 0xfe && (a->bytes[1] & 0xc0) == 0x80;
+}
+
+/* Other addresses are routed whatever their scope, as the UDP sockets do it. */
+static uint32_t scope_of(const struct endpoint *ep, const struct ip_addr *a)
+{
+	return is_v6_link_local(a) ? ep->scope_id : 0;
+}
+
+/* IPv4 route lookups refuse a source that is not ours; IPv6 ones take any. */
+static bool source_is_local(struct rtnl *r, const struct endpoint *ep)
+{
+	static const struct ip_addr none;
+	struct rtnl_route rt;
+
+	if (ep->source.family == IP_V4)
+		return true;
+	return !rtnl_route_get(r, &ep->source, &none, scope_of(ep, &ep->source), 0, 0, 0,
+			       &rt) &&
+	       rt.type == RTN_LOCAL;
+}
+
+static int lookup_from(struct rtnl *r, const struct endpoint *ep,
+		       const struct ip_addr *source, uint16_t listen_port,
+		       uint32_t fwmark, struct rtnl_route *out)
+{
+	return rtnl_route_get(r, &ep->addr, source, scope_of(ep, &ep->addr), fwmark,
+			      listen_port, ep->port, out);
+}
+
+static int lookup(struct rtnl *r, const struct endpoint *ep, uint16_t listen_port,
+		  uint32_t fwmark, struct rtnl_route *out, bool *source_gone)
+{
+	static const struct ip_addr none;
+
+	*source_gone = false;
+	if (ep->source.family != IP_NONE) {
+		if (source_is_local(r, ep) &&
+		    !lookup_from(r, ep, &ep->source, listen_port, fwmark, out))
+			return 0;
+		*source_gone = true;
+	}
+	return lookup_from(r, ep, &none, listen_port, fwmark, out);
+}
+
+/* The neighbour's address, or -errno, having asked the kernel for it. */
+static int neighbour(struct rtnl *r, const struct rtnl_route *rt, uint8_t mac[6])
+{
+	int err = rtnl_neigh_get(r, rt->ifindex, &rt->nexthop, mac);
+
+	/* Also where it is known: it may be stale. The UDP socket asks by itself, so
+	 * that a refusal here costs nothing. */
+	rtnl_neigh_probe(r, rt->ifindex, &rt->nexthop);
+	/* On a device without ARP the entry is usable from its creation on, which
+	 * makes no event. */
+	return err ? rtnl_neigh_get(r, rt->ifindex, &rt->nexthop, mac) : 0;
+}
+
+static void fill_l2(struct rtnl *r, const struct rtnl_route *rt,
+		    const struct rtnl_link *link, uint16_t ethertype, struct route *out)
+{
+	uint8_t mac[6];
+
+	if (rt->type != RTN_UNICAST || rt->encap || link->type != ARPHRD_ETHER ||
+	    rt->source.family == IP_NONE)
+		return;
+	if (neighbour(r, rt, mac))
+		return;
+	memcpy(out->l2, mac, 6);
+	memcpy(out->l2 + 6, link->mac, 6);
+	out->l2[12] = ethertype >> 8;
+	out->l2[13] = ethertype & 0xff;
+	out->l2_ok = true;
+}
+
+int route_resolve(struct rtnl *r, const struct endpoint *ep, uint16_t listen_port,
+		  uint32_t fwmark, struct route *out)
+{
+	struct rtnl_route rt;
+	struct rtnl_link link;
+	bool source_gone;
+	int err;
+
+	memset(out, 0, sizeof(*out));
+	if (is_v6_link_local(&ep->addr) && !ep->scope_id)
+		return -EINVAL;
+	err = lookup(r, ep, listen_port, fwmark, &rt, &source_gone);
+	if (err)
+		return err;
+	err = rtnl_link_get(r, rt.ifindex, &link);
+	if (err)
+		return err;
+	out->ifindex = rt.ifindex;
+	out->source = rt.source;
+	out->nexthop = rt.nexthop;
+	out->source_gone = source_gone;
+	out->ttl = rt.hoplimit ? rt.hoplimit : DEFAULT_TTL;
+	out->mtu = rt.mtu && rt.mtu < link.mtu ? rt.mtu : link.mtu;
+	fill_l2(r, &rt, &link, ep->addr.family == IP_V4 ? ETH_P_IP : ETH_P_IPV6, out);
+	return 0;
+}
+
+int route_keep_neigh(struct rtnl *r, const struct route *route)
+{
+	return route->l2_ok ? rtnl_neigh_probe(r, route->ifindex, &route->nexthop) : 0;
+}
+
+bool route_affected_by_neigh(const struct route *route, uint32_t ifindex,
+			     const struct ip_addr *addr, uint16_t state)
+{
+	return route->ifindex == ifindex && ip_addr_equal(&route->nexthop, addr) &&
+	       (route->l2_ok || rtnl_neigh_usable(state));
+}
+
+bool route_affected_by_link(const struct route *route, uint32_t ifindex)
+{
+	return route->ifindex == ifindex;
+}
+
+bool route_affected_by_addr(const struct route *route, bool added,
+			    const struct ip_addr *addr)
+{
+	if (added)
+		return route->source_gone || route->source.family == IP_NONE;
+	return ip_addr_equal(&route->source, addr);
+}
+
+bool route_equal(const struct route *a, const struct route *b)
+{
+	return a->ifindex == b->ifindex && ip_addr_equal(&a->source, &b->source) &&
+	       ip_addr_equal(&a->nexthop, &b->nexthop) &&
+	       !memcmp(a->l2, b->l2, sizeof(a->l2)) && a->l2_ok == b->l2_ok &&
+	       a->source_gone == b->source_gone && a->ttl == b->ttl && a->mtu == b->mtu;
+}

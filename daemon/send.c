@@ -1,0 +1,401 @@
+// SPDX-License-Identifier: MIT
+/*
+ * From wg0 to the wire: read ▸ segment ▸ seal ▸ transmit.
+ *
+ * Theory of operation: each inner packet is written, padded, to where it will leave
+ * from: behind the header room of a UMEM frame, or in the arena for the UDP socket.
+ * A batch of them gets counters, is sealed in place by the AEAD engine, and goes out
+ * in one go. A packet without a session waits in its peer's staged queue.
+ */
+#include "worker.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <linux/if_ether.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "device.h"
+#include "gso.h"
+#include "peer.h"
+
+/* Reads from wg0 before the worker looks elsewhere. */
+#define TAP_READS_A_ROUND 32
+/* A worker asks for a peer's handshake at most this often. */
+#define ASK_INTERVAL_NS (50 * NS_PER_MS)
+/* A message takes a multiple of this in the arena. */
+#define ARENA_ALIGN 64
+
+static void ask_handshake(struct worker *w, struct peer *peer)
+{
+	uint64_t asked = atomic_load_explicit(&peer->activity.handshake_asked,
+					      memory_order_relaxed);
+
+	if (asked && w->now - asked < ASK_INTERVAL_NS)
+		return;
+	atomic_store_explicit(&peer->activity.handshake_asked, w->now, memory_order_relaxed);
+	events_raise(&w->dev->events, peer, EVENT_WANT_HANDSHAKE);
+}
+
+/* The keypair to send with, if it is young enough (whitepaper section 6.2). */
+static struct keypair *sending_keypair(struct worker *w, struct peer *peer)
+{
+	struct keypair *kp = rcu_dereference(peer->current);
+
+	if (!kp || keypair_older_than(kp, w->now, WG_REJECT_AFTER_TIME) ||
+	    atomic_load_explicit(&kp->send_counter, memory_order_relaxed) >=
+		    WG_REJECT_AFTER_MESSAGES)
+		return NULL;
+	return kp;
+}
+
+/* Section 6.2: the initiator renews by time, either side by messages. */
+static bool wants_rekey(struct worker *w, const struct keypair *kp)
+{
+	return (kp->initiator && keypair_older_than(kp, w->now, WG_REKEY_AFTER_TIME)) ||
+	       atomic_load_explicit(&kp->send_counter, memory_order_relaxed) >=
+		       WG_REKEY_AFTER_MESSAGES;
+}
+
+/* --- the batch: counters, seal, transmit --- */
+
+/* Packets from `first` on that share a keypair take consecutive counters. */
+static unsigned number_run(struct worker *w, unsigned first)
+{
+	struct tx_packet *p = &w->tx.packets[first];
+	struct keypair *kp = p->keypair;
+	unsigned n = 1;
+	uint64_t counter;
+
+	while (first + n < w->tx.count && p[n].keypair == kp)
+		n++;
+	counter = atomic_fetch_add_explicit(&kp->send_counter, n, memory_order_relaxed);
+	for (unsigned i = 0; i < n; i++) {
+		struct wg_data *header = (struct wg_data *)p[i].message;
+		struct aead_op *op = &w->ops[first + i];
+
+		header->type = htole32(WG_DATA);
+		header->receiver = kp->remote_index;
+		header->counter = htole64(counter + i);
+		op->key = kp->send_key;
+		op->counter = counter + i;
+		op->src = op->dst = p[i].message + sizeof(*header);
+		op->len = p[i].len - (uint32_t)WG_DATA_OVERHEAD;
+	}
+	return n;
+}
+
+static void seal(struct worker *w)
+{
+	for (unsigned i = 0; i < w->tx.count;)
+		i += number_run(w, i);
+	w->dev->aead->seal(w->ops, w->tx.count);
+}
+
+static void transmit_nic(struct worker *w)
+{
+	struct nic_frame frames[WORKER_BATCH];
+	uint64_t bytes = 0;
+	unsigned n = 0, sent;
+
+	for (unsigned i = 0; i < w->tx.count; i++) {
+		struct tx_packet *p = &w->tx.packets[i];
+
+		if (!p->frame.data)
+			continue;
+		path_write_headers(p->path, p->frame.data, p->len, w->tx.ip_id++);
+		frames[n] = p->frame;
+		frames[n++].len = p->path->header_len + p->len;
+		bytes += p->len;
+	}
+	if (!n)
+		return;
+	sent = nic_send(w->tx.queue, frames, n);
+	if (sent < n) {
+		nic_release(w->tx.queue, frames + sent, n - sent);
+		worker_drop(w, DROP_tx_ring_full, n - sent);
+	}
+	w->stats->tx_xdp_packets += sent;
+	w->stats->tx_xdp_bytes += bytes;
+}
+
+static void transmit_udp(struct worker *w)
+{
+	struct udp *udp = rcu_dereference(w->dev->udp);
+	struct udp_packet packets[WORKER_BATCH];
+	unsigned n = 0, sent;
+
+	for (unsigned i = 0; i < w->tx.count; i++) {
+		struct tx_packet *p = &w->tx.packets[i];
+
+		if (p->frame.data)
+			continue;
+		packets[n++] = (struct udp_packet){
+			.path = p->path, .data = p->message, .len = p->len};
+		w->stats->tx_udp_bytes += p->len;
+	}
+	if (!n)
+		return;
+	sent = udp ? udp_send_batch(udp, packets, n) : 0;
+	if (sent < n)
+		worker_drop(w, DROP_udp_send_error, n - sent);
+	w->stats->tx_udp_packets += sent;
+}
+
+static void stamp_sent(struct worker *w, struct peer *peer, bool data)
+{
+	if (data)
+		atomic_store_explicit(&peer->activity.data_sent, w->now, memory_order_relaxed);
+	atomic_store_explicit(&peer->activity.authenticated_sent, w->now,
+			      memory_order_relaxed);
+	events_active(&w->dev->events, peer);
+}
+
+/* Counters and timers of each peer in the batch, once a run. */
+static void account(struct worker *w)
+{
+	struct tx_packet *p = w->tx.packets;
+
+	for (unsigned i = 0, end; i < w->tx.count; i = end) {
+		struct peer *peer = p[i].peer;
+		uint64_t bytes = 0;
+		bool data = false;
+
+		for (end = i; end < w->tx.count && p[end].keypair == p[i].keypair; end++) {
+			bytes += p[end].len;
+			data |= !p[end].keepalive;
+		}
+		atomic_fetch_add_explicit(&peer->wire.tx_bytes, bytes, memory_order_relaxed);
+		atomic_fetch_add_explicit(&peer->wire.tx_packets, end - i,
+					  memory_order_relaxed);
+		stamp_sent(w, peer, data);
+		if (wants_rekey(w, p[i].keypair))
+			ask_handshake(w, peer);
+	}
+}
+
+static void return_spare(struct tx_batch *tx)
+{
+	if (tx->spare_count)
+		nic_release(tx->queue, tx->spare, tx->spare_count);
+	tx->spare_count = 0;
+}
+
+/* Sends the batch; frames stay with us for the next one. */
+static void flush(struct worker *w)
+{
+	if (w->tx.count) {
+		seal(w);
+		transmit_nic(w);
+		transmit_udp(w);
+		account(w);
+	}
+	w->tx.count = 0;
+	w->tx.arena_used = 0;
+}
+
+/* The end of a round: nothing of a NIC may be held beyond it. */
+static void finish(struct worker *w)
+{
+	flush(w);
+	return_spare(&w->tx);
+	w->tx.queue = NULL;
+}
+
+/* --- room for a message --- */
+
+static bool take_frame(struct worker *w, struct nic *nic, struct nic_frame *out)
+{
+	struct nic_queue *q = nic->queues[w->index % nic->queue_count];
+	struct tx_batch *tx = &w->tx;
+
+	if (tx->queue != q) {
+		finish(w);
+		tx->queue = q;
+	}
+	if (!tx->spare_count)
+		tx->spare_count = nic_alloc(q, tx->spare, WORKER_BATCH);
+	if (!tx->spare_count) { /* all under way: push, look once more */
+		flush(w);
+		tx->spare_count = nic_alloc(q, tx->spare, WORKER_BATCH);
+	}
+	if (!tx->spare_count)
+		return false;
+	*out = tx->spare[--tx->spare_count];
+	return true;
+}
+
+static uint8_t *take_arena(struct worker *w, uint32_t len)
+{
+	size_t need = (len + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN;
+	uint8_t *p;
+
+	if (w->tx.arena_used + need > WORKER_ARENA)
+		flush(w);
+	p = w->tx.arena + w->tx.arena_used;
+	w->tx.arena_used += need;
+	return p;
+}
+
+/* A place in the batch for a message of `len` bytes; NULL when it is dropped. */
+static struct tx_packet *reserve(struct worker *w, struct peer *peer, struct keypair *kp,
+				 const struct path *path, uint32_t len)
+{
+	struct tx_packet *p;
+	struct nic_frame frame = {0};
+	uint8_t *message;
+
+	if (w->tx.count == WORKER_BATCH)
+		flush(w);
+	if (path->nic && len <= path->max_message) {
+		if (!take_frame(w, path->nic, &frame)) {
+			worker_drop(w, DROP_tx_ring_full, 1);
+			return NULL;
+		}
+		message = frame.data + path->header_len;
+	} else {
+		message = take_arena(w, len);
+	}
+	p = &w->tx.packets[w->tx.count++];
+	*p = (struct tx_packet){
+		.peer = peer,
+		.keypair = kp,
+		.path = path,
+		.message = message,
+		.len = len,
+		.frame = frame,
+	};
+	return p;
+}
+
+/* Section 5.4.6: to a multiple of 16, but never beyond wg0's MTU. */
+static uint32_t padded_len(const struct device *dev, uint32_t len)
+{
+	uint32_t mtu = atomic_load_explicit(&dev->mtu, memory_order_relaxed);
+	uint32_t padded = (len + WG_PADDING - 1) & ~(WG_PADDING - 1U);
+
+	if (padded > mtu)
+		padded = len > mtu ? len : mtu;
+	return padded;
+}
+
+/* --- packets --- */
+
+static void send_segments(struct worker *w, struct peer *peer, struct keypair *kp,
+			  const struct path *path, struct gso *gso, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		uint32_t len = (uint32_t)gso_segment_len(gso, i);
+		uint32_t padded = padded_len(w->dev, len);
+		struct tx_packet *p =
+			reserve(w, peer, kp, path, padded + (uint32_t)WG_DATA_OVERHEAD);
+
+		if (!p) {
+			worker_drop(w, DROP_tx_ring_full, n - i - 1);
+			return;
+		}
+		gso_next(gso, p->message + sizeof(struct wg_data));
+		memset(p->message + sizeof(struct wg_data) + len, 0, padded - len);
+	}
+}
+
+static void stage(struct worker *w, struct peer *peer, const struct virtio_net_hdr *vh,
+		  const uint8_t *packet, uint32_t len)
+{
+	worker_drop(w, DROP_staged_full, staged_push(&peer->staged, vh, packet, len));
+	ask_handshake(w, peer);
+}
+
+static void send_packet(struct worker *w, struct peer *peer, const struct virtio_net_hdr *vh,
+			const uint8_t *packet, uint32_t len)
+{
+	struct keypair *kp = sending_keypair(w, peer);
+	const struct path *path = rcu_dereference(peer->path);
+	struct gso gso;
+	int n;
+
+	if (!path) {
+		worker_drop(w, DROP_no_endpoint, 1);
+		return;
+	}
+	if (!kp) {
+		stage(w, peer, vh, packet, len);
+		return;
+	}
+	n = gso_begin(&gso, vh, packet, len, ETH_HLEN);
+	if (n < 0)
+		worker_drop(w, DROP_bad_gso, 1);
+	else
+		send_segments(w, peer, kp, path, &gso, (unsigned)n);
+}
+
+/* The peer that TC egress wrote into the destination address. */
+static struct peer *tagged_peer(struct worker *w, const uint8_t *mac)
+{
+	if (mac[0] != WG_TAG_0 || mac[1] != WG_TAG_1 || mac[2] != WG_TAG_2)
+		return NULL;
+	return peer_at(w->dev, (uint32_t)mac[3] << 16 | (uint32_t)mac[4] << 8 | mac[5]);
+}
+
+static void send_frame(struct worker *w, const uint8_t *buffer, size_t len)
+{
+	const uint8_t *frame = buffer + sizeof(struct virtio_net_hdr);
+	struct virtio_net_hdr vh;
+	struct peer *peer;
+
+	if (len < sizeof(vh) + ETH_HLEN) {
+		worker_drop(w, DROP_bad_gso, 1);
+		return;
+	}
+	memcpy(&vh, buffer, sizeof(vh));
+	peer = tagged_peer(w, frame);
+	if (peer)
+		send_packet(w, peer, &vh, frame + ETH_HLEN,
+			    (uint32_t)(len - sizeof(vh) - ETH_HLEN));
+	else
+		worker_drop(w, DROP_no_tag, 1);
+}
+
+void send_from_wg0(struct worker *w)
+{
+	for (unsigned i = 0; i < TAP_READS_A_ROUND; i++) {
+		ssize_t len = read(w->tap_fd, w->tap_buffer, WORKER_TAP_BUFFER);
+
+		if (len < 0) {
+			w->tap_gone = errno == EBADFD;
+			break;
+		}
+		w->stats->tap_reads++;
+		send_frame(w, w->tap_buffer, (size_t)len);
+	}
+	finish(w);
+}
+
+void send_staged(struct worker *w, struct peer *peer)
+{
+	struct staged_packet *p = staged_take(&peer->staged), *next;
+
+	for (; p; p = next) {
+		next = p->next;
+		send_packet(w, peer, &p->vh, p->data, p->len);
+		staged_free(p);
+	}
+	finish(w);
+}
+
+void send_keepalive(struct worker *w, struct peer *peer)
+{
+	struct keypair *kp = sending_keypair(w, peer);
+	const struct path *path = rcu_dereference(peer->path);
+	struct tx_packet *p;
+
+	if (!kp && path)
+		ask_handshake(w, peer);
+	if (!kp || !path)
+		return;
+	p = reserve(w, peer, kp, path, WG_DATA_OVERHEAD);
+	if (p)
+		p->keepalive = true;
+	finish(w);
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Keypairs by receiver index.
+ *
+ * Theory of operation: a keypair is made, without keys, when a handshake begins:
+ * it holds the random index that we announce to the far side. When the handshake
+ * ends well it gets its keys and is "ready"; workers take no other. The control
+ * thread alone makes, activates and drops; workers look up under RCU, and a
+ * dropped keypair is wiped and freed a grace period later.
+ */
+#ifndef SESSION_H
+#define SESSION_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <urcu-qsbr.h>
+#include <urcu/rculfhash.h>
+
+#include "clock.h"
+#include "noise.h"
+#include "replay.h"
+
+struct peer;
+
+struct keypair {
+	uint8_t send_key[WG_KEY_LEN];
+	uint8_t receive_key[WG_KEY_LEN];
+	uint32_t local_index;  /* as on the wire */
+	uint32_t remote_index; /* as on the wire */
+	uint64_t born;	       /* ns */
+	struct peer *peer;
+	bool initiator;
+	atomic_bool ready;
+	atomic_bool received; /* anything authentic came under it */
+	atomic_bool aging;    /* received so late that it should be replaced */
+	_Atomic uint64_t send_counter;
+	pthread_mutex_t replay_lock;
+	struct replay replay;
+	struct cds_lfht_node node;
+	struct rcu_head rcu;
+};
+
+struct sessions {
+	struct cds_lfht *table;
+};
+
+/* 0 or -ENOMEM. */
+int sessions_init(struct sessions *s);
+void sessions_destroy(struct sessions *s);
+
+/* The keypair of this receiver index, or NULL: any RCU thread, until its next
+ * quiescent state. It may not be ready. */
+struct keypair *sessions_find(struct sessions *s, uint32_t index);
+
+/* Control thread: a keypair without keys under a fresh index; NULL without memory. */
+struct keypair *keypair_new(struct sessions *s, struct peer *peer);
+/* Control thread: from here on workers use it. Its index must be keys->local_index. */
+void keypair_activate(struct keypair *kp, const struct noise_keys *keys, uint64_t now);
+/* Control thread: out of the table; wiped and freed after a grace period. NULL is
+ * allowed. */
+void keypair_drop(struct sessions *s, struct keypair *kp);
+
+static inline bool keypair_older_than(const struct keypair *kp, uint64_t now, unsigned secs)
+{
+	return now - kp->born >= secs * NS_PER_SEC;
+}
+
+#endif

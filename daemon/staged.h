@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Packets that wait for a session. As in the kernel, at most 128 of a peer, the
+ * oldest making room; also bounded in bytes, for a packet may be 64 KB of TCP.
+ */
+#ifndef STAGED_H
+#define STAGED_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <linux/virtio_net.h>
+
+#define STAGED_MAX_PACKETS 128
+#define STAGED_MAX_BYTES   (1U << 20)
+
+struct staged_packet {
+	struct staged_packet *next;
+	struct virtio_net_hdr vh;
+	uint32_t len;
+	uint8_t data[]; /* IP packet as read from wg0, not yet segmented */
+};
+
+struct staged {
+	pthread_mutex_t lock;
+	struct staged_packet *head, **tail;
+	unsigned count;
+	size_t bytes;
+};
+
+void staged_init(struct staged *q);
+void staged_destroy(struct staged *q);
+/* Copies the packet in; returns how many packets were lost for it (the oldest
+ * ones, or this one without memory). Any thread. */
+unsigned staged_push(struct staged *q, const struct virtio_net_hdr *vh, const uint8_t *data,
+		     size_t len);
+/* Takes all, oldest first; the caller frees each with staged_free(). Any thread. */
+struct staged_packet *staged_take(struct staged *q);
+/* Wipes (it is plaintext) and frees one packet. */
+void staged_free(struct staged_packet *p);
+/* Drops all, returns how many. Any thread. */
+unsigned staged_clear(struct staged *q);
+bool staged_empty(struct staged *q);
+
+#endif

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What `wgxdp status` shows, as JSON: sums over workers, BPF maps and peers.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <json-c/json.h>
+#include <sodium.h>
+
+#include "config.h"
+#include "device.h"
+#include "peer.h"
+
+/* Field by field, from a struct of 64-bit counters. */
+struct counter {
+	const char *name;
+	size_t offset;
+};
+
+#define COUNTER(type, name) {#name, offsetof(struct type, name)}
+
+static const struct counter path_counters[] = {
+	COUNTER(worker_stats, rx_xdp_packets), COUNTER(worker_stats, rx_xdp_bytes),
+	COUNTER(worker_stats, rx_udp_packets), COUNTER(worker_stats, rx_udp_bytes),
+	COUNTER(worker_stats, tx_xdp_packets), COUNTER(worker_stats, tx_xdp_bytes),
+	COUNTER(worker_stats, tx_udp_packets), COUNTER(worker_stats, tx_udp_bytes),
+	COUNTER(worker_stats, tap_reads),      COUNTER(worker_stats, tap_writes),
+};
+
+static const struct counter peer_counters[] = {
+	COUNTER(peer_stats, to_peer_packets),	   COUNTER(peer_stats, to_peer_bytes),
+	COUNTER(peer_stats, from_peer_packets),	   COUNTER(peer_stats, from_peer_bytes),
+	COUNTER(peer_stats, from_peer_bad_source), COUNTER(peer_stats, nic_packets),
+	COUNTER(peer_stats, nic_bytes),
+};
+
+static const char *const drop_names[] = {
+#define X(name, text) #name,
+	WG_DROP_REASONS(X)
+#undef X
+};
+
+#define LENGTH(a) (sizeof(a) / sizeof((a)[0]))
+
+static void put_string(struct json_object *o, const char *name, const char *value)
+{
+	json_object_object_add(o, name, json_object_new_string(value));
+}
+
+static void put_number(struct json_object *o, const char *name, uint64_t value)
+{
+	json_object_object_add(o, name, json_object_new_uint64(value));
+}
+
+static void put_counters(struct json_object *o, const void *from, const struct counter *c,
+			 size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		put_number(o, c[i].name,
+			   *(const uint64_t *)((const char *)from + c[i].offset));
+}
+
+static void put_key(struct json_object *o, const char *name, const uint8_t key[WG_KEY_LEN])
+{
+	char text[sodium_base64_ENCODED_LEN(WG_KEY_LEN, sodium_base64_VARIANT_ORIGINAL)];
+
+	sodium_bin2base64(text, sizeof(text), key, WG_KEY_LEN, sodium_base64_VARIANT_ORIGINAL);
+	put_string(o, name, text);
+}
+
+/* --- parts --- */
+
+static struct json_object *nic_object(const struct nic *nic)
+{
+	struct json_object *o = json_object_new_object();
+	unsigned zerocopy = 0;
+
+	for (unsigned i = 0; i < nic->queue_count; i++)
+		zerocopy += nic->queues[i]->zerocopy;
+	put_string(o, "name", nic->name);
+	put_number(o, "ifindex", nic->ifindex);
+	put_string(o, "xdp", nic->native ? "native" : "generic");
+	put_string(o, "af_xdp",
+		   !zerocopy			? "copy" :
+		   zerocopy == nic->queue_count ? "zero-copy" :
+						  "mixed");
+	put_number(o, "queues", nic->queue_count);
+	return o;
+}
+
+static struct json_object *nics_array(const struct device *dev)
+{
+	struct json_object *a = json_object_new_array();
+
+	for (unsigned i = 0; i < WG_MAX_NICS; i++)
+		if (dev->nics.list[i])
+			json_object_array_add(a, nic_object(dev->nics.list[i]));
+	return a;
+}
+
+/* The BPF programs' drops and all workers'. */
+static void sum_stats(struct device *dev, struct worker_stats *sum)
+{
+	uint64_t *to = (uint64_t *)sum;
+	struct drops bpf;
+
+	memset(sum, 0, sizeof(*sum));
+	for (unsigned i = 0; i <= WG_MAX_WORKERS; i++)
+		for (size_t j = 0; j < sizeof(*sum) / sizeof(*to); j++)
+			to[j] += ((const uint64_t *)&dev->stats[i])[j];
+	if (!datapath_drops(dev->datapath, &bpf))
+		for (unsigned i = 0; i < DROP_REASONS; i++)
+			((uint64_t *)&sum->drops)[i] += ((const uint64_t *)&bpf)[i];
+}
+
+static struct json_object *drops_object(const struct drops *drops)
+{
+	struct json_object *o = json_object_new_object();
+
+	for (unsigned i = 0; i < DROP_REASONS; i++)
+		if (((const uint64_t *)drops)[i])
+			put_number(o, drop_names[i], ((const uint64_t *)drops)[i]);
+	return o;
+}
+
+static void put_endpoint(struct json_object *o, const struct endpoint *ep)
+{
+	char addr[INET6_ADDRSTRLEN] = "", text[INET6_ADDRSTRLEN + 32];
+	bool v4 = ep->addr.family == IP_V4;
+
+	inet_ntop(v4 ? AF_INET : AF_INET6, ep->addr.bytes, addr, sizeof(addr));
+	if (v4)
+		snprintf(text, sizeof(text), "%s:%u", addr, ep->port);
+	else if (ep->scope_id)
+		snprintf(text, sizeof(text), "[%s%%%u]:%u", addr, ep->scope_id, ep->port);
+	else
+		snprintf(text, sizeof(text), "[%s]:%u", addr, ep->port);
+	put_string(o, "endpoint", text);
+}
+
+static struct json_object *peer_object(struct device *dev, const struct peer *peer)
+{
+	struct json_object *o = json_object_new_object();
+	struct json_object *stats = json_object_new_object();
+	struct peer_stats sum;
+
+	put_key(o, "public_key", peer->remote.public_key);
+	put_number(o, "slot", peer->slot);
+	if (peer->has_endpoint)
+		put_endpoint(o, &peer->endpoint);
+	put_string(o, "path", !peer->path ? "none" : peer->path->nic ? "af_xdp" : "udp");
+	if (peer->path && peer->path->nic)
+		put_string(o, "nic", peer->path->nic->name);
+	put_number(o, "rx_bytes", atomic_load(&peer->wire.rx_bytes));
+	put_number(o, "tx_bytes", atomic_load(&peer->wire.tx_bytes));
+	put_number(o, "latest_handshake", peer->last_handshake / NS_PER_SEC);
+	put_number(o, "allowed_ips", peer->allowed.count);
+	if (!datapath_peer_stats(dev->datapath, peer->slot, &sum))
+		put_counters(stats, &sum, peer_counters, LENGTH(peer_counters));
+	json_object_object_add(o, "stats", stats);
+	return o;
+}
+
+static struct json_object *peers_array(struct device *dev)
+{
+	struct json_object *a = json_object_new_array();
+	const struct peer *peer;
+
+	cds_list_for_each_entry(peer, &dev->peers, list)
+		json_object_array_add(a, peer_object(dev, peer));
+	return a;
+}
+
+int config_status(void *ctx, FILE *out)
+{
+	struct device *dev = ctx;
+	struct json_object *o = json_object_new_object();
+	struct json_object *paths = json_object_new_object();
+	struct worker_stats sum;
+
+	sum_stats(dev, &sum);
+	put_string(o, "interface", dev->name);
+	if (dev->identity.set)
+		put_key(o, "public_key", dev->identity.public_key);
+	put_number(o, "listen_port", device_port(dev));
+	put_number(o, "pid", (uint64_t)getpid());
+	put_string(o, "aead", dev->aead->name);
+	put_number(o, "workers", dev->workers.count);
+	json_object_object_add(o, "nics", nics_array(dev));
+	put_counters(paths, &sum, path_counters, LENGTH(path_counters));
+	json_object_object_add(o, "paths", paths);
+	json_object_object_add(o, "drops", drops_object(&sum.drops));
+	json_object_object_add(o, "peers", peers_array(dev));
+	fprintf(out, "%s\n",
+		json_object_to_json_string_ext(o, JSON_C_TO_STRING_NOSLASHESCAPE));
+	json_object_put(o);
+	return ferror(out) ? -ENOMEM : 0;
+}

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MIT
+#include "status.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <json-c/json.h>
+
+#include "uapi.h"
+#include "wg_maps.h"
+
+#define ANSWER_TIMEOUT 5 /* seconds */
+
+/* --- asking --- */
+
+static int connect_to(const char *ifname)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct timeval timeout = {.tv_sec = ANSWER_TIMEOUT};
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	snprintf(addr.sun_path, sizeof(addr.sun_path), UAPI_DIR "/%s.sock", ifname);
+	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
+	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr))) {
+		int err = -errno;
+
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+/* The answer's first line, the JSON document; the caller frees it. */
+static char *ask(int fd)
+{
+	static const char request[] = "status=1\n\n";
+	char *line = NULL;
+	size_t room = 0;
+	FILE *f;
+
+	if (write(fd, request, sizeof(request) - 1) != sizeof(request) - 1)
+		return NULL;
+	f = fdopen(fd, "r");
+	if (!f || getline(&line, &room, f) < 0 || line[0] != '{') {
+		free(line);
+		line = NULL;
+	}
+	if (f)
+		fclose(f);
+	return line;
+}
+
+/* --- printing --- */
+
+static const char *text(struct json_object *o, const char *name)
+{
+	struct json_object *v = json_object_object_get(o, name);
+
+	return v ? json_object_get_string(v) : "-";
+}
+
+static uint64_t number(struct json_object *o, const char *name)
+{
+	return json_object_get_uint64(json_object_object_get(o, name));
+}
+
+static const char *explain(const char *reason)
+{
+#define X(name, text)                       \
+	if (!strcmp(reason, #name))         \
+		return text;
+	WG_DROP_REASONS(X)
+#undef X
+	return "";
+}
+
+static void print_nics(struct json_object *o)
+{
+	struct json_object *nics = json_object_object_get(o, "nics");
+	size_t n = nics ? json_object_array_length(nics) : 0;
+
+	for (size_t i = 0; i < n; i++) {
+		struct json_object *nic = json_object_array_get_idx(nics, i);
+
+		printf("  device %s: XDP %s, AF_XDP %s, %s queue(s)\n", text(nic, "name"),
+		       text(nic, "xdp"), text(nic, "af_xdp"), text(nic, "queues"));
+	}
+	if (!n)
+		printf("  no device with AF_XDP: packets go by the UDP socket\n");
+}
+
+static void print_paths(struct json_object *o)
+{
+	struct json_object *p = json_object_object_get(o, "paths");
+
+	printf("  %-12s %16s %16s %16s %16s\n", "path", "rx packets", "rx bytes", "tx packets",
+	       "tx bytes");
+	printf("  %-12s %16s %16s %16s %16s\n", "AF_XDP", text(p, "rx_xdp_packets"),
+	       text(p, "rx_xdp_bytes"), text(p, "tx_xdp_packets"), text(p, "tx_xdp_bytes"));
+	printf("  %-12s %16s %16s %16s %16s\n", "UDP socket", text(p, "rx_udp_packets"),
+	       text(p, "rx_udp_bytes"), text(p, "tx_udp_packets"), text(p, "tx_udp_bytes"));
+}
+
+static void print_drops(struct json_object *o)
+{
+	json_object_object_foreach(json_object_object_get(o, "drops"), reason, count)
+		printf("  dropped %s: %s (%s)\n", json_object_get_string(count), reason,
+		       explain(reason));
+}
+
+static void print_peer(struct json_object *peer)
+{
+	uint64_t handshake = number(peer, "latest_handshake");
+	struct json_object *stats = json_object_object_get(peer, "stats");
+
+	printf("\n  peer %s (slot %s)\n", text(peer, "public_key"), text(peer, "slot"));
+	printf("    endpoint %s by %s %s\n", text(peer, "endpoint"), text(peer, "path"),
+	       json_object_object_get(peer, "nic") ? text(peer, "nic") : "");
+	if (handshake)
+		printf("    latest handshake %llu s ago\n",
+		       (unsigned long long)(time(NULL) - (time_t)handshake));
+	printf("    on the wire: %s bytes received, %s sent\n", text(peer, "rx_bytes"),
+	       text(peer, "tx_bytes"));
+	printf("    on the interface: %s packets (%s bytes) received, %s (%s) sent, "
+	       "%s with a source not allowed\n",
+	       text(stats, "from_peer_packets"), text(stats, "from_peer_bytes"),
+	       text(stats, "to_peer_packets"), text(stats, "to_peer_bytes"),
+	       text(stats, "from_peer_bad_source"));
+}
+
+static void print_status(struct json_object *o)
+{
+	struct json_object *peers = json_object_object_get(o, "peers");
+
+	printf("interface %s\n", text(o, "interface"));
+	printf("  public key %s, port %s, pid %s\n", text(o, "public_key"),
+	       text(o, "listen_port"), text(o, "pid"));
+	printf("  AEAD engine %s, %s worker(s)\n", text(o, "aead"), text(o, "workers"));
+	print_nics(o);
+	print_paths(o);
+	print_drops(o);
+	for (size_t i = 0; peers && i < json_object_array_length(peers); i++)
+		print_peer(json_object_array_get_idx(peers, i));
+}
+
+static int status_one(const char *ifname, bool json)
+{
+	int fd = connect_to(ifname);
+	char *answer = fd < 0 ? NULL : ask(fd);
+	struct json_object *o;
+
+	if (!answer) {
+		fprintf(stderr, "wgxdp: no wgxdp answers for %s: %s (is it running here, and "
+			"are you root?)\n",
+			ifname, fd < 0 ? strerror(-fd) : "not a wgxdp interface");
+		return 1;
+	}
+	o = json ? NULL : json_tokener_parse(answer);
+	if (json)
+		fputs(answer, stdout);
+	else if (o)
+		print_status(o);
+	json_object_put(o);
+	free(answer);
+	return 0;
+}
+
+static int status_all(bool json)
+{
+	DIR *dir = opendir(UAPI_DIR);
+	struct dirent *entry;
+	int status = 0;
+
+	while (dir && (entry = readdir(dir))) {
+		char name[sizeof(entry->d_name)];
+		size_t len = strlen(entry->d_name);
+
+		if (len <= 5 || strcmp(entry->d_name + len - 5, ".sock"))
+			continue;
+		memcpy(name, entry->d_name, len - 5);
+		name[len - 5] = '\0';
+		status |= status_one(name, json);
+	}
+	if (dir)
+		closedir(dir);
+	return status;
+}
+
+int status_main(const char *ifname, bool json)
+{
+	return ifname ? status_one(ifname, json) : status_all(json);
+}

@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: MIT
+#include <ctype.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <linux/virtio_net.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#include "tap.h"
+
+#define TUN_PATH      "/dev/net/tun"
+#define TAP_IFF_FLAGS (IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | IFF_MULTI_QUEUE)
+#define TAP_OFFLOADS  (TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN)
+
+/* Kernel 6.2; the headers of Debian 12 are older. */
+#ifndef TUN_F_USO4
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
+
+_Static_assert(sizeof(struct virtio_net_hdr) == TAP_VNET_HDR_LEN,
+	       "header of a TAP frame");
+
+bool tap_name_valid(const char *ifname)
+{
+	size_t len = strnlen(ifname, IFNAMSIZ);
+
+	if (len == 0 || len == IFNAMSIZ || !strcmp(ifname, ".") || !strcmp(ifname, ".."))
+		return false;
+	for (size_t i = 0; i < len; i++)
+		/* The kernel would take "wg%d" for a pattern. */
+		if (strchr("/:%", ifname[i]) || isspace((unsigned char)ifname[i]))
+			return false;
+	return true;
+}
+
+__attribute__((format(printf, 3, 4))) static void explain(char *why, size_t why_len,
+							  const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(why, why_len, fmt, ap);
+	va_end(ap);
+}
+
+static void explain_open(int err, char *why, size_t why_len)
+{
+	switch (-err) {
+	case ENOENT:
+	case ENODEV:
+	case ENXIO:
+		explain(why, why_len,
+			"no " TUN_PATH
+			": run \"modprobe tun\", or give the container that "
+			"device");
+		break;
+	case EACCES:
+	case EPERM:
+		explain(why, why_len,
+			"not allowed to open " TUN_PATH ": run as root, or allow the "
+			"container that device");
+		break;
+	default:
+		explain(why, why_len, TUN_PATH ": %s", strerror(-err));
+	}
+}
+
+static void explain_create(const char *ifname, int err, char *why, size_t why_len)
+{
+	switch (-err) {
+	case EEXIST:
+		explain(why, why_len,
+			"%s: there is a network device of that name already "
+			"(\"ip link del %s\" removes it)",
+			ifname, ifname);
+		break;
+	case EPERM:
+		explain(why, why_len,
+			"%s: making a TAP device needs CAP_NET_ADMIN in this network "
+			"namespace",
+			ifname);
+		break;
+	default:
+		explain(why, why_len, "%s: cannot make a TAP device: %s", ifname,
+			strerror(-err));
+	}
+}
+
+static int tun_open(void)
+{
+	int fd = open(TUN_PATH, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int set_iff(int fd, const char *ifname, unsigned flags)
+{
+	struct ifreq ifr = {.ifr_flags = (short)flags};
+
+	memcpy(ifr.ifr_name, ifname, strlen(ifname));
+	return ioctl(fd, TUNSETIFF, &ifr) ? -errno : 0;
+}
+
+/* Header size and offloads belong to the device: all queues have them. */
+static int set_offloads(int fd, bool *uso)
+{
+	int header = TAP_VNET_HDR_LEN;
+
+	if (ioctl(fd, TUNSETVNETHDRSZ, &header))
+		return -errno;
+	*uso = !ioctl(fd, TUNSETOFFLOAD, TAP_OFFLOADS | TUN_F_USO4 | TUN_F_USO6);
+	if (!*uso && ioctl(fd, TUNSETOFFLOAD, TAP_OFFLOADS))
+		return -errno;
+	return 0;
+}
+
+static int set_up(int fd, const char *ifname, struct tap *tap)
+{
+	/* Without IFF_TUN_EXCL this would become one more queue of a TAP that is there. */
+	int err = set_iff(fd, ifname, TAP_IFF_FLAGS | IFF_TUN_EXCL);
+
+	if (err)
+		return err == -EBUSY ? -EEXIST : err;
+	err = set_offloads(fd, &tap->uso);
+	if (err)
+		return err;
+	tap->ifindex = if_nametoindex(ifname);
+	if (!tap->ifindex)
+		return -errno;
+	memcpy(tap->name, ifname, strlen(ifname));
+	return 0;
+}
+
+int tap_create(const char *ifname, struct tap *tap, char *why, size_t why_len)
+{
+	int fd, err;
+
+	memset(tap, 0, sizeof(*tap));
+	explain(why, why_len, "%s", "");
+	if (!tap_name_valid(ifname)) {
+		explain(why, why_len, "\"%s\" is not a name for a network device",
+			ifname);
+		return -EINVAL;
+	}
+	fd = tun_open();
+	if (fd < 0) {
+		explain_open(fd, why, why_len);
+		return fd;
+	}
+	err = set_up(fd, ifname, tap);
+	if (err) {
+		explain_create(ifname, err, why, why_len);
+		memset(tap, 0, sizeof(*tap));
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+/*
+ * TUNSETIFF goes by name, and makes a device where there is none. So the name is
+ * asked for first and the index compared afterwards; a device made by mistake goes
+ * again with its descriptor.
+ */
+int tap_add_queue(const struct tap *tap)
+{
+	char name[IF_NAMESIZE];
+	int fd, err;
+
+	if (!if_indextoname(tap->ifindex, name))
+		return -ENODEV;
+	fd = tun_open();
+	if (fd < 0)
+		return fd;
+	err = set_iff(fd, name, TAP_IFF_FLAGS);
+	if (!err && if_nametoindex(name) != tap->ifindex)
+		err = -ENODEV;
+	if (err) {
+		close(fd);
+		return err;
+	}
+	return fd;
+}
+
+bool tap_gone(int fd)
+{
+	struct ifreq ifr = {0};
+
+	return ioctl(fd, TUNGETIFF, &ifr) && errno == EBADFD;
+}
+
+int tap_netns(int fd)
+{
+	int ns = ioctl(fd, TUNGETDEVNETNS);
+
+	return ns < 0 ? -errno : ns;
+}

@@ -1,0 +1,348 @@
+// SPDX-License-Identifier: MIT
+#include "udp.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/udp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define UDP_TX_BATCH	 64
+#define SEGMENTS_MAX	 64
+#define SEGMENTED_BYTES	 65000
+#define SOCKET_BUFFER	 (4 << 20)
+#define RANDOM_PORT_TRIES 64
+
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
+
+static void set_option(int fd, int level, int name, int value)
+{
+	setsockopt(fd, level, name, &value, sizeof(value));
+}
+
+static void set_buffers(int fd)
+{
+	int size = SOCKET_BUFFER;
+
+	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)))
+		set_option(fd, SOL_SOCKET, SO_RCVBUF, size);
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)))
+		set_option(fd, SOL_SOCKET, SO_SNDBUF, size);
+}
+
+static int set_mark(int fd, uint32_t fwmark)
+{
+	return setsockopt(fd, SOL_SOCKET, SO_MARK, &fwmark, sizeof(fwmark)) ? -errno : 0;
+}
+
+static int open_socket(int family, uint32_t fwmark)
+{
+	int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return -errno;
+	if (family == AF_INET6) {
+		set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+		set_option(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
+		set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT);
+	} else {
+		set_option(fd, IPPROTO_IP, IP_PKTINFO, 1);
+		set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT);
+	}
+	set_option(fd, IPPROTO_UDP, UDP_GRO, 1);
+	set_buffers(fd);
+	if (fwmark)
+		set_mark(fd, fwmark);
+	return fd;
+}
+
+static int bind_socket(int fd, int family, uint16_t port)
+{
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(port)};
+	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+	int ret = family == AF_INET ? bind(fd, (struct sockaddr *)&in, sizeof(in)) :
+				      bind(fd, (struct sockaddr *)&in6, sizeof(in6));
+
+	return ret ? -errno : 0;
+}
+
+static uint16_t bound_port(int fd)
+{
+	struct sockaddr_in in = {0};
+	socklen_t len = sizeof(in);
+
+	getsockname(fd, (struct sockaddr *)&in, &len);
+	return ntohs(in.sin_port);
+}
+
+/* Both families on one port; with port 0 the second may find it taken. */
+static int open_pair(struct udp *u, uint16_t port, uint32_t fwmark)
+{
+	int err;
+
+	u->fd6 = -1;
+	u->fd4 = open_socket(AF_INET, fwmark);
+	if (u->fd4 < 0)
+		return u->fd4;
+	err = bind_socket(u->fd4, AF_INET, port);
+	if (err)
+		return err;
+	u->port = bound_port(u->fd4);
+	u->fd6 = open_socket(AF_INET6, fwmark);
+	if (u->fd6 == -EAFNOSUPPORT || u->fd6 == -EADDRNOTAVAIL)
+		return u->fd6 = -1, 0;
+	return u->fd6 < 0 ? u->fd6 : bind_socket(u->fd6, AF_INET6, u->port);
+}
+
+static void close_pair(struct udp *u)
+{
+	if (u->fd4 >= 0)
+		close(u->fd4);
+	if (u->fd6 >= 0)
+		close(u->fd6);
+}
+
+int udp_open(struct udp **out, uint16_t port, uint32_t fwmark)
+{
+	struct udp *u = calloc(1, sizeof(*u));
+	int err, tries = port ? 1 : RANDOM_PORT_TRIES;
+
+	if (!u)
+		return -ENOMEM;
+	do {
+		err = open_pair(u, port, fwmark);
+		if (err)
+			close_pair(u);
+	} while (err == -EADDRINUSE && --tries);
+	if (err) {
+		free(u);
+		return err;
+	}
+	*out = u;
+	return 0;
+}
+
+void udp_close(struct udp *u)
+{
+	if (!u)
+		return;
+	close_pair(u);
+	free(u);
+}
+
+int udp_set_fwmark(struct udp *u, uint32_t fwmark)
+{
+	int err = set_mark(u->fd4, fwmark);
+
+	return err || u->fd6 < 0 ? err : set_mark(u->fd6, fwmark);
+}
+
+static int socket_for(const struct udp *u, const struct path *path)
+{
+	return path->to.ss_family == AF_INET ? u->fd4 : u->fd6;
+}
+
+static void address_message(struct msghdr *m, const struct path *path)
+{
+	m->msg_name = (void *)&path->to;
+	m->msg_namelen = path->to_len;
+	m->msg_control = path->cmsg_len ? (void *)path->cmsg : NULL;
+	m->msg_controllen = path->cmsg_len;
+}
+
+/* A source address that we no longer have is refused with EINVAL: the caller's
+ * next path, made when the address went, has none. */
+int udp_send(struct udp *u, const struct path *path, const void *message, size_t len)
+{
+	struct iovec iov = {.iov_base = (void *)message, .iov_len = len};
+	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
+	int fd = socket_for(u, path);
+
+	if (fd < 0)
+		return -EAFNOSUPPORT;
+	address_message(&m, path);
+	return sendmsg(fd, &m, 0) < 0 ? -errno : 0;
+}
+
+/* --- batches --- */
+
+struct tx_messages {
+	struct mmsghdr mm[UDP_TX_BATCH];
+	struct iovec iov[UDP_TX_BATCH];
+	uint8_t control[UDP_TX_BATCH][PATH_CMSG_MAX + CMSG_SPACE(sizeof(uint16_t))]
+		__attribute__((aligned(8)));
+	unsigned packets[UDP_TX_BATCH]; /* in each message */
+	unsigned count;
+};
+
+/* How many packets from the first on fit one UDP_SEGMENT send: same path, same
+ * size, the last may be shorter. */
+static unsigned segment_run(const struct udp_packet *p, unsigned n)
+{
+	size_t bytes = p[0].len;
+	unsigned i;
+
+	for (i = 1; i < n && i < SEGMENTS_MAX; i++) {
+		if (p[i].path != p[0].path || p[i].len > p[0].len ||
+		    p[i - 1].len != p[0].len || bytes + p[i].len > SEGMENTED_BYTES)
+			break;
+		bytes += p[i].len;
+	}
+	return i;
+}
+
+static void add_segment_size(struct msghdr *m, uint8_t *control, uint16_t size)
+{
+	struct cmsghdr *c;
+
+	memcpy(control, m->msg_control, m->msg_controllen);
+	c = (struct cmsghdr *)(control + m->msg_controllen);
+	c->cmsg_level = SOL_UDP;
+	c->cmsg_type = UDP_SEGMENT;
+	c->cmsg_len = CMSG_LEN(sizeof(size));
+	memcpy(CMSG_DATA(c), &size, sizeof(size));
+	m->msg_control = control;
+	m->msg_controllen += CMSG_SPACE(sizeof(size));
+}
+
+static void build_messages(struct udp *u, struct tx_messages *t, const struct udp_packet *p,
+			   unsigned n)
+{
+	bool segment = !atomic_load_explicit(&u->no_segment, memory_order_relaxed);
+
+	t->count = 0;
+	for (unsigned i = 0, run; i < n; i += run) {
+		struct msghdr *m = &t->mm[t->count].msg_hdr;
+
+		run = segment ? segment_run(p + i, n - i) : 1;
+		memset(m, 0, sizeof(*m));
+		for (unsigned j = i; j < i + run; j++)
+			t->iov[j] = (struct iovec){.iov_base = p[j].data, .iov_len = p[j].len};
+		m->msg_iov = t->iov + i;
+		m->msg_iovlen = run;
+		address_message(m, p[i].path);
+		if (run > 1)
+			add_segment_size(m, t->control[t->count], (uint16_t)p[i].len);
+		t->packets[t->count++] = run;
+	}
+}
+
+/* One family, one sendmmsg; a message that is refused is passed over. */
+static unsigned send_messages(struct udp *u, int fd, struct tx_messages *t)
+{
+	unsigned done = 0, sent = 0;
+
+	while (done < t->count) {
+		int n = sendmmsg(fd, t->mm + done, t->count - done, 0);
+
+		if (n <= 0) {
+			if (errno == EIO && t->packets[done] > 1)
+				atomic_store(&u->no_segment, true);
+			n = 1;
+		} else {
+			for (int i = 0; i < n; i++)
+				sent += t->packets[done + (unsigned)i];
+		}
+		done += (unsigned)n;
+	}
+	return sent;
+}
+
+unsigned udp_send_batch(struct udp *u, const struct udp_packet *p, unsigned n)
+{
+	struct tx_messages t;
+	unsigned sent = 0;
+
+	for (unsigned i = 0, end; i < n; i = end) {
+		int fd = socket_for(u, p[i].path);
+
+		for (end = i + 1; end < n && end - i < UDP_TX_BATCH; end++)
+			if (p[end].path->to.ss_family != p[i].path->to.ss_family)
+				break;
+		if (fd < 0)
+			continue;
+		build_messages(u, &t, p + i, end - i);
+		sent += send_messages(u, fd, &t);
+	}
+	return sent;
+}
+
+/* --- reception --- */
+
+int udp_reader_init(struct udp_reader *r)
+{
+	void *area = mmap(NULL, UDP_RX_BUFFERS * UDP_RX_BUFFER_SIZE, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (area == MAP_FAILED)
+		return -errno;
+	r->area = area;
+	return 0;
+}
+
+void udp_reader_destroy(struct udp_reader *r)
+{
+	if (r->area)
+		munmap(r->area, UDP_RX_BUFFERS * UDP_RX_BUFFER_SIZE);
+	r->area = NULL;
+}
+
+static void read_control(struct msghdr *m, struct udp_received *out)
+{
+	struct ip_addr *to = &out->source.source;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+			const struct in_pktinfo *info = (const void *)CMSG_DATA(c);
+
+			to->family = IP_V4;
+			memcpy(to->bytes, &info->ipi_addr, 4);
+		} else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+			const struct in6_pktinfo *info = (const void *)CMSG_DATA(c);
+
+			to->family = IP_V6;
+			memcpy(to->bytes, &info->ipi6_addr, 16);
+		} else if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_GRO) {
+			int size;
+
+			memcpy(&size, CMSG_DATA(c), sizeof(size));
+			if (size > 0)
+				out->segment = (uint32_t)size;
+		}
+	}
+}
+
+unsigned udp_receive(struct udp_reader *r, int fd, struct udp_received out[UDP_RX_BUFFERS])
+{
+	uint8_t control[UDP_RX_BUFFERS][128] __attribute__((aligned(8)));
+	struct sockaddr_storage from[UDP_RX_BUFFERS];
+	struct mmsghdr mm[UDP_RX_BUFFERS];
+	struct iovec iov[UDP_RX_BUFFERS];
+	int n;
+
+	for (unsigned i = 0; i < UDP_RX_BUFFERS; i++) {
+		iov[i].iov_base = r->area + (size_t)i * UDP_RX_BUFFER_SIZE;
+		iov[i].iov_len = UDP_RX_BUFFER_SIZE;
+		mm[i].msg_hdr = (struct msghdr){
+			.msg_name = &from[i],
+			.msg_namelen = sizeof(from[i]),
+			.msg_iov = &iov[i],
+			.msg_iovlen = 1,
+			.msg_control = control[i],
+			.msg_controllen = sizeof(control[i]),
+		};
+	}
+	n = recvmmsg(fd, mm, UDP_RX_BUFFERS, MSG_DONTWAIT, NULL);
+	for (int i = 0; i < n; i++) {
+		endpoint_from_sockaddr(&from[i], &out[i].source);
+		out[i].data = iov[i].iov_base;
+		out[i].len = out[i].segment = mm[i].msg_len;
+		read_control(&mm[i].msg_hdr, &out[i]);
+	}
+	return n > 0 ? (unsigned)n : 0;
+}

@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: MIT
+#include "worker.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include <sodium.h>
+#include <urcu-qsbr.h>
+
+#include "clock.h"
+#include "device.h"
+#include "log.h"
+#include "peer.h"
+
+struct command {
+	struct cds_wfcq_node node;
+	uint32_t slot;
+	enum worker_command what;
+};
+
+enum { FD_WAKE, FD_TAP, FD_UDP4, FD_UDP6, FD_NICS };
+
+/* What to wait for, built anew each round: NICs and sockets come and go. */
+struct poll_set {
+	struct pollfd fds[FD_NICS + WG_MAX_XSKS];
+	unsigned count;
+};
+
+static void poll_add(struct poll_set *set, int fd)
+{
+	set->fds[set->count++] = (struct pollfd){.fd = fd, .events = POLLIN};
+}
+
+typedef void (*queue_fn)(struct worker *w, struct nic_queue *q, void *arg);
+
+/* Calls fn for each queue that this worker reads. */
+static void each_queue(struct worker *w, queue_fn fn, void *arg)
+{
+	for (unsigned i = 0; i < WG_MAX_NICS; i++) {
+		struct nic *nic = rcu_dereference(w->dev->nics.list[i]);
+
+		for (unsigned j = 0; nic && j < nic->queue_count; j++)
+			if (nic->queues[j]->worker == w->index)
+				fn(w, nic->queues[j], arg);
+	}
+}
+
+static void poll_add_queue(struct worker *w, struct nic_queue *q, void *set)
+{
+	poll_add(set, xsk_socket__fd(q->data));
+}
+
+/* The sockets, if they are this worker's to read. */
+static struct udp *udp_of(struct worker *w)
+{
+	return w->index ? NULL : rcu_dereference(w->dev->udp);
+}
+
+static void poll_build(struct worker *w, struct poll_set *set)
+{
+	struct udp *udp = udp_of(w);
+
+	set->count = 0;
+	poll_add(set, w->wake_fd);
+	poll_add(set, w->tap_gone ? -1 : w->tap_fd);
+	poll_add(set, udp ? udp->fd4 : -1);
+	poll_add(set, udp ? udp->fd6 : -1);
+	each_queue(w, poll_add_queue, set);
+}
+
+static void run_command(struct worker *w, const struct command *c)
+{
+	struct peer *peer = peer_at(w->dev, c->slot);
+
+	if (!peer)
+		return;
+	if (c->what == WORKER_SEND_KEEPALIVE || staged_empty(&peer->staged))
+		send_keepalive(w, peer);
+	else
+		send_staged(w, peer);
+}
+
+static void run_commands(struct worker *w)
+{
+	struct cds_wfcq_node *node;
+	uint64_t count;
+
+	if (read(w->wake_fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
+		return;
+	while ((node = __cds_wfcq_dequeue_blocking(&w->commands, &w->commands_tail))) {
+		struct command *c = caa_container_of(node, struct command, node);
+
+		run_command(w, c);
+		free(c);
+	}
+}
+
+static void serve_queue(struct worker *w, struct nic_queue *q, void *arg)
+{
+	receive_from_nic(w, q);
+}
+
+/* Nothing that poll_build() saw is used here but the answers: while poll() slept, a
+ * NIC may have gone. An empty ring costs a look into memory. A wg0 that is gone
+ * leaves its fd in error for ever: the control thread hears of it by netlink, and
+ * until it ends us we look elsewhere. */
+static void serve(struct worker *w, const struct poll_set *set)
+{
+	struct udp *udp = udp_of(w);
+
+	if (set->fds[FD_WAKE].revents)
+		run_commands(w);
+	each_queue(w, serve_queue, NULL);
+	if (udp && set->fds[FD_UDP4].revents)
+		receive_from_udp(w, udp->fd4);
+	if (udp && set->fds[FD_UDP6].revents)
+		receive_from_udp(w, udp->fd6);
+	if (set->fds[FD_TAP].revents & POLLIN)
+		send_from_wg0(w);
+	else if (set->fds[FD_TAP].revents & POLLERR)
+		w->tap_gone = true;
+}
+
+static void *worker_run(void *arg)
+{
+	struct worker *w = arg;
+
+	urcu_qsbr_register_thread();
+	while (!atomic_load(&w->stop)) {
+		poll_build(w, w->poll_set);
+		urcu_qsbr_thread_offline();
+		poll(w->poll_set->fds, w->poll_set->count, -1);
+		urcu_qsbr_thread_online();
+		w->now = clock_now();
+		serve(w, w->poll_set);
+	}
+	urcu_qsbr_unregister_thread();
+	return NULL;
+}
+
+static void worker_free(struct worker *w)
+{
+	struct cds_wfcq_node *node;
+
+	if (!w)
+		return;
+	while ((node = __cds_wfcq_dequeue_blocking(&w->commands, &w->commands_tail)))
+		free(caa_container_of(node, struct command, node));
+	if (w->tap_fd >= 0)
+		close(w->tap_fd);
+	if (w->wake_fd >= 0)
+		close(w->wake_fd);
+	if (w->tap_buffer)
+		sodium_memzero(w->tap_buffer, WORKER_TAP_BUFFER);
+	free(w->tap_buffer);
+	if (w->tx.arena)
+		sodium_memzero(w->tx.arena, WORKER_ARENA);
+	free(w->tx.arena);
+	free(w->poll_set);
+	udp_reader_destroy(&w->udp_reader);
+	free(w);
+}
+
+static int worker_init(struct worker *w)
+{
+	cds_wfcq_init(&w->commands, &w->commands_tail);
+	w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	w->poll_set = calloc(1, sizeof(*w->poll_set));
+	w->tap_buffer = malloc(WORKER_TAP_BUFFER);
+	w->tx.arena = malloc(WORKER_ARENA);
+	w->tx.ip_id = (uint16_t)randombytes_random();
+	if (w->wake_fd < 0)
+		return -errno;
+	if (!w->poll_set || !w->tap_buffer || !w->tx.arena)
+		return -ENOMEM;
+	gro_init(&w->gro, receive_emit, w);
+	return udp_reader_init(&w->udp_reader);
+}
+
+static int worker_start(struct device *dev, int tap_fd)
+{
+	struct worker *w = calloc(1, sizeof(*w));
+	char name[16];
+	int err;
+
+	if (!w) {
+		close(tap_fd);
+		return -ENOMEM;
+	}
+	w->dev = dev;
+	w->index = dev->workers.count;
+	w->tap_fd = tap_fd;
+	w->stats = &dev->stats[w->index];
+	err = worker_init(w);
+	if (!err)
+		err = -pthread_create(&w->thread, NULL, worker_run, w);
+	if (err) {
+		worker_free(w);
+		return err;
+	}
+	snprintf(name, sizeof(name), "worker/%u", w->index);
+	pthread_setname_np(w->thread, name);
+	dev->workers.list[dev->workers.count++] = w;
+	return 0;
+}
+
+int workers_start(struct device *dev, unsigned max, int tap_fd)
+{
+	dev->workers.max = max < WG_MAX_WORKERS ? max : WG_MAX_WORKERS;
+	return worker_start(dev, tap_fd);
+}
+
+unsigned workers_grow(struct device *dev, unsigned n)
+{
+	while (dev->workers.count < n && dev->workers.count < dev->workers.max) {
+		int fd = tap_add_queue(&dev->tap);
+		int err = fd < 0 ? fd : worker_start(dev, fd);
+
+		if (err) {
+			log_error("cannot start worker %u: %s", dev->workers.count,
+				  strerror(-err));
+			break;
+		}
+	}
+	return dev->workers.count;
+}
+
+static void wake(struct worker *w)
+{
+	uint64_t one = 1;
+
+	if (write(w->wake_fd, &one, sizeof(one)) < 0)
+		return; /* full counter: it is awake */
+}
+
+void workers_wake(struct device *dev)
+{
+	for (unsigned i = 0; i < dev->workers.count; i++)
+		wake(dev->workers.list[i]);
+}
+
+void workers_stop(struct device *dev)
+{
+	struct workers *ws = &dev->workers;
+
+	for (unsigned i = 0; i < ws->count; i++)
+		atomic_store(&ws->list[i]->stop, true);
+	workers_wake(dev);
+	for (unsigned i = 0; i < ws->count; i++) {
+		pthread_join(ws->list[i]->thread, NULL);
+		worker_free(ws->list[i]);
+	}
+	ws->count = 0;
+}
+
+void worker_command(struct device *dev, const struct peer *peer, enum worker_command what)
+{
+	struct worker *w = dev->workers.list[peer->slot % dev->workers.count];
+	struct command *c = malloc(sizeof(*c));
+
+	if (!c)
+		return;
+	c->slot = peer->slot;
+	c->what = what;
+	cds_wfcq_node_init(&c->node);
+	cds_wfcq_enqueue(&w->commands, &w->commands_tail, &c->node);
+	wake(w);
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Worker threads: they move and en-/decrypt packets.
+ *
+ * Theory of operation: a worker owns one queue of wg0's TAP and reads the data
+ * rings of the NIC queues given to it; the first one also reads the UDP sockets. It
+ * sleeps in poll(), then takes from whatever is ready a batch at a time:
+ * receive.c: open, check, coalesce, write to wg0; send.c: read from wg0, segment,
+ * seal, transmit. It holds no lock while asleep and passes an RCU quiescent state
+ * between rounds. The control thread asks it by commands to send what waits.
+ */
+#ifndef WORKER_H
+#define WORKER_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <urcu/wfcqueue.h>
+
+#include "aead.h"
+#include "gro.h"
+#include "nic.h"
+#include "udp.h"
+#include "wg_maps.h"
+
+struct device;
+struct peer;
+struct keypair;
+struct poll_set;
+
+#define WORKER_BATCH 64
+/* A packet of wg0's largest MTU, or a GSO packet, with its Ethernet header. */
+#define WORKER_TAP_BUFFER (65536 + 256)
+#define WORKER_ARENA	  (WORKER_BATCH * 2048 + WORKER_TAP_BUFFER)
+
+/* A message on its way out: plaintext, then sealed in place. */
+struct tx_packet {
+	struct peer *peer;
+	struct keypair *keypair;
+	const struct path *path;
+	uint8_t *message;
+	uint32_t len;		/* of the whole message */
+	bool keepalive;
+	struct nic_frame frame; /* data is NULL: by the UDP socket */
+};
+
+struct tx_batch {
+	struct tx_packet packets[WORKER_BATCH];
+	unsigned count;
+	struct nic_queue *queue; /* whose frames these are */
+	struct nic_frame spare[WORKER_BATCH];
+	unsigned spare_count;
+	uint8_t *arena; /* for what goes by UDP */
+	size_t arena_used;
+	uint16_t ip_id;
+};
+
+/* A transport message that came in, still where it was received. */
+struct rx_packet {
+	struct keypair *keypair;
+	struct endpoint source;
+	uint8_t *message;
+	uint32_t len;
+};
+
+struct rx_batch {
+	struct rx_packet packets[WORKER_BATCH];
+	unsigned count;
+};
+
+struct worker {
+	struct device *dev;
+	unsigned index;
+	pthread_t thread;
+	atomic_bool stop;
+	uint64_t now; /* ns, read once a round */
+	int tap_fd;
+	bool tap_gone; /* wg0 was deleted under us */
+	int wake_fd;
+	struct poll_set *poll_set;
+	struct worker_stats *stats;
+	struct cds_wfcq_head commands;
+	struct cds_wfcq_tail commands_tail;
+
+	struct aead_op ops[WORKER_BATCH];
+	struct tx_batch tx;
+	struct rx_batch rx;
+	struct gro gro;
+	struct udp_reader udp_reader;
+	uint8_t *tap_buffer;
+};
+
+struct workers {
+	struct worker *list[WG_MAX_WORKERS];
+	unsigned count;
+	unsigned max;
+};
+
+enum worker_command {
+	WORKER_SEND_STAGED,   /* what waits for a session; a keepalive if nothing does */
+	WORKER_SEND_KEEPALIVE,
+};
+
+/* Control thread. Starts the first worker, on the TAP's first queue. */
+int workers_start(struct device *dev, unsigned max, int tap_fd);
+/* Starts more, up to n or the maximum; returns how many there are. */
+unsigned workers_grow(struct device *dev, unsigned n);
+/* They look again at sockets and NICs. */
+void workers_wake(struct device *dev);
+/* Ends and frees all. */
+void workers_stop(struct device *dev);
+/* Has a worker do this for the peer; lost without memory (a timer asks again). */
+void worker_command(struct device *dev, const struct peer *peer, enum worker_command what);
+
+/* send.c: the worker's own thread. */
+/* Reads from wg0 until it is empty or a round's share is taken; sends. */
+void send_from_wg0(struct worker *w);
+void send_staged(struct worker *w, struct peer *peer);
+void send_keepalive(struct worker *w, struct peer *peer);
+
+/* receive.c: the worker's own thread. */
+void receive_from_nic(struct worker *w, struct nic_queue *q);
+void receive_from_udp(struct worker *w, int fd);
+/* Coalesced packets, into wg0. */
+void receive_emit(void *worker, uint32_t peer_slot, const struct virtio_net_hdr *vh,
+		  struct iovec *iov, int iovcnt, unsigned packets);
+
+static inline void worker_drop(struct worker *w, enum drop_reason reason, unsigned n)
+{
+	((uint64_t *)&w->stats->drops)[reason] += n;
+}
+
+#endif
