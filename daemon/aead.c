@@ -3,7 +3,7 @@
 
 #include <stddef.h>
 
-const struct aead_engine *const aead_engines[] = { &aead_sodium, NULL };
+const struct aead_engine *const aead_engines[] = {&aead_sodium, NULL};
 
 const struct aead_engine *aead_pick(void)
 {

@@ -13,7 +13,7 @@ struct nonce {
 static struct nonce make_nonce(uint64_t counter)
 {
 	const uint64_t le = htole64(counter);
-	struct nonce nonce = { { 0 } };
+	struct nonce nonce = {{0}};
 
 	memcpy(nonce.bytes + sizeof(nonce.bytes) - sizeof(le), &le, sizeof(le));
 	return nonce;
@@ -28,7 +28,7 @@ static void seal(struct aead_op *ops, unsigned n)
 {
 	struct aead_op *op;
 
-	for (op = ops; op < ops + n; op++) {
+	for (op = ops; n; n--, op++) {
 		const struct nonce nonce = make_nonce(op->counter);
 
 		crypto_aead_chacha20poly1305_ietf_encrypt(op->dst, NULL, op->src, op->len,
@@ -41,7 +41,7 @@ static void open_(struct aead_op *ops, unsigned n)
 {
 	struct aead_op *op;
 
-	for (op = ops; op < ops + n; op++) {
+	for (op = ops; n; n--, op++) {
 		const struct nonce nonce = make_nonce(op->counter);
 
 		op->ok = !crypto_aead_chacha20poly1305_ietf_decrypt(

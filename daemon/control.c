@@ -28,6 +28,8 @@
 /* A queue this long means that we cannot keep up (whitepaper section 5.3). */
 #define LOAD_BACKLOG  64
 #define LOAD_LASTS_NS NS_PER_SEC
+/* How often the next hop of a peer in use is confirmed. */
+#define NEIGHBOUR_NS (10 * NS_PER_SEC)
 /* Timers run in a round. */
 #define TIMERS_A_ROUND 256
 
@@ -128,9 +130,19 @@ static void apply_activity(struct peer *peer)
 		stamps[i].event(&peer->timers, stamps[i].when);
 }
 
+/* The kernel does not see what workers send, and would let the neighbour go stale. */
+static void keep_neighbour(struct peer *peer, uint64_t now)
+{
+	if (!peer->path || !peer->path->nic || now - peer->neighbour_kept < NEIGHBOUR_NS)
+		return;
+	peer->neighbour_kept = now;
+	route_keep_neigh(&peer->dev->rtnl, &peer->path->route);
+}
+
 static void handle_lazy(struct peer *peer, unsigned flags, uint64_t now)
 {
 	apply_activity(peer);
+	keep_neighbour(peer, now);
 	peer_reschedule(peer);
 }
 

@@ -54,7 +54,7 @@ static bool is_fresh(uint64_t since, uint64_t now)
 static void make_cookie(const struct cookie_checker *checker, const struct ip_addr *src,
 			uint16_t src_port, uint8_t out[WG_MAC_LEN])
 {
-	const uint8_t port[] = { src_port >> 8, src_port & 0xff };
+	const uint8_t port[] = {src_port >> 8, src_port & 0xff};
 	struct blake2s_state s;
 
 	blake2s_init_key(&s, WG_MAC_LEN, checker->secret, sizeof(checker->secret));
@@ -76,7 +76,8 @@ void cookie_checker_wipe(struct cookie_checker *checker)
 	sodium_memzero(checker, sizeof(*checker));
 }
 
-static bool mac1_matches(const struct cookie_checker *checker, const uint8_t *msg, size_t len)
+static bool mac1_matches(const struct cookie_checker *checker, const uint8_t *msg,
+			 size_t len)
 {
 	const size_t covered = len - MACS_LEN;
 	uint8_t mac1[WG_MAC_LEN];
@@ -85,8 +86,8 @@ static bool mac1_matches(const struct cookie_checker *checker, const uint8_t *ms
 	return !sodium_memcmp(mac1, msg + covered, WG_MAC_LEN);
 }
 
-static bool mac2_matches(const struct cookie_checker *checker, const uint8_t *msg, size_t len,
-			 const struct ip_addr *src, uint16_t src_port)
+static bool mac2_matches(const struct cookie_checker *checker, const uint8_t *msg,
+			 size_t len, const struct ip_addr *src, uint16_t src_port)
 {
 	const size_t covered = len - WG_MAC_LEN;
 	uint8_t cookie[WG_MAC_LEN], mac2[WG_MAC_LEN];
@@ -108,8 +109,8 @@ enum cookie_verdict cookie_check(const struct cookie_checker *checker, const voi
 		return COOKIE_BAD_MAC1;
 	if (!checker->have_secret || !is_fresh(checker->secret_time, now))
 		return COOKIE_MAC1_OK;
-	return mac2_matches(checker, msg, len, src, src_port) ? COOKIE_MAC2_OK :
-								COOKIE_MAC1_OK;
+	return mac2_matches(checker, msg, len, src, src_port) ? COOKIE_MAC2_OK
+							      : COOKIE_MAC1_OK;
 }
 
 static void renew_secret(struct cookie_checker *checker, uint64_t now)
@@ -122,8 +123,8 @@ static void renew_secret(struct cookie_checker *checker, uint64_t now)
 }
 
 int cookie_reply_create(struct cookie_checker *checker, const void *msg, size_t len,
-			uint32_t sender_index, const struct ip_addr *src, uint16_t src_port,
-			uint64_t now, struct wg_cookie_reply *out)
+			uint32_t sender_index, const struct ip_addr *src,
+			uint16_t src_port, uint64_t now, struct wg_cookie_reply *out)
 {
 	uint8_t cookie[WG_MAC_LEN];
 	const uint8_t *mac1;
@@ -144,7 +145,8 @@ int cookie_reply_create(struct cookie_checker *checker, const void *msg, size_t 
 	return 0;
 }
 
-void cookie_maker_init(struct cookie_maker *maker, const uint8_t peer_public_key[WG_KEY_LEN])
+void cookie_maker_init(struct cookie_maker *maker,
+		       const uint8_t peer_public_key[WG_KEY_LEN])
 {
 	cookie_maker_wipe(maker);
 	label_key(maker->mac1_key, LABEL_MAC1, peer_public_key);
@@ -164,7 +166,8 @@ static void expire_cookie(struct cookie_maker *maker, uint64_t now)
 	maker->have_cookie = false;
 }
 
-void cookie_maker_add_macs(struct cookie_maker *maker, void *msg, size_t len, uint64_t now)
+void cookie_maker_add_macs(struct cookie_maker *maker, void *msg, size_t len,
+			   uint64_t now)
 {
 	uint8_t *mac1 = (uint8_t *)msg + len - MACS_LEN;
 	uint8_t *mac2 = mac1 + WG_MAC_LEN;

@@ -59,10 +59,11 @@ enum cookie_verdict cookie_check(const struct cookie_checker *checker, const voi
  * when it is two minutes old. Returns 0, or -EINVAL if len is too short for macs.
  */
 int cookie_reply_create(struct cookie_checker *checker, const void *msg, size_t len,
-			uint32_t sender_index, const struct ip_addr *src, uint16_t src_port,
-			uint64_t now, struct wg_cookie_reply *out);
+			uint32_t sender_index, const struct ip_addr *src,
+			uint16_t src_port, uint64_t now, struct wg_cookie_reply *out);
 
-void cookie_maker_init(struct cookie_maker *maker, const uint8_t peer_public_key[WG_KEY_LEN]);
+void cookie_maker_init(struct cookie_maker *maker,
+		       const uint8_t peer_public_key[WG_KEY_LEN]);
 void cookie_maker_wipe(struct cookie_maker *maker);
 
 /*
@@ -70,7 +71,8 @@ void cookie_maker_wipe(struct cookie_maker *maker);
  * there is a cookie younger than two minutes, else zeros. len must be that of a
  * handshake message.
  */
-void cookie_maker_add_macs(struct cookie_maker *maker, void *msg, size_t len, uint64_t now);
+void cookie_maker_add_macs(struct cookie_maker *maker, void *msg, size_t len,
+			   uint64_t now);
 
 /*
  * Take a cookie reply that carries an index of ours for this peer. Returns 0,

@@ -39,7 +39,7 @@ struct symmetric {
 void noise_hmac(uint8_t out[WG_KEY_LEN], const void *key, size_t keylen, const void *data,
 		size_t len)
 {
-	uint8_t pad[BLAKE2S_BLOCK_LEN] = { 0 };
+	uint8_t pad[BLAKE2S_BLOCK_LEN] = {0};
 	uint8_t inner[BLAKE2S_HASH_LEN];
 	struct blake2s_state s;
 	size_t i;
@@ -70,7 +70,7 @@ void noise_hmac(uint8_t out[WG_KEY_LEN], const void *key, size_t keylen, const v
 void noise_kdf(uint8_t *first, uint8_t *second, uint8_t *third,
 	       const uint8_t key[WG_KEY_LEN], const void *input, size_t len)
 {
-	uint8_t *const out[] = { first, second, third };
+	uint8_t *const out[] = {first, second, third};
 	uint8_t secret[WG_KEY_LEN];
 	uint8_t block[WG_KEY_LEN + 1];
 	size_t used = 0, i;
@@ -155,8 +155,8 @@ static const uint8_t zero_nonce[crypto_aead_chacha20poly1305_IETF_NPUBBYTES];
 static void encrypt_and_hash(struct symmetric *s, uint8_t *out, const uint8_t *data,
 			     size_t len)
 {
-	crypto_aead_chacha20poly1305_ietf_encrypt(out, NULL, data, len, s->h, sizeof(s->h),
-						  NULL, zero_nonce, s->k);
+	crypto_aead_chacha20poly1305_ietf_encrypt(out, NULL, data, len, s->h,
+						  sizeof(s->h), NULL, zero_nonce, s->k);
 	mix_hash(s, out, len + WG_TAG_LEN);
 }
 
@@ -165,8 +165,8 @@ static int decrypt_and_hash(struct symmetric *s, uint8_t *out, const uint8_t *da
 			    size_t len)
 {
 	if (crypto_aead_chacha20poly1305_ietf_decrypt(out, NULL, NULL, data,
-						      len + WG_TAG_LEN, s->h, sizeof(s->h),
-						      zero_nonce, s->k))
+						      len + WG_TAG_LEN, s->h,
+						      sizeof(s->h), zero_nonce, s->k))
 		return -EBADMSG;
 	mix_hash(s, data, len + WG_TAG_LEN);
 	return 0;
@@ -245,7 +245,8 @@ void noise_handshake_clear(struct noise_handshake *hs)
 static int write_initiation(struct symmetric *s, const struct noise_identity *id,
 			    const struct noise_remote *remote,
 			    const uint8_t timestamp[WG_TIMESTAMP_LEN],
-			    const uint8_t ephemeral[WG_KEY_LEN], struct wg_initiation *msg)
+			    const uint8_t ephemeral[WG_KEY_LEN],
+			    struct wg_initiation *msg)
 {
 	int err;
 
@@ -261,7 +262,8 @@ static int write_initiation(struct symmetric *s, const struct noise_identity *id
 	return 0;
 }
 
-int noise_create_initiation_with(struct noise_handshake *hs, const struct noise_identity *id,
+int noise_create_initiation_with(struct noise_handshake *hs,
+				 const struct noise_identity *id,
 				 const struct noise_remote *remote,
 				 const uint8_t timestamp[WG_TIMESTAMP_LEN],
 				 uint32_t local_index,
@@ -293,21 +295,21 @@ wipe:
 
 int noise_create_initiation(struct noise_handshake *hs, const struct noise_identity *id,
 			    const struct noise_remote *remote,
-			    const uint8_t timestamp[WG_TIMESTAMP_LEN], uint32_t local_index,
-			    struct wg_initiation *out)
+			    const uint8_t timestamp[WG_TIMESTAMP_LEN],
+			    uint32_t local_index, struct wg_initiation *out)
 {
 	uint8_t ephemeral[WG_KEY_LEN];
 	int err;
 
 	randombytes_buf(ephemeral, sizeof(ephemeral));
-	err = noise_create_initiation_with(hs, id, remote, timestamp, local_index, ephemeral,
-					   out);
+	err = noise_create_initiation_with(hs, id, remote, timestamp, local_index,
+					   ephemeral, out);
 	sodium_memzero(ephemeral, sizeof(ephemeral));
 	return err;
 }
 
-int noise_open_initiation(const struct noise_identity *id, const struct wg_initiation *msg,
-			  struct noise_peek *out)
+int noise_open_initiation(const struct noise_identity *id,
+			  const struct wg_initiation *msg, struct noise_peek *out)
 {
 	struct symmetric s;
 	int err = -ENOKEY;
@@ -342,9 +344,10 @@ static int check_freshness(const struct noise_handshake *hs,
 	return 0;
 }
 
-int noise_consume_initiation(struct noise_handshake *hs, const struct noise_remote *remote,
-			     const struct noise_peek *peek, const struct wg_initiation *msg,
-			     uint64_t now)
+int noise_consume_initiation(struct noise_handshake *hs,
+			     const struct noise_remote *remote,
+			     const struct noise_peek *peek,
+			     const struct wg_initiation *msg, uint64_t now)
 {
 	uint8_t timestamp[WG_TIMESTAMP_LEN];
 	struct symmetric s;
@@ -399,8 +402,9 @@ static int write_response(struct symmetric *s, const struct noise_handshake *hs,
 	return 0;
 }
 
-int noise_create_response_with(struct noise_handshake *hs, const struct noise_remote *remote,
-			       uint32_t local_index, const uint8_t ephemeral[WG_KEY_LEN],
+int noise_create_response_with(struct noise_handshake *hs,
+			       const struct noise_remote *remote, uint32_t local_index,
+			       const uint8_t ephemeral[WG_KEY_LEN],
 			       struct wg_response *out)
 {
 	struct symmetric s;
@@ -438,8 +442,8 @@ int noise_create_response(struct noise_handshake *hs, const struct noise_remote 
 }
 
 static int read_response(struct symmetric *s, const struct noise_handshake *hs,
-			 const struct noise_identity *id, const struct noise_remote *remote,
-			 const struct wg_response *msg)
+			 const struct noise_identity *id,
+			 const struct noise_remote *remote, const struct wg_response *msg)
 {
 	uint8_t nothing[1]; /* the AEAD wants an address even for no bytes */
 	int err;
@@ -457,7 +461,8 @@ static int read_response(struct symmetric *s, const struct noise_handshake *hs,
 }
 
 int noise_consume_response(struct noise_handshake *hs, const struct noise_identity *id,
-			   const struct noise_remote *remote, const struct wg_response *msg)
+			   const struct noise_remote *remote,
+			   const struct wg_response *msg)
 {
 	struct symmetric s;
 	int err;

@@ -115,11 +115,12 @@ void noise_handshake_clear(struct noise_handshake *hs);
  */
 int noise_create_initiation(struct noise_handshake *hs, const struct noise_identity *id,
 			    const struct noise_remote *remote,
-			    const uint8_t timestamp[WG_TIMESTAMP_LEN], uint32_t local_index,
-			    struct wg_initiation *out);
+			    const uint8_t timestamp[WG_TIMESTAMP_LEN],
+			    uint32_t local_index, struct wg_initiation *out);
 
 /* The same with a given ephemeral private key, which must be used only once. */
-int noise_create_initiation_with(struct noise_handshake *hs, const struct noise_identity *id,
+int noise_create_initiation_with(struct noise_handshake *hs,
+				 const struct noise_identity *id,
 				 const struct noise_remote *remote,
 				 const uint8_t timestamp[WG_TIMESTAMP_LEN],
 				 uint32_t local_index,
@@ -132,8 +133,8 @@ int noise_create_initiation_with(struct noise_handshake *hs, const struct noise_
  * who knows our public key can make one. Returns 0, -ENOKEY without identity,
  * -EBADMSG if the message is malformed. The caller wipes *out.
  */
-int noise_open_initiation(const struct noise_identity *id, const struct wg_initiation *msg,
-			  struct noise_peek *out);
+int noise_open_initiation(const struct noise_identity *id,
+			  const struct wg_initiation *msg, struct noise_peek *out);
 
 /*
  * Take an initiation of the peer that noise_open_initiation() found. Returns
@@ -143,9 +144,10 @@ int noise_open_initiation(const struct noise_identity *id, const struct wg_initi
  *   -ESTALE   timestamp not greater than the greatest seen: a replay (section 5.1),
  *   -EBUSY    sooner than 1/50 s after the one before.
  */
-int noise_consume_initiation(struct noise_handshake *hs, const struct noise_remote *remote,
-			     const struct noise_peek *peek, const struct wg_initiation *msg,
-			     uint64_t now);
+int noise_consume_initiation(struct noise_handshake *hs,
+			     const struct noise_remote *remote,
+			     const struct noise_peek *peek,
+			     const struct wg_initiation *msg, uint64_t now);
 
 /*
  * Second message, responder to initiator (section 5.4.3). The macs in *out stay
@@ -156,8 +158,9 @@ int noise_create_response(struct noise_handshake *hs, const struct noise_remote 
 			  uint32_t local_index, struct wg_response *out);
 
 /* The same with a given ephemeral private key, which must be used only once. */
-int noise_create_response_with(struct noise_handshake *hs, const struct noise_remote *remote,
-			       uint32_t local_index, const uint8_t ephemeral[WG_KEY_LEN],
+int noise_create_response_with(struct noise_handshake *hs,
+			       const struct noise_remote *remote, uint32_t local_index,
+			       const uint8_t ephemeral[WG_KEY_LEN],
 			       struct wg_response *out);
 
 /*
@@ -166,7 +169,8 @@ int noise_create_response_with(struct noise_handshake *hs, const struct noise_re
  * if it is not authentic. After an error the right response is still welcome.
  */
 int noise_consume_response(struct noise_handshake *hs, const struct noise_identity *id,
-			   const struct noise_remote *remote, const struct wg_response *msg);
+			   const struct noise_remote *remote,
+			   const struct wg_response *msg);
 
 /*
  * The session keys, once a response was created or consumed; clears the handshake,

@@ -186,6 +186,8 @@ void peer_begin_session(struct peer *peer, struct keypair *kp, uint64_t now)
 	else
 		begin_as_responder(peer, kp);
 	timers_session_derived(&peer->timers, now);
+	/* A path MTU is learnt and expires without notice: look again now and then. */
+	peer_resolve_path(peer);
 }
 
 bool peer_confirm_session(struct peer *peer, struct keypair *kp)
@@ -253,7 +255,9 @@ void peer_resolve_path(struct peer *peer)
 				    &route);
 		if (!err && route.source_gone)
 			memset(&peer->endpoint.source, 0, sizeof(peer->endpoint.source));
-		path = path_new(&peer->endpoint);
+		/* An endpoint routed into its own tunnel would go round for ever. */
+		if (err || route.ifindex != dev->tap.ifindex)
+			path = path_new(&peer->endpoint);
 		if (path && !err)
 			use_route(peer, path, &route);
 	}

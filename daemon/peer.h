@@ -82,7 +82,8 @@ struct peer {
 	uint16_t persistent_keepalive; /* seconds, 0: off */
 	struct endpoint endpoint;
 	bool has_endpoint;
-	uint64_t last_handshake;    /* Unix time, ns; 0: never */
+	uint64_t last_handshake; /* Unix time, ns; 0: never */
+	uint64_t neighbour_kept; /* when the kernel was last told that it is in use */
 	struct allowedips_owner allowed;
 	struct cds_list_head list;	/* device->peers, in order of creation */
 	struct cds_lfht_node by_key;	/* device->peers_by_key */

@@ -31,9 +31,10 @@ void ratelimit_init(struct ratelimit *rl)
 
 static struct ratelimit_entry source_of(const struct ip_addr *src)
 {
-	struct ratelimit_entry source = { .family = src->family };
+	struct ratelimit_entry source = {.family = src->family};
 
-	memcpy(source.prefix, src->bytes, src->family == IP_V4 ? 4 : sizeof(source.prefix));
+	memcpy(source.prefix, src->bytes,
+	       src->family == IP_V4 ? 4 : sizeof(source.prefix));
 	return source;
 }
 
@@ -55,8 +56,8 @@ static bool same_source(const struct ratelimit_entry *a, const struct ratelimit_
 }
 
 /* The source's live entry, or else one that it can have, or NULL. */
-static struct ratelimit_entry *find_entry(struct ratelimit *rl,
-					  const struct ratelimit_entry *source, uint64_t now)
+static struct ratelimit_entry *
+find_entry(struct ratelimit *rl, const struct ratelimit_entry *source, uint64_t now)
 {
 	struct ratelimit_entry *set = set_of(rl, source), *reusable = NULL;
 	unsigned i;

@@ -217,8 +217,10 @@ static unsigned expire_zero(struct timers *t, uint64_t now)
 unsigned timers_expire(struct timers *t, uint64_t now)
 {
 	static unsigned (*const expire[TIMER_COUNT])(struct timers *, uint64_t) = {
-		[TIMER_RETRANSMIT] = expire_retransmit, [TIMER_SILENCE] = expire_silence,
-		[TIMER_KEEPALIVE] = expire_keepalive,	[TIMER_PERSISTENT] = expire_persistent,
+		[TIMER_RETRANSMIT] = expire_retransmit,
+		[TIMER_SILENCE] = expire_silence,
+		[TIMER_KEEPALIVE] = expire_keepalive,
+		[TIMER_PERSISTENT] = expire_persistent,
 		[TIMER_ZERO] = expire_zero,
 	};
 	unsigned actions = 0, i;

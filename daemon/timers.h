@@ -53,7 +53,7 @@ struct timers {
 	uint16_t persistent_seconds; /* 0: off */
 	uint8_t retries;	     /* in this handshake */
 	bool initiated;		     /* last_initiation is valid */
-	bool retrying;		     /* TIMER_SEND_INITIATION was asked for, not yet done */
+	bool retrying; /* TIMER_SEND_INITIATION was asked for, not yet done */
 	bool need_another_keepalive;
 	bool sending_keepalive; /* TIMER_SEND_KEEPALIVE was asked for, not yet done */
 };

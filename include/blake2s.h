@@ -73,33 +73,33 @@ BLAKE2S_FUNC void blake2s_wipe(void *data, __u64 len)
 #define BLAKE2S_ROR(x, n) ((x) >> (n) | (x) << (32 - (n)))
 
 /* The mixing function (RFC 7693 section 3.1). */
-#define BLAKE2S_G(a, b, c, d, x, y)                                                        \
-	do {                                                                               \
-		(a) += (b) + (x);                                                          \
-		(d) = BLAKE2S_ROR((d) ^ (a), 16);                                          \
-		(c) += (d);                                                                \
-		(b) = BLAKE2S_ROR((b) ^ (c), 12);                                          \
-		(a) += (b) + (y);                                                          \
-		(d) = BLAKE2S_ROR((d) ^ (a), 8);                                           \
-		(c) += (d);                                                                \
-		(b) = BLAKE2S_ROR((b) ^ (c), 7);                                           \
+#define BLAKE2S_G(a, b, c, d, x, y)               \
+	do {                                      \
+		(a) += (b) + (x);                 \
+		(d) = BLAKE2S_ROR((d) ^ (a), 16); \
+		(c) += (d);                       \
+		(b) = BLAKE2S_ROR((b) ^ (c), 12); \
+		(a) += (b) + (y);                 \
+		(d) = BLAKE2S_ROR((d) ^ (a), 8);  \
+		(c) += (d);                       \
+		(b) = BLAKE2S_ROR((b) ^ (c), 7);  \
 	} while (0)
 
 /*
  * One round over v and m, with its row of the message schedule (section 2.7) as
  * arguments: literal indices need no table, which in BPF would be a map.
  */
-#define BLAKE2S_ROUND(s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12, s13, s14,     \
-		      s15)                                                                 \
-	do {                                                                               \
-		BLAKE2S_G(v[0], v[4], v[8], v[12], m[s0], m[s1]);                          \
-		BLAKE2S_G(v[1], v[5], v[9], v[13], m[s2], m[s3]);                          \
-		BLAKE2S_G(v[2], v[6], v[10], v[14], m[s4], m[s5]);                         \
-		BLAKE2S_G(v[3], v[7], v[11], v[15], m[s6], m[s7]);                         \
-		BLAKE2S_G(v[0], v[5], v[10], v[15], m[s8], m[s9]);                         \
-		BLAKE2S_G(v[1], v[6], v[11], v[12], m[s10], m[s11]);                       \
-		BLAKE2S_G(v[2], v[7], v[8], v[13], m[s12], m[s13]);                        \
-		BLAKE2S_G(v[3], v[4], v[9], v[14], m[s14], m[s15]);                        \
+#define BLAKE2S_ROUND(s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12, s13, s14, \
+		      s15)                                                             \
+	do {                                                                           \
+		BLAKE2S_G(v[0], v[4], v[8], v[12], m[s0], m[s1]);                      \
+		BLAKE2S_G(v[1], v[5], v[9], v[13], m[s2], m[s3]);                      \
+		BLAKE2S_G(v[2], v[6], v[10], v[14], m[s4], m[s5]);                     \
+		BLAKE2S_G(v[3], v[7], v[11], v[15], m[s6], m[s7]);                     \
+		BLAKE2S_G(v[0], v[5], v[10], v[15], m[s8], m[s9]);                     \
+		BLAKE2S_G(v[1], v[6], v[11], v[12], m[s10], m[s11]);                   \
+		BLAKE2S_G(v[2], v[7], v[8], v[13], m[s12], m[s13]);                    \
+		BLAKE2S_G(v[3], v[4], v[9], v[14], m[s14], m[s15]);                    \
 	} while (0)
 
 /*

@@ -100,7 +100,7 @@ struct peer_stats {
 	X(tap_error, "interface refused a decrypted packet")                      \
 	X(no_tag, "packet read from the interface without a peer tag")            \
 	X(bad_gso, "packet read from the interface malformed")                    \
-	X(no_endpoint, "peer has no endpoint")                                    \
+	X(no_endpoint, "peer has no endpoint, or one routed into its own tunnel")  \
 	X(staged_full, "queue of packets that wait for a session full")           \
 	X(staged_expired, "no session could be made for a waiting packet")        \
 	X(tx_ring_full, "AF_XDP transmit ring or frames used up")                 \
