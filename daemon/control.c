@@ -166,15 +166,35 @@ static void roam(struct peer *peer)
 	peer_set_endpoint(peer, &ep);
 }
 
+/* What a worker asked for may have come true meanwhile: the packet that it could not
+ * send crossed the one that confirmed the session. */
+static bool needs_session(const struct peer *peer, uint64_t now)
+{
+	return !peer->current || !keypair_may_send(peer->current, now) ||
+	       keypair_wants_rekey(peer->current, now);
+}
+
+static void want_handshake(struct peer *peer, uint64_t now)
+{
+	if (!needs_session(peer, now)) {
+		if (!staged_empty(&peer->staged))
+			worker_command(peer->dev, peer, WORKER_SEND_STAGED);
+		return;
+	}
+	if (!staged_empty(&peer->staged))
+		timers_session_wanted(&peer->timers);
+	handshake_initiate(peer, now);
+}
+
 static void handle_urgent(struct peer *peer, unsigned flags, uint64_t now)
 {
 	if (flags & EVENT_ROAMED)
 		roam(peer);
 	if (flags & EVENT_CONFIRMED)
 		confirm_session(peer, now);
-	if (flags & EVENT_WANT_HANDSHAKE && !staged_empty(&peer->staged))
-		timers_session_wanted(&peer->timers);
-	if (flags & (EVENT_WANT_HANDSHAKE | EVENT_KEY_AGING))
+	if (flags & EVENT_WANT_HANDSHAKE)
+		want_handshake(peer, now);
+	if (flags & EVENT_KEY_AGING)
 		handshake_initiate(peer, now);
 	peer_reschedule(peer);
 }

@@ -343,9 +343,9 @@ void datapath_remove_peer(struct datapath *dp, uint32_t slot)
 	map_unset(dp->nic->maps.peer_stats, &slot);
 }
 
-int datapath_add_session(struct datapath *dp, uint32_t index, uint32_t slot)
+int datapath_add_session(struct datapath *dp, uint32_t index, uint32_t slot, uint32_t worker)
 {
-	struct session value = {.peer = slot};
+	struct session value = {.peer = slot, .worker = worker};
 
 	return map_set(dp->nic->maps.sessions, &index, &value);
 }

@@ -39,7 +39,7 @@ int datapath_set_nic(struct datapath *dp, uint32_t ifindex, uint32_t first_key, 
 int datapath_set_xsk(struct datapath *dp, uint32_t key, int data_fd, int handshake_fd);
 int datapath_add_peer(struct datapath *dp, uint32_t slot);
 void datapath_remove_peer(struct datapath *dp, uint32_t slot);
-int datapath_add_session(struct datapath *dp, uint32_t index, uint32_t slot);
+int datapath_add_session(struct datapath *dp, uint32_t index, uint32_t slot, uint32_t worker);
 void datapath_remove_session(struct datapath *dp, uint32_t index);
 /* The mirror of struct allowedips: ctx is the datapath. */
 int datapath_set_allowed_ip(void *ctx, const struct ip_addr *addr, uint8_t cidr, uint32_t slot,

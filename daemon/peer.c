@@ -179,7 +179,8 @@ static void begin_as_responder(struct peer *peer, struct keypair *kp)
 
 void peer_begin_session(struct peer *peer, struct keypair *kp, uint64_t now)
 {
-	if (datapath_add_session(peer->dev->datapath, kp->local_index, peer->slot))
+	if (datapath_add_session(peer->dev->datapath, kp->local_index, peer->slot,
+				 worker_of(peer->dev, peer)))
 		log_error("session map is full: a session goes by the UDP socket");
 	if (kp->initiator)
 		begin_as_initiator(peer, kp);

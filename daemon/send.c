@@ -38,24 +38,11 @@ static void ask_handshake(struct worker *w, struct peer *peer)
 	events_raise(&w->dev->events, peer, EVENT_WANT_HANDSHAKE);
 }
 
-/* The keypair to send with, if it is young enough (whitepaper section 6.2). */
 static struct keypair *sending_keypair(struct worker *w, struct peer *peer)
 {
 	struct keypair *kp = rcu_dereference(peer->current);
 
-	if (!kp || keypair_older_than(kp, w->now, WG_REJECT_AFTER_TIME) ||
-	    atomic_load_explicit(&kp->send_counter, memory_order_relaxed) >=
-		    WG_REJECT_AFTER_MESSAGES)
-		return NULL;
-	return kp;
-}
-
-/* Section 6.2: the initiator renews by time, either side by messages. */
-static bool wants_rekey(struct worker *w, const struct keypair *kp)
-{
-	return (kp->initiator && keypair_older_than(kp, w->now, WG_REKEY_AFTER_TIME)) ||
-	       atomic_load_explicit(&kp->send_counter, memory_order_relaxed) >=
-		       WG_REKEY_AFTER_MESSAGES;
+	return kp && keypair_may_send(kp, w->now) ? kp : NULL;
 }
 
 /* --- the batch: counters, seal, transmit --- */
@@ -170,7 +157,7 @@ static void account(struct worker *w)
 		atomic_fetch_add_explicit(&peer->wire.tx_packets, end - i,
 					  memory_order_relaxed);
 		stamp_sent(w, peer, data);
-		if (wants_rekey(w, p[i].keypair))
+		if (keypair_wants_rekey(p[i].keypair, w->now))
 			ask_handshake(w, peer);
 	}
 }
@@ -300,11 +287,17 @@ static void send_segments(struct worker *w, struct peer *peer, struct keypair *k
 	}
 }
 
+/* A session that began while we were at it may have sent what waited just before this
+ * packet joined the queue: hence the second look. */
 static void stage(struct worker *w, struct peer *peer, const struct virtio_net_hdr *vh,
 		  const uint8_t *packet, uint32_t len)
 {
 	worker_drop(w, DROP_staged_full, staged_push(&peer->staged, vh, packet, len));
-	ask_handshake(w, peer);
+	atomic_thread_fence(memory_order_seq_cst);
+	if (sending_keypair(w, peer))
+		send_staged(w, peer);
+	else
+		ask_handshake(w, peer);
 }
 
 static void send_packet(struct worker *w, struct peer *peer, const struct virtio_net_hdr *vh,

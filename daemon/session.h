@@ -63,6 +63,22 @@ void keypair_activate(struct keypair *kp, const struct noise_keys *keys, uint64_
  * allowed. */
 void keypair_drop(struct sessions *s, struct keypair *kp);
 
+/* Whitepaper section 6.2: too old, or used too often, to send under. */
+static inline bool keypair_may_send(const struct keypair *kp, uint64_t now)
+{
+	return now - kp->born < WG_REJECT_AFTER_TIME * NS_PER_SEC &&
+	       atomic_load_explicit(&kp->send_counter, memory_order_relaxed) <
+		       WG_REJECT_AFTER_MESSAGES;
+}
+
+/* Section 6.2: the initiator renews by time, either side by messages. */
+static inline bool keypair_wants_rekey(const struct keypair *kp, uint64_t now)
+{
+	return (kp->initiator && now - kp->born >= WG_REKEY_AFTER_TIME * NS_PER_SEC) ||
+	       atomic_load_explicit(&kp->send_counter, memory_order_relaxed) >=
+		       WG_REKEY_AFTER_MESSAGES;
+}
+
 static inline bool keypair_older_than(const struct keypair *kp, uint64_t now, unsigned secs)
 {
 	return now - kp->born >= secs * NS_PER_SEC;

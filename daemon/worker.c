@@ -258,9 +258,14 @@ void workers_stop(struct device *dev)
 	ws->count = 0;
 }
 
+unsigned worker_of(const struct device *dev, const struct peer *peer)
+{
+	return peer->slot % dev->workers.count;
+}
+
 void worker_command(struct device *dev, const struct peer *peer, enum worker_command what)
 {
-	struct worker *w = dev->workers.list[peer->slot % dev->workers.count];
+	struct worker *w = dev->workers.list[worker_of(dev, peer)];
 	struct command *c = malloc(sizeof(*c));
 
 	if (!c)

@@ -111,7 +111,9 @@ unsigned workers_grow(struct device *dev, unsigned n);
 void workers_wake(struct device *dev);
 /* Ends and frees all. */
 void workers_stop(struct device *dev);
-/* Has a worker do this for the peer; lost without memory (a timer asks again). */
+/* Index of the worker that gets the peer's commands. */
+unsigned worker_of(const struct device *dev, const struct peer *peer);
+/* Has that worker do this for the peer; lost without memory (a timer asks again). */
 void worker_command(struct device *dev, const struct peer *peer, enum worker_command what);
 
 /* send.c: the worker's own thread. */

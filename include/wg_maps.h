@@ -47,7 +47,7 @@ struct allowed_ip {
 
 struct session {
 	__u32 peer;
-	__u32 worker;
+	__u32 worker; /* that sends what waited for this session */
 };
 
 /* Addresses of this host; an IPv4 address as ::ffff:a.b.c.d. */
@@ -65,8 +65,8 @@ struct wg_config {
 	__u32 listen_port; /* host byte order; 0: not listening */
 };
 
-/* Inner packets and bytes as the TC programs see them (GSO packets whole), and
- * outer data messages steered to AF_XDP by the XDP program. Per CPU. */
+/* Inner packets and bytes as the TC programs see them (what a worker coalesced counts as
+ * one), and outer data messages that the XDP program steered to AF_XDP. Per CPU. */
 struct peer_stats {
 	__u64 to_peer_packets;
 	__u64 to_peer_bytes;
