@@ -154,7 +154,7 @@ static __always_inline int steer(const struct xdp_md *ctx, const struct udp_data
 	__u32 type;
 
 	if (length < (__s32)sizeof(message->type) ||
-	    (const void *)(&message->type + 1) > end)
+	    (const void *)message + sizeof(message->type) > end)
 		return drop(DROP_xdp_bad_length);
 	type = le32(message->type);
 	if (type < WG_INITIATION || type > WG_DATA)

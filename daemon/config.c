@@ -21,12 +21,14 @@ static void put_peer(FILE *out, const struct peer *peer)
 	uapi_put_number(out, "protocol_version", 1);
 	if (peer->has_endpoint)
 		uapi_put_endpoint(out, &peer->endpoint);
-	uapi_put_number(out, "last_handshake_time_sec", peer->last_handshake / NS_PER_SEC);
-	uapi_put_number(out, "last_handshake_time_nsec", peer->last_handshake % NS_PER_SEC);
+	uapi_put_number(out, "last_handshake_time_sec",
+			peer->last_handshake / NS_PER_SEC);
+	uapi_put_number(out, "last_handshake_time_nsec",
+			peer->last_handshake % NS_PER_SEC);
 	uapi_put_number(out, "tx_bytes", atomic_load(&peer->wire.tx_bytes));
 	uapi_put_number(out, "rx_bytes", atomic_load(&peer->wire.rx_bytes));
 	uapi_put_number(out, "persistent_keepalive_interval", peer->persistent_keepalive);
-	cds_list_for_each_entry(entry, &peer->allowed.entries, of_owner)
+	cds_list_for_each_entry (entry, &peer->allowed.entries, of_owner)
 		uapi_put_allowed_ip(out, &entry->addr, entry->cidr);
 }
 
@@ -41,7 +43,7 @@ int config_get(void *ctx, FILE *out)
 		uapi_put_number(out, "listen_port", device_port(dev));
 	if (dev->fwmark)
 		uapi_put_number(out, "fwmark", dev->fwmark);
-	cds_list_for_each_entry(peer, &dev->peers, list)
+	cds_list_for_each_entry (peer, &dev->peers, list)
 		put_peer(out, peer);
 	return 0;
 }
@@ -52,13 +54,14 @@ static void replace_peers(struct device *dev)
 {
 	struct peer *peer, *next;
 
-	cds_list_for_each_entry_safe(peer, next, &dev->peers, list)
+	cds_list_for_each_entry_safe (peer, next, &dev->peers, list)
 		peer_remove(peer);
 }
 
 static int set_private_key(struct device *dev, const uint8_t *key)
 {
-	if (dev->identity.set && !sodium_memcmp(dev->identity.private_key, key, WG_KEY_LEN))
+	if (dev->identity.set &&
+	    !sodium_memcmp(dev->identity.private_key, key, WG_KEY_LEN))
 		return 0;
 	return device_set_private_key(dev, key);
 }
@@ -86,7 +89,8 @@ static int set_allowed_ip(struct peer *peer, const struct uapi_op *op)
 	int err;
 
 	if (!op->value.allowed_ip.remove)
-		return allowedips_insert(table, &peer->allowed, &op->value.allowed_ip.addr,
+		return allowedips_insert(table, &peer->allowed,
+					 &op->value.allowed_ip.addr,
 					 op->value.allowed_ip.cidr, NULL);
 	err = allowedips_remove(table, &peer->allowed, &op->value.allowed_ip.addr,
 				op->value.allowed_ip.cidr);
@@ -135,15 +139,16 @@ static int find_peer(struct device *dev, const struct uapi_set *set, size_t i,
 		peer_remove(peer);
 	if (remove)
 		return 0;
-	if (!peer && (uapi_peer_has(set, i, UAPI_UPDATE_ONLY) ||
-		      (dev->identity.set &&
-		       !memcmp(key, dev->identity.public_key, WG_KEY_LEN))))
+	if (!peer &&
+	    (uapi_peer_has(set, i, UAPI_UPDATE_ONLY) ||
+	     (dev->identity.set && !memcmp(key, dev->identity.public_key, WG_KEY_LEN))))
 		return 0;
 	*out = peer;
 	return peer ? 0 : peer_create(dev, key, out);
 }
 
-static int set_peer_lines(struct device *dev, const struct uapi_set *set, size_t i, size_t end)
+static int set_peer_lines(struct device *dev, const struct uapi_set *set, size_t i,
+			  size_t end)
 {
 	struct peer *peer;
 	int err = find_peer(dev, set, i, &peer);

@@ -284,7 +284,7 @@ static void drop_paths_of(struct device *dev, const struct nic *nic)
 {
 	struct peer *peer;
 
-	cds_list_for_each_entry(peer, &dev->peers, list) {
+	cds_list_for_each_entry (peer, &dev->peers, list) {
 		struct path *old = peer->path, *path;
 
 		if (!old || old->nic != nic)
@@ -302,7 +302,8 @@ static void detach(struct device *dev, struct nic *nic, const char *why)
 	nic_detach(dev, nic);
 }
 
-static void on_link(void *ctx, bool present, const struct rtnl_link *link, uint32_t ifindex)
+static void on_link(void *ctx, bool present, const struct rtnl_link *link,
+		    uint32_t ifindex)
 {
 	struct device *dev = ctx;
 	struct nic *nic = nic_find(dev, ifindex);
@@ -332,14 +333,15 @@ static void on_route(void *ctx)
 	device_paths_changed(ctx);
 }
 
-static void on_neigh(void *ctx, uint32_t ifindex, const struct ip_addr *addr, uint16_t state)
+static void on_neigh(void *ctx, uint32_t ifindex, const struct ip_addr *addr,
+		     uint16_t state)
 {
 	struct device *dev = ctx;
 	struct peer *peer;
 
-	cds_list_for_each_entry(peer, &dev->peers, list)
-		if (peer->path && route_affected_by_neigh(&peer->path->route, ifindex, addr,
-							  state))
+	cds_list_for_each_entry (peer, &dev->peers, list)
+		if (peer->path &&
+		    route_affected_by_neigh(&peer->path->route, ifindex, addr, state))
 			peer_resolve_path(peer);
 }
 
@@ -415,7 +417,8 @@ static void wait_for_news(struct device *dev)
 	int n;
 
 	urcu_qsbr_thread_offline();
-	n = epoll_wait(dev->epoll_fd, ready, 16, timeout_ms(next_deadline(dev), clock_now()));
+	n = epoll_wait(dev->epoll_fd, ready, 16,
+		       timeout_ms(next_deadline(dev), clock_now()));
 	urcu_qsbr_thread_online();
 	for (int i = 0; i < n; i++) {
 		if (ready[i].data.fd == dev->events.lazy.fd)

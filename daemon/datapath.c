@@ -46,7 +46,8 @@ struct datapath {
 
 static int quiet_print(enum libbpf_print_level level, const char *fmt, va_list ap)
 {
-	return level == LIBBPF_WARN && getenv("WGXDP_DEBUG") ? vfprintf(stderr, fmt, ap) : 0;
+	return level == LIBBPF_WARN && getenv("WGXDP_DEBUG") ? vfprintf(stderr, fmt, ap)
+							     : 0;
 }
 
 static size_t page_round(size_t len)
@@ -107,7 +108,8 @@ int datapath_open(struct datapath **out, char *why, size_t why_len)
 	err = load_objects(dp);
 	if (err) {
 		snprintf(why, why_len,
-			 "cannot load the BPF programs: %s (needs CAP_BPF and CAP_NET_ADMIN "
+			 "cannot load the BPF programs: %s (needs CAP_BPF and "
+			 "CAP_NET_ADMIN "
 			 "or root, and Linux 6.1 or newer; WGXDP_DEBUG=1 tells more)",
 			 strerror(-err));
 		datapath_close(dp);
@@ -191,7 +193,8 @@ static int pin_maps(struct bpf_object *obj, const char *dir)
 	struct bpf_map *map;
 	int err;
 
-	bpf_object__for_each_map(map, obj) {
+	bpf_object__for_each_map(map, obj)
+	{
 		if (bpf_map__is_internal(map))
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", dir, bpf_map__name(map));
@@ -216,8 +219,10 @@ int datapath_pin(struct datapath *dp, const char *ifname, char *why, size_t why_
 		err = pin_maps(dp->wgif->obj, dp->pin_dir);
 	if (err == -EEXIST)
 		snprintf(why, why_len,
-			 "%s belongs to a running wgxdp (an interface of this name in another "
-			 "network namespace? Give that process a bpffs of its own: unshare "
+			 "%s belongs to a running wgxdp (an interface of this name in "
+			 "another "
+			 "network namespace? Give that process a bpffs of its own: "
+			 "unshare "
 			 "--mount, mount -t bpf bpf " BPFFS ")",
 			 dp->pin_dir);
 	else if (err)
@@ -228,9 +233,10 @@ int datapath_pin(struct datapath *dp, const char *ifname, char *why, size_t why_
 
 static int attach_tc_one(uint32_t ifindex, enum bpf_tc_attach_point point, int prog_fd)
 {
-	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex, .attach_point = point);
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = 1, .priority = 1, .prog_fd = prog_fd,
-			    .flags = BPF_TC_F_REPLACE);
+	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex,
+			    .attach_point = point);
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = 1, .priority = 1,
+			    .prog_fd = prog_fd, .flags = BPF_TC_F_REPLACE);
 
 	return bpf_tc_attach(&hook, &opts);
 }
@@ -243,7 +249,8 @@ int datapath_attach_tc(struct datapath *dp, uint32_t ifindex)
 
 	if (err && err != -EEXIST)
 		return err;
-	err = attach_tc_one(ifindex, BPF_TC_EGRESS, bpf_program__fd(dp->wgif->progs.wg_egress));
+	err = attach_tc_one(ifindex, BPF_TC_EGRESS,
+			    bpf_program__fd(dp->wgif->progs.wg_egress));
 	if (err)
 		return err;
 	return attach_tc_one(ifindex, BPF_TC_INGRESS,
@@ -255,8 +262,8 @@ int datapath_attach_xdp(struct datapath *dp, uint32_t ifindex, bool native)
 	DECLARE_LIBBPF_OPTS(bpf_link_create_opts, opts,
 			    .flags = native ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
 
-	return bpf_link_create(bpf_program__fd(dp->nic->progs.wg_nic), (int)ifindex, BPF_XDP,
-			       &opts);
+	return bpf_link_create(bpf_program__fd(dp->nic->progs.wg_nic), (int)ifindex,
+			       BPF_XDP, &opts);
 }
 
 struct worker_stats *datapath_worker_stats(struct datapath *dp)
@@ -300,8 +307,8 @@ int datapath_set_local_addr(struct datapath *dp, const struct ip_addr *addr, boo
 	struct local_addr key = local_addr_key(addr);
 	uint8_t one = 1;
 
-	return present ? map_set(dp->nic->maps.local_addrs, &key, &one) :
-			 map_unset(dp->nic->maps.local_addrs, &key);
+	return present ? map_set(dp->nic->maps.local_addrs, &key, &one)
+		       : map_unset(dp->nic->maps.local_addrs, &key);
 }
 
 void datapath_clear_local_addrs(struct datapath *dp)
@@ -314,12 +321,13 @@ void datapath_clear_local_addrs(struct datapath *dp)
 			return;
 }
 
-int datapath_set_nic(struct datapath *dp, uint32_t ifindex, uint32_t first_key, uint32_t count)
+int datapath_set_nic(struct datapath *dp, uint32_t ifindex, uint32_t first_key,
+		     uint32_t count)
 {
 	struct nic_queues queues = {.first_key = first_key, .count = count};
 
-	return count ? map_set(dp->nic->maps.nic_queues, &ifindex, &queues) :
-		       map_unset(dp->nic->maps.nic_queues, &ifindex);
+	return count ? map_set(dp->nic->maps.nic_queues, &ifindex, &queues)
+		     : map_unset(dp->nic->maps.nic_queues, &ifindex);
 }
 
 int datapath_set_xsk(struct datapath *dp, uint32_t key, int data_fd, int handshake_fd)
@@ -343,7 +351,8 @@ void datapath_remove_peer(struct datapath *dp, uint32_t slot)
 	map_unset(dp->nic->maps.peer_stats, &slot);
 }
 
-int datapath_add_session(struct datapath *dp, uint32_t index, uint32_t slot, uint32_t worker)
+int datapath_add_session(struct datapath *dp, uint32_t index, uint32_t slot,
+			 uint32_t worker)
 {
 	struct session value = {.peer = slot, .worker = worker};
 
@@ -355,13 +364,13 @@ void datapath_remove_session(struct datapath *dp, uint32_t index)
 	map_unset(dp->nic->maps.sessions, &index);
 }
 
-int datapath_set_allowed_ip(void *ctx, const struct ip_addr *addr, uint8_t cidr, uint32_t slot,
-			    bool present)
+int datapath_set_allowed_ip(void *ctx, const struct ip_addr *addr, uint8_t cidr,
+			    uint32_t slot, bool present)
 {
 	struct datapath *dp = ctx;
 	struct allowed_ip value = {.peer = slot};
-	const struct bpf_map *map = addr->family == IP_V4 ? dp->wgif->maps.allowed_ips4 :
-							    dp->wgif->maps.allowed_ips6;
+	const struct bpf_map *map = addr->family == IP_V4 ? dp->wgif->maps.allowed_ips4
+							  : dp->wgif->maps.allowed_ips6;
 	struct lpm6_key key = {.prefixlen = cidr}; /* an lpm4_key is its beginning */
 
 	memcpy(key.addr, addr->bytes, ip_addr_len(addr));

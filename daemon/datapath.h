@@ -33,17 +33,20 @@ struct worker_stats *datapath_worker_stats(struct datapath *dp);
 
 /* Writers: 0 or -errno. */
 int datapath_set_port(struct datapath *dp, uint16_t port);
-int datapath_set_local_addr(struct datapath *dp, const struct ip_addr *addr, bool present);
+int datapath_set_local_addr(struct datapath *dp, const struct ip_addr *addr,
+			    bool present);
 void datapath_clear_local_addrs(struct datapath *dp);
-int datapath_set_nic(struct datapath *dp, uint32_t ifindex, uint32_t first_key, uint32_t count);
+int datapath_set_nic(struct datapath *dp, uint32_t ifindex, uint32_t first_key,
+		     uint32_t count);
 int datapath_set_xsk(struct datapath *dp, uint32_t key, int data_fd, int handshake_fd);
 int datapath_add_peer(struct datapath *dp, uint32_t slot);
 void datapath_remove_peer(struct datapath *dp, uint32_t slot);
-int datapath_add_session(struct datapath *dp, uint32_t index, uint32_t slot, uint32_t worker);
+int datapath_add_session(struct datapath *dp, uint32_t index, uint32_t slot,
+			 uint32_t worker);
 void datapath_remove_session(struct datapath *dp, uint32_t index);
 /* The mirror of struct allowedips: ctx is the datapath. */
-int datapath_set_allowed_ip(void *ctx, const struct ip_addr *addr, uint8_t cidr, uint32_t slot,
-			    bool present);
+int datapath_set_allowed_ip(void *ctx, const struct ip_addr *addr, uint8_t cidr,
+			    uint32_t slot, bool present);
 
 /* Readers: sums over all CPUs. */
 int datapath_peer_stats(struct datapath *dp, uint32_t slot, struct peer_stats *out);

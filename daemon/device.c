@@ -17,10 +17,10 @@
 #include "peer.h"
 #include "uapi.h"
 
-#define WG0_MTU	     1420
-#define KEY_BUCKETS  1024
+#define WG0_MTU	    1420
+#define KEY_BUCKETS 1024
 /* Other devices' changes come in bursts. */
-#define SETTLE_NS    (20 * NS_PER_MS)
+#define SETTLE_NS (20 * NS_PER_MS)
 
 static const uint8_t wg0_mac[6] = {WG_TAG_0, WG_TAG_1, WG_TAG_2, 0xff, 0xff, 0xff};
 
@@ -48,8 +48,9 @@ static int init_tables(struct device *dev)
 	dev->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (dev->epoll_fd < 0)
 		return -errno;
-	dev->slots = mmap(NULL, WG_MAX_PEERS * sizeof(*dev->slots), PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	dev->slots =
+		mmap(NULL, WG_MAX_PEERS * sizeof(*dev->slots), PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (dev->slots == MAP_FAILED) {
 		dev->slots = NULL;
 		return -errno;
@@ -76,14 +77,15 @@ static int make_interface(struct device *dev, unsigned workers, char *why, size_
 	dev->tap_fd = fd;
 	err = rtnl_link_setup(&dev->rtnl, dev->tap.ifindex, wg0_mac, WG0_MTU);
 	if (err) {
-		snprintf(why, why_len, "cannot set up %s: %s %s", dev->name, strerror(-err),
-			 rtnl_error(&dev->rtnl));
+		snprintf(why, why_len, "cannot set up %s: %s %s", dev->name,
+			 strerror(-err), rtnl_error(&dev->rtnl));
 		return err;
 	}
 	atomic_store(&dev->mtu, WG0_MTU);
 	err = datapath_attach_tc(dev->datapath, dev->tap.ifindex);
 	if (err)
-		snprintf(why, why_len, "cannot attach TC programs to %s: %s (the kernel needs "
+		snprintf(why, why_len,
+			 "cannot attach TC programs to %s: %s (the kernel needs "
 			 "CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF)",
 			 dev->name, strerror(-err));
 	else
@@ -100,7 +102,8 @@ static int attach_named(struct device *dev, char *why, size_t why_len)
 		int err;
 
 		if (!ifindex) {
-			snprintf(why, why_len, "no device %s here (see `ip link`)", r->name);
+			snprintf(why, why_len, "no device %s here (see `ip link`)",
+				 r->name);
 			return -ENODEV;
 		}
 		err = nic_attach(dev, ifindex, r->mode, &nic, why, why_len);
@@ -124,7 +127,8 @@ static int open_parts(struct device *dev, unsigned workers, char *why, size_t wh
 	if (!err)
 		err = rtnl_open(&dev->rtnl);
 	if (!err)
-		err = uapi_open(&dev->uapi, NULL, dev->name, &uapi_ops, dev, why, why_len);
+		err = uapi_open(&dev->uapi, NULL, dev->name, &uapi_ops, dev, why,
+				why_len);
 	if (!err)
 		err = datapath_open(&dev->datapath, why, why_len);
 	if (err)
@@ -169,7 +173,7 @@ static void remove_all_peers(struct device *dev)
 
 	if (!dev->peers.next)
 		return;
-	cds_list_for_each_entry_safe(peer, next, &dev->peers, list)
+	cds_list_for_each_entry_safe (peer, next, &dev->peers, list)
 		peer_remove(peer);
 	urcu_qsbr_synchronize_rcu();
 	peers_reap(dev);
@@ -232,7 +236,7 @@ static void peers_up(struct device *dev)
 	uint64_t now = clock_now();
 	struct peer *peer;
 
-	cds_list_for_each_entry(peer, &dev->peers, list) {
+	cds_list_for_each_entry (peer, &dev->peers, list) {
 		timers_set_persistent_keepalive(&peer->timers, peer->persistent_keepalive,
 						now);
 		peer_reschedule(peer);
@@ -243,7 +247,7 @@ static void peers_down(struct device *dev)
 {
 	struct peer *peer;
 
-	cds_list_for_each_entry(peer, &dev->peers, list) {
+	cds_list_for_each_entry (peer, &dev->peers, list) {
 		peer_end_handshake(peer);
 		peer_clear_sessions(peer);
 		staged_clear(&peer->staged);
@@ -262,9 +266,10 @@ void device_set_up(struct device *dev, bool up)
 	if (up) {
 		err = udp_open(&udp, dev->listen_port, dev->fwmark);
 		if (err)
-			log_error("cannot listen on UDP port %u: %s (wg set %s listen-port "
-				  "with another one)",
-				  dev->listen_port, strerror(-err), dev->name);
+			log_error(
+				"cannot listen on UDP port %u: %s (wg set %s listen-port "
+				"with another one)",
+				dev->listen_port, strerror(-err), dev->name);
 	}
 	dev->up = up;
 	replace_udp(dev, udp);
@@ -315,7 +320,7 @@ int device_set_private_key(struct device *dev, const uint8_t key[WG_KEY_LEN])
 		if (peer)
 			peer_remove(peer);
 	}
-	cds_list_for_each_entry(peer, &dev->peers, list) {
+	cds_list_for_each_entry (peer, &dev->peers, list) {
 		noise_remote_precompute(&peer->remote, &dev->identity);
 		peer_end_handshake(peer);
 		peer_clear_sessions(peer);
@@ -330,7 +335,7 @@ void device_resolve_paths(struct device *dev)
 	struct peer *peer;
 
 	dev->paths_due = UINT64_MAX;
-	cds_list_for_each_entry(peer, &dev->peers, list)
+	cds_list_for_each_entry (peer, &dev->peers, list)
 		if (peer->has_endpoint)
 			peer_resolve_path(peer);
 }
@@ -354,5 +359,6 @@ void device_read_addrs(struct device *dev)
 	dev->addrs_dirty = false;
 	datapath_clear_local_addrs(dev->datapath);
 	if (rtnl_addr_dump(&dev->rtnl, add_addr, dev))
-		log_error("cannot read this host's addresses: packets go by the UDP socket");
+		log_error("cannot read this host's addresses: packets go by the UDP "
+			  "socket");
 }

@@ -39,7 +39,7 @@ struct device {
 	/* Read by workers. */
 	struct peer **slots; /* [WG_MAX_PEERS], RCU */
 	struct sessions sessions;
-	struct udp *udp;     /* RCU; NULL while the interface is down */
+	struct udp *udp; /* RCU; NULL while the interface is down */
 	struct nics nics;
 	struct events events;
 	struct handshake_queue handshakes; /* from the UDP sockets */
@@ -69,8 +69,9 @@ struct device {
 	struct allowedips allowed;
 	struct timerq timers;
 	struct rtnl rtnl;
-	uint64_t paths_due; /* when to resolve all paths anew; UINT64_MAX: they are right */
-	bool addrs_dirty;   /* our addresses changed */
+	uint64_t
+		paths_due; /* when to resolve all paths anew; UINT64_MAX: they are right */
+	bool addrs_dirty;  /* our addresses changed */
 	struct uapi *uapi;
 	int epoll_fd; /* what the control thread waits on */
 	int signal_fd;

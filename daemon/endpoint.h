@@ -38,8 +38,9 @@ static inline bool ip_addr_equal(const struct ip_addr *a, const struct ip_addr *
 
 static inline bool endpoint_equal(const struct endpoint *a, const struct endpoint *b)
 {
-	return ip_addr_equal(&a->addr, &b->addr) && ip_addr_equal(&a->source, &b->source) &&
-	       a->port == b->port && a->scope_id == b->scope_id;
+	return ip_addr_equal(&a->addr, &b->addr) &&
+	       ip_addr_equal(&a->source, &b->source) && a->port == b->port &&
+	       a->scope_id == b->scope_id;
 }
 
 static inline unsigned ip_addr_len(const struct ip_addr *a)

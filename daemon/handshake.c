@@ -94,7 +94,8 @@ static void receive_response(struct device *dev, const struct endpoint *from,
 		return;
 	}
 	peer = kp->peer;
-	if (noise_consume_response(&peer->initiating, &dev->identity, &peer->remote, msg) ||
+	if (noise_consume_response(&peer->initiating, &dev->identity, &peer->remote,
+				   msg) ||
 	    noise_derive_keys(&peer->initiating, &keys)) {
 		device_drop(dev, DROP_bad_handshake, 1);
 		return;
@@ -114,9 +115,9 @@ static void receive_response(struct device *dev, const struct endpoint *from,
 
 static enum drop_reason consume_reason(int err)
 {
-	return err == -ESTALE ? DROP_replayed_initiation :
-	       err == -EBUSY  ? DROP_initiation_flood :
-				DROP_bad_handshake;
+	return err == -ESTALE  ? DROP_replayed_initiation
+	       : err == -EBUSY ? DROP_initiation_flood
+			       : DROP_bad_handshake;
 }
 
 /* The response, and with it the session, which waits as `next` for the initiator to
@@ -187,16 +188,16 @@ static void receive_cookie_reply(struct device *dev, const struct wg_cookie_repl
 	count_received(kp->peer, sizeof(*msg));
 }
 
-static void send_cookie(struct device *dev, const struct endpoint *from, const void *message,
-			size_t len, uint64_t now)
+static void send_cookie(struct device *dev, const struct endpoint *from,
+			const void *message, size_t len, uint64_t now)
 {
 	uint32_t sender = ((const struct wg_initiation *)message)->sender;
 	struct wg_cookie_reply reply;
 	struct path path;
 
 	path_init(&path, from);
-	if (!cookie_reply_create(&dev->cookies, message, len, sender, &from->addr, from->port,
-				 now, &reply) &&
+	if (!cookie_reply_create(&dev->cookies, message, len, sender, &from->addr,
+				 from->port, now, &reply) &&
 	    dev->udp && udp_send(dev->udp, &path, &reply, sizeof(reply)))
 		device_drop(dev, DROP_udp_send_error, 1);
 }
@@ -225,8 +226,8 @@ static bool admit(struct device *dev, const struct endpoint *from, const void *m
 	return true;
 }
 
-void handshake_receive(struct device *dev, const struct endpoint *from, const void *message,
-		       size_t len, bool under_load, uint64_t now)
+void handshake_receive(struct device *dev, const struct endpoint *from,
+		       const void *message, size_t len, bool under_load, uint64_t now)
 {
 	uint32_t type = le32toh(*(const uint32_t *)message);
 

@@ -23,7 +23,7 @@ void handshake_initiate(struct peer *peer, uint64_t now);
  * whatever is wrong with it is counted, and changes nothing. `from` has our address
  * as its source. `under_load`: those who prove no address get a cookie (5.3).
  */
-void handshake_receive(struct device *dev, const struct endpoint *from, const void *message,
-		       size_t len, bool under_load, uint64_t now);
+void handshake_receive(struct device *dev, const struct endpoint *from,
+		       const void *message, size_t len, bool under_load, uint64_t now);
 
 #endif

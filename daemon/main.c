@@ -37,9 +37,11 @@ static const char usage[] =
 	"       wgxdp status [IFNAME] [--json]\n"
 	"\n"
 	"  -f, --foreground  do not go to the background\n"
-	"  --nic auto        use AF_XDP on the devices that routes to peers name (default)\n"
+	"  --nic auto        use AF_XDP on the devices that routes to peers name "
+	"(default)\n"
 	"  --nic none        use the UDP socket only\n"
-	"  --nic IF          use this device; :zc, :copy, :skb say how (WGXDP_NIC=IF,... too)\n"
+	"  --nic IF          use this device; :zc, :copy, :skb say how (WGXDP_NIC=IF,... "
+	"too)\n"
 	"  --workers N       at most so many worker threads (default: one a CPU)\n";
 
 /* --- options --- */
@@ -75,7 +77,8 @@ static bool parse_nic(struct nics *nics, const char *arg)
 		return true;
 	if (!len || len >= IFNAMSIZ || nics->request_count == WG_MAX_NICS ||
 	    (colon && !parse_mode(colon + 1, &r.mode))) {
-		fprintf(stderr, "wgxdp: --nic %s: want auto, none, or IF[:zc|copy|skb]\n", arg);
+		fprintf(stderr, "wgxdp: --nic %s: want auto, none, or IF[:zc|copy|skb]\n",
+			arg);
 		return false;
 	}
 	memcpy(r.name, arg, len);

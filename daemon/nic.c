@@ -100,8 +100,8 @@ static void kick(struct nic_queue *q)
 
 /* --- packets --- */
 
-static unsigned receive(struct nic_queue *q, struct xsk_ring_cons *ring, struct nic_frame *out,
-			unsigned max)
+static unsigned receive(struct nic_queue *q, struct xsk_ring_cons *ring,
+			struct nic_frame *out, unsigned max)
 {
 	uint32_t idx, n = xsk_ring_cons__peek(ring, max, &idx);
 
@@ -196,8 +196,8 @@ static int map_umem(struct nic_queue *q)
 	void *area;
 
 	q->area_len = (size_t)FRAMES * q->nic->frame_size;
-	area = mmap(NULL, q->area_len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-		    0);
+	area = mmap(NULL, q->area_len, PROT_READ | PROT_WRITE,
+		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (area == MAP_FAILED)
 		return -errno;
 	q->area = area;
@@ -207,7 +207,8 @@ static int map_umem(struct nic_queue *q)
 		return -ENOMEM;
 	for (unsigned i = FRAMES; i > 0; i--)
 		q->free[q->free_count++] = (uint64_t)(i - 1) * q->nic->frame_size;
-	return xsk_umem__create(&q->umem, area, q->area_len, &q->fill, &q->completion, &cfg);
+	return xsk_umem__create(&q->umem, area, q->area_len, &q->fill, &q->completion,
+				&cfg);
 }
 
 static bool is_zerocopy(struct nic_queue *q)
@@ -227,8 +228,8 @@ static int bind_sockets(struct nic_queue *q, uint16_t copy_flag)
 		.libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD,
 		.bind_flags = XDP_USE_NEED_WAKEUP | copy_flag,
 	};
-	int err = xsk_socket__create(&q->data, q->nic->name, q->index, q->umem, &q->data_rx,
-				     &q->tx, &cfg);
+	int err = xsk_socket__create(&q->data, q->nic->name, q->index, q->umem,
+				     &q->data_rx, &q->tx, &cfg);
 
 	if (err)
 		return err;
@@ -358,7 +359,8 @@ static void close_all(struct device *dev, struct nic *nic)
 
 static int watch_handshakes(struct device *dev, struct nic_queue *q)
 {
-	struct epoll_event ev = {.events = EPOLLIN, .data.fd = xsk_socket__fd(q->handshake)};
+	struct epoll_event ev = {.events = EPOLLIN,
+				 .data.fd = xsk_socket__fd(q->handshake)};
 
 	return epoll_ctl(dev->epoll_fd, EPOLL_CTL_ADD, ev.data.fd, &ev) ? -errno : 0;
 }
@@ -384,12 +386,14 @@ static int open_queues(struct device *dev, struct nic *nic)
 	return err;
 }
 
-static void say_why(char *why, size_t len, const struct nic *nic, const char *step, int err)
+static void say_why(char *why, size_t len, const struct nic *nic, const char *step,
+		    int err)
 {
 	const char *hint = "";
 
 	if (err == -EBUSY)
-		hint = " (another program has it: see `ip link show`; --nic none does without)";
+		hint = " (another program has it: see `ip link show`; --nic none does "
+		       "without)";
 	else if (nic->mode == NIC_ZEROCOPY)
 		hint = " (zero-copy needs a driver that has it: use :copy, or no suffix)";
 	else if (nic->mode == NIC_COPY)
@@ -407,7 +411,8 @@ static int free_id(struct device *dev)
 	return -ENOSPC;
 }
 
-static struct nic *nic_new(struct device *dev, const struct rtnl_link *link, enum nic_mode mode)
+static struct nic *nic_new(struct device *dev, const struct rtnl_link *link,
+			   enum nic_mode mode)
 {
 	struct nic *nic = calloc(1, sizeof(*nic));
 
@@ -444,7 +449,8 @@ int nic_attach(struct device *dev, uint32_t ifindex, enum nic_mode mode, struct 
 	int id = free_id(dev), err = rtnl_link_get(&dev->rtnl, ifindex, &link);
 
 	if (id < 0 || err) {
-		snprintf(why, why_len, "%s", id < 0 ? "too many devices" : strerror(-err));
+		snprintf(why, why_len, "%s",
+			 id < 0 ? "too many devices" : strerror(-err));
 		return id < 0 ? id : err;
 	}
 	nic = nic_new(dev, &link, mode);
@@ -480,7 +486,8 @@ void nic_detach(struct device *dev, struct nic *nic)
 
 bool nic_fits(const struct nic *nic, uint32_t mtu)
 {
-	return mtu + FRAME_OVERHEAD <= nic->frame_size || nic->frame_size == FRAME_SIZE_MAX;
+	return mtu + FRAME_OVERHEAD <= nic->frame_size ||
+	       nic->frame_size == FRAME_SIZE_MAX;
 }
 
 struct nic *nic_find(struct device *dev, uint32_t ifindex)
@@ -504,8 +511,9 @@ static bool suits(struct device *dev, uint32_t ifindex)
 {
 	struct rtnl_link link;
 
-	return ifindex != dev->tap.ifindex && !rtnl_link_get(&dev->rtnl, ifindex, &link) &&
-	       link.type == ARPHRD_ETHER && strcmp(link.kind, "tun") && (link.flags & IFF_UP);
+	return ifindex != dev->tap.ifindex &&
+	       !rtnl_link_get(&dev->rtnl, ifindex, &link) && link.type == ARPHRD_ETHER &&
+	       strcmp(link.kind, "tun") && (link.flags & IFF_UP);
 }
 
 /* Whether the device was asked for, or any is welcome; and in which mode. */
@@ -518,7 +526,8 @@ static bool wanted(struct device *dev, uint32_t ifindex, enum nic_mode *mode)
 		return suits(dev, ifindex);
 	for (unsigned i = 0; i < dev->nics.request_count; i++) {
 		*mode = dev->nics.requests[i].mode;
-		if (if_indextoname(ifindex, name) && !strcmp(name, dev->nics.requests[i].name))
+		if (if_indextoname(ifindex, name) &&
+		    !strcmp(name, dev->nics.requests[i].name))
 			return true;
 	}
 	return false;

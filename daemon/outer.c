@@ -22,8 +22,8 @@ static void read_v6(const uint8_t *ip, uint32_t ifindex, struct endpoint *from)
 		from->scope_id = ifindex;
 }
 
-uint8_t *outer_parse(const struct nic *nic, const struct nic_frame *f, struct endpoint *from,
-		     uint32_t *len)
+uint8_t *outer_parse(const struct nic *nic, const struct nic_frame *f,
+		     struct endpoint *from, uint32_t *len)
 {
 	uint8_t *ip = f->data + ETH_HLEN, *udp;
 

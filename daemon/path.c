@@ -12,7 +12,8 @@
 #include "nic.h"
 #include "wg_proto.h"
 
-void endpoint_to_sockaddr(const struct endpoint *ep, struct sockaddr_storage *to, socklen_t *len)
+void endpoint_to_sockaddr(const struct endpoint *ep, struct sockaddr_storage *to,
+			  socklen_t *len)
 {
 	struct sockaddr_in *in = (struct sockaddr_in *)to;
 	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)to;
@@ -72,7 +73,8 @@ static void put_source(struct path *p)
 		struct in_pktinfo info = {0};
 
 		memcpy(&info.ipi_spec_dst, ep->source.bytes, 4);
-		memcpy(put_cmsg(p, IPPROTO_IP, IP_PKTINFO, sizeof(info)), &info, sizeof(info));
+		memcpy(put_cmsg(p, IPPROTO_IP, IP_PKTINFO, sizeof(info)), &info,
+		       sizeof(info));
 	} else {
 		struct in6_pktinfo info = {.ipi6_ifindex = ep->scope_id};
 
@@ -132,7 +134,8 @@ void path_use_nic(struct path *p, struct nic *nic, const struct route *route,
 		  uint16_t listen_port)
 {
 	bool v4 = p->endpoint.addr.family == IP_V4;
-	struct udphdr udp = {.source = htons(listen_port), .dest = htons(p->endpoint.port)};
+	struct udphdr udp = {.source = htons(listen_port),
+			     .dest = htons(p->endpoint.port)};
 	uint32_t room = nic_frame_room(nic), ip_mtu = route->mtu;
 
 	memcpy(p->header, route->l2, ETH_HLEN);

@@ -27,8 +27,8 @@ static unsigned long key_hash(const struct device *dev, const uint8_t *public_ke
 
 static int key_match(struct cds_lfht_node *node, const void *key)
 {
-	return !memcmp(caa_container_of(node, struct peer, by_key)->remote.public_key, key,
-		       WG_KEY_LEN);
+	return !memcmp(caa_container_of(node, struct peer, by_key)->remote.public_key,
+		       key, WG_KEY_LEN);
 }
 
 struct peer *peer_find(struct device *dev, const uint8_t public_key[WG_KEY_LEN])
@@ -36,8 +36,8 @@ struct peer *peer_find(struct device *dev, const uint8_t public_key[WG_KEY_LEN])
 	struct cds_lfht_iter iter;
 	struct cds_lfht_node *node;
 
-	cds_lfht_lookup(dev->peers_by_key, key_hash(dev, public_key), key_match, public_key,
-			&iter);
+	cds_lfht_lookup(dev->peers_by_key, key_hash(dev, public_key), key_match,
+			public_key, &iter);
 	node = cds_lfht_iter_get_node(&iter);
 	return node ? caa_container_of(node, struct peer, by_key) : NULL;
 }
@@ -83,7 +83,8 @@ static void peer_free(struct peer *peer)
 	free(peer);
 }
 
-int peer_create(struct device *dev, const uint8_t public_key[WG_KEY_LEN], struct peer **out)
+int peer_create(struct device *dev, const uint8_t public_key[WG_KEY_LEN],
+		struct peer **out)
 {
 	struct peer *peer = aligned_alloc(CACHE_LINE, (sizeof(*peer) + CACHE_LINE - 1) /
 							      CACHE_LINE * CACHE_LINE);
@@ -117,7 +118,8 @@ void peer_remove(struct peer *peer)
 	int err = allowedips_remove_owner(&dev->allowed, &peer->allowed);
 
 	if (err)
-		log_error("allowed IPs of a removed peer stay in the map: %s", strerror(-err));
+		log_error("allowed IPs of a removed peer stay in the map: %s",
+			  strerror(-err));
 	rcu_assign_pointer(dev->slots[peer->slot], NULL);
 	datapath_remove_peer(dev->datapath, peer->slot);
 	peer_end_handshake(peer);
@@ -135,7 +137,7 @@ void peers_reap(struct device *dev)
 {
 	struct peer *peer, *next;
 
-	cds_list_for_each_entry_safe(peer, next, &dev->dead_peers, list) {
+	cds_list_for_each_entry_safe (peer, next, &dev->dead_peers, list) {
 		cds_list_del(&peer->list);
 		peer_free(peer);
 	}
@@ -252,8 +254,8 @@ void peer_resolve_path(struct peer *peer)
 	int err;
 
 	if (peer->has_endpoint) {
-		err = route_resolve(&dev->rtnl, &peer->endpoint, device_port(dev), dev->fwmark,
-				    &route);
+		err = route_resolve(&dev->rtnl, &peer->endpoint, device_port(dev),
+				    dev->fwmark, &route);
 		if (!err && route.source_gone)
 			memset(&peer->endpoint.source, 0, sizeof(peer->endpoint.source));
 		/* An endpoint routed into its own tunnel would go round for ever. */

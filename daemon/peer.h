@@ -85,15 +85,16 @@ struct peer {
 	uint64_t last_handshake; /* Unix time, ns; 0: never */
 	uint64_t neighbour_kept; /* when the kernel was last told that it is in use */
 	struct allowedips_owner allowed;
-	struct cds_list_head list;	/* device->peers, in order of creation */
-	struct cds_lfht_node by_key;	/* device->peers_by_key */
+	struct cds_list_head list;   /* device->peers, in order of creation */
+	struct cds_lfht_node by_key; /* device->peers_by_key */
 };
 
 /* All by the control thread. */
 
 /* A peer of this public key, with no endpoint; *out is linked into the device.
  * -ENOSPC: no slot left, -ENOMEM, or what the BPF maps answered. */
-int peer_create(struct device *dev, const uint8_t public_key[WG_KEY_LEN], struct peer **out);
+int peer_create(struct device *dev, const uint8_t public_key[WG_KEY_LEN],
+		struct peer **out);
 /* The peer of this key, or NULL. */
 struct peer *peer_find(struct device *dev, const uint8_t public_key[WG_KEY_LEN]);
 /* The peer in this slot, or NULL: any RCU thread, until its next quiescent state. */

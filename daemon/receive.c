@@ -40,13 +40,16 @@ void receive_emit(void *worker, uint32_t slot, const struct virtio_net_hdr *vh,
 		struct ethhdr eth;
 	} __attribute__((packed)) head = {
 		.vh = *vh,
-		.eth = {
-			/* Not wg0's own: without TC's consent the stack drops it. */
-			.h_dest = {WG_TAG_0, WG_TAG_1, WG_TAG_2, 0xff, 0xff, 0xfe},
-			.h_source = {WG_TAG_0, WG_TAG_1, WG_TAG_2, (uint8_t)(slot >> 16),
-				     (uint8_t)(slot >> 8), (uint8_t)slot},
-			.h_proto = htons(ip[0] >> 4 == 4 ? ETH_P_IP : ETH_P_IPV6),
-		},
+		.eth =
+			{
+				/* Not wg0's own: without TC's consent the stack drops it. */
+				.h_dest = {WG_TAG_0, WG_TAG_1, WG_TAG_2, 0xff, 0xff,
+					   0xfe},
+				.h_source = {WG_TAG_0, WG_TAG_1, WG_TAG_2,
+					     (uint8_t)(slot >> 16), (uint8_t)(slot >> 8),
+					     (uint8_t)slot},
+				.h_proto = htons(ip[0] >> 4 == 4 ? ETH_P_IP : ETH_P_IPV6),
+			},
 	};
 
 	iov[0] = (struct iovec){.iov_base = &head, .iov_len = sizeof(head)};
@@ -206,7 +209,8 @@ static struct keypair *receiving_keypair(struct worker *w, const struct wg_data 
 }
 
 /* Adds a transport message, at least WG_DATA_OVERHEAD long, to the batch. */
-static void add(struct worker *w, const struct endpoint *from, uint8_t *message, uint32_t len)
+static void add(struct worker *w, const struct endpoint *from, uint8_t *message,
+		uint32_t len)
 {
 	struct keypair *kp = receiving_keypair(w, (struct wg_data *)message);
 

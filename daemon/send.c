@@ -34,7 +34,8 @@ static void ask_handshake(struct worker *w, struct peer *peer)
 
 	if (asked && w->now - asked < ASK_INTERVAL_NS)
 		return;
-	atomic_store_explicit(&peer->activity.handshake_asked, w->now, memory_order_relaxed);
+	atomic_store_explicit(&peer->activity.handshake_asked, w->now,
+			      memory_order_relaxed);
 	events_raise(&w->dev->events, peer, EVENT_WANT_HANDSHAKE);
 }
 
@@ -133,7 +134,8 @@ static void transmit_udp(struct worker *w)
 static void stamp_sent(struct worker *w, struct peer *peer, bool data)
 {
 	if (data)
-		atomic_store_explicit(&peer->activity.data_sent, w->now, memory_order_relaxed);
+		atomic_store_explicit(&peer->activity.data_sent, w->now,
+				      memory_order_relaxed);
 	atomic_store_explicit(&peer->activity.authenticated_sent, w->now,
 			      memory_order_relaxed);
 	events_active(&w->dev->events, peer);
@@ -149,11 +151,13 @@ static void account(struct worker *w)
 		uint64_t bytes = 0;
 		bool data = false;
 
-		for (end = i; end < w->tx.count && p[end].keypair == p[i].keypair; end++) {
+		for (end = i; end < w->tx.count && p[end].keypair == p[i].keypair;
+		     end++) {
 			bytes += p[end].len;
 			data |= !p[end].keepalive;
 		}
-		atomic_fetch_add_explicit(&peer->wire.tx_bytes, bytes, memory_order_relaxed);
+		atomic_fetch_add_explicit(&peer->wire.tx_bytes, bytes,
+					  memory_order_relaxed);
 		atomic_fetch_add_explicit(&peer->wire.tx_packets, end - i,
 					  memory_order_relaxed);
 		stamp_sent(w, peer, data);
@@ -300,8 +304,9 @@ static void stage(struct worker *w, struct peer *peer, const struct virtio_net_h
 		ask_handshake(w, peer);
 }
 
-static void send_packet(struct worker *w, struct peer *peer, const struct virtio_net_hdr *vh,
-			const uint8_t *packet, uint32_t len)
+static void send_packet(struct worker *w, struct peer *peer,
+			const struct virtio_net_hdr *vh, const uint8_t *packet,
+			uint32_t len)
 {
 	struct keypair *kp = sending_keypair(w, peer);
 	const struct path *path = rcu_dereference(peer->path);

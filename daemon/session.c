@@ -12,8 +12,8 @@
 
 int sessions_init(struct sessions *s)
 {
-	s->table = cds_lfht_new(SESSIONS_BUCKETS, SESSIONS_BUCKETS, 0, CDS_LFHT_AUTO_RESIZE,
-				NULL);
+	s->table = cds_lfht_new(SESSIONS_BUCKETS, SESSIONS_BUCKETS, 0,
+				CDS_LFHT_AUTO_RESIZE, NULL);
 	return s->table ? 0 : -ENOMEM;
 }
 

@@ -79,7 +79,8 @@ static inline bool keypair_wants_rekey(const struct keypair *kp, uint64_t now)
 		       WG_REKEY_AFTER_MESSAGES;
 }
 
-static inline bool keypair_older_than(const struct keypair *kp, uint64_t now, unsigned secs)
+static inline bool keypair_older_than(const struct keypair *kp, uint64_t now,
+				      unsigned secs)
 {
 	return now - kp->born >= secs * NS_PER_SEC;
 }

@@ -49,8 +49,8 @@ static unsigned make_room_locked(struct staged *q, size_t len)
 	return lost;
 }
 
-unsigned staged_push(struct staged *q, const struct virtio_net_hdr *vh, const uint8_t *data,
-		     size_t len)
+unsigned staged_push(struct staged *q, const struct virtio_net_hdr *vh,
+		     const uint8_t *data, size_t len)
 {
 	struct staged_packet *p = malloc(sizeof(*p) + len);
 	unsigned lost;

@@ -34,8 +34,8 @@ void staged_init(struct staged *q);
 void staged_destroy(struct staged *q);
 /* Copies the packet in; returns how many packets were lost for it (the oldest
  * ones, or this one without memory). Any thread. */
-unsigned staged_push(struct staged *q, const struct virtio_net_hdr *vh, const uint8_t *data,
-		     size_t len);
+unsigned staged_push(struct staged *q, const struct virtio_net_hdr *vh,
+		     const uint8_t *data, size_t len);
 /* Takes all, oldest first; the caller frees each with staged_free(). Any thread. */
 struct staged_packet *staged_take(struct staged *q);
 /* Wipes (it is plaintext) and frees one packet. */

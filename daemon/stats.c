@@ -21,7 +21,10 @@ struct counter {
 	size_t offset;
 };
 
-#define COUNTER(type, name) {#name, offsetof(struct type, name)}
+#define COUNTER(type, name)                        \
+	{                                          \
+#name, offsetof(struct type, name) \
+	}
 
 static const struct counter path_counters[] = {
 	COUNTER(worker_stats, rx_xdp_packets), COUNTER(worker_stats, rx_xdp_bytes),
@@ -32,9 +35,12 @@ static const struct counter path_counters[] = {
 };
 
 static const struct counter peer_counters[] = {
-	COUNTER(peer_stats, to_peer_packets),	   COUNTER(peer_stats, to_peer_bytes),
-	COUNTER(peer_stats, from_peer_packets),	   COUNTER(peer_stats, from_peer_bytes),
-	COUNTER(peer_stats, from_peer_bad_source), COUNTER(peer_stats, nic_packets),
+	COUNTER(peer_stats, to_peer_packets),
+	COUNTER(peer_stats, to_peer_bytes),
+	COUNTER(peer_stats, from_peer_packets),
+	COUNTER(peer_stats, from_peer_bytes),
+	COUNTER(peer_stats, from_peer_bad_source),
+	COUNTER(peer_stats, nic_packets),
 	COUNTER(peer_stats, nic_bytes),
 };
 
@@ -64,11 +70,13 @@ static void put_counters(struct json_object *o, const void *from, const struct c
 			   *(const uint64_t *)((const char *)from + c[i].offset));
 }
 
-static void put_key(struct json_object *o, const char *name, const uint8_t key[WG_KEY_LEN])
+static void put_key(struct json_object *o, const char *name,
+		    const uint8_t key[WG_KEY_LEN])
 {
 	char text[sodium_base64_ENCODED_LEN(WG_KEY_LEN, sodium_base64_VARIANT_ORIGINAL)];
 
-	sodium_bin2base64(text, sizeof(text), key, WG_KEY_LEN, sodium_base64_VARIANT_ORIGINAL);
+	sodium_bin2base64(text, sizeof(text), key, WG_KEY_LEN,
+			  sodium_base64_VARIANT_ORIGINAL);
 	put_string(o, name, text);
 }
 
@@ -85,9 +93,9 @@ static struct json_object *nic_object(const struct nic *nic)
 	put_number(o, "ifindex", nic->ifindex);
 	put_string(o, "xdp", nic->native ? "native" : "generic");
 	put_string(o, "af_xdp",
-		   !zerocopy			? "copy" :
-		   zerocopy == nic->queue_count ? "zero-copy" :
-						  "mixed");
+		   !zerocopy			  ? "copy"
+		   : zerocopy == nic->queue_count ? "zero-copy"
+						  : "mixed");
 	put_number(o, "queues", nic->queue_count);
 	return o;
 }
@@ -170,7 +178,7 @@ static struct json_object *peers_array(struct device *dev)
 	struct json_object *a = json_object_new_array();
 	const struct peer *peer;
 
-	cds_list_for_each_entry(peer, &dev->peers, list)
+	cds_list_for_each_entry (peer, &dev->peers, list)
 		json_object_array_add(a, peer_object(dev, peer));
 	return a;
 }

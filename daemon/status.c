@@ -76,8 +76,8 @@ static uint64_t number(struct json_object *o, const char *name)
 
 static const char *explain(const char *reason)
 {
-#define X(name, text)                       \
-	if (!strcmp(reason, #name))         \
+#define X(name, text)               \
+	if (!strcmp(reason, #name)) \
 		return text;
 	WG_DROP_REASONS(X)
 #undef X
@@ -103,12 +103,14 @@ static void print_paths(struct json_object *o)
 {
 	struct json_object *p = json_object_object_get(o, "paths");
 
-	printf("  %-12s %16s %16s %16s %16s\n", "path", "rx packets", "rx bytes", "tx packets",
-	       "tx bytes");
+	printf("  %-12s %16s %16s %16s %16s\n", "path", "rx packets", "rx bytes",
+	       "tx packets", "tx bytes");
 	printf("  %-12s %16s %16s %16s %16s\n", "AF_XDP", text(p, "rx_xdp_packets"),
-	       text(p, "rx_xdp_bytes"), text(p, "tx_xdp_packets"), text(p, "tx_xdp_bytes"));
+	       text(p, "rx_xdp_bytes"), text(p, "tx_xdp_packets"),
+	       text(p, "tx_xdp_bytes"));
 	printf("  %-12s %16s %16s %16s %16s\n", "UDP socket", text(p, "rx_udp_packets"),
-	       text(p, "rx_udp_bytes"), text(p, "tx_udp_packets"), text(p, "tx_udp_bytes"));
+	       text(p, "rx_udp_bytes"), text(p, "tx_udp_packets"),
+	       text(p, "tx_udp_bytes"));
 }
 
 static void print_drops(struct json_object *o)
@@ -160,7 +162,8 @@ static int status_one(const char *ifname, bool json)
 	struct json_object *o;
 
 	if (!answer) {
-		fprintf(stderr, "wgxdp: no wgxdp answers for %s: %s (is it running here, and "
+		fprintf(stderr,
+			"wgxdp: no wgxdp answers for %s: %s (is it running here, and "
 			"are you root?)\n",
 			ifname, fd < 0 ? strerror(-fd) : "not a wgxdp interface");
 		return 1;

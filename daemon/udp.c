@@ -10,10 +10,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define UDP_TX_BATCH	 64
-#define SEGMENTS_MAX	 64
-#define SEGMENTED_BYTES	 65000
-#define SOCKET_BUFFER	 (4 << 20)
+#define UDP_TX_BATCH	  64
+#define SEGMENTS_MAX	  64
+#define SEGMENTED_BYTES	  65000
+#define SOCKET_BUFFER	  (4 << 20)
 #define RANDOM_PORT_TRIES 64
 
 #ifndef UDP_GRO
@@ -65,8 +65,8 @@ static int bind_socket(int fd, int family, uint16_t port)
 {
 	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(port)};
 	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
-	int ret = family == AF_INET ? bind(fd, (struct sockaddr *)&in, sizeof(in)) :
-				      bind(fd, (struct sockaddr *)&in6, sizeof(in6));
+	int ret = family == AF_INET ? bind(fd, (struct sockaddr *)&in, sizeof(in))
+				    : bind(fd, (struct sockaddr *)&in6, sizeof(in6));
 
 	return ret ? -errno : 0;
 }
@@ -210,8 +210,8 @@ static void add_segment_size(struct msghdr *m, uint8_t *control, uint16_t size)
 	m->msg_controllen += CMSG_SPACE(sizeof(size));
 }
 
-static void build_messages(struct udp *u, struct tx_messages *t, const struct udp_packet *p,
-			   unsigned n)
+static void build_messages(struct udp *u, struct tx_messages *t,
+			   const struct udp_packet *p, unsigned n)
 {
 	bool segment = !atomic_load_explicit(&u->no_segment, memory_order_relaxed);
 
@@ -222,7 +222,8 @@ static void build_messages(struct udp *u, struct tx_messages *t, const struct ud
 		run = segment ? segment_run(p + i, n - i) : 1;
 		memset(m, 0, sizeof(*m));
 		for (unsigned j = i; j < i + run; j++)
-			t->iov[j] = (struct iovec){.iov_base = p[j].data, .iov_len = p[j].len};
+			t->iov[j] = (struct iovec){.iov_base = p[j].data,
+						   .iov_len = p[j].len};
 		m->msg_iov = t->iov + i;
 		m->msg_iovlen = run;
 		address_message(m, p[i].path);
@@ -276,8 +277,8 @@ unsigned udp_send_batch(struct udp *u, const struct udp_packet *p, unsigned n)
 
 int udp_reader_init(struct udp_reader *r)
 {
-	void *area = mmap(NULL, UDP_RX_BUFFERS * UDP_RX_BUFFER_SIZE, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	void *area = mmap(NULL, UDP_RX_BUFFERS * UDP_RX_BUFFER_SIZE,
+			  PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (area == MAP_FAILED)
 		return -errno;
@@ -302,7 +303,8 @@ static void read_control(struct msghdr *m, struct udp_received *out)
 
 			to->family = IP_V4;
 			memcpy(to->bytes, &info->ipi_addr, 4);
-		} else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+		} else if (c->cmsg_level == IPPROTO_IPV6 &&
+			   c->cmsg_type == IPV6_PKTINFO) {
 			const struct in6_pktinfo *info = (const void *)CMSG_DATA(c);
 
 			to->family = IP_V6;
@@ -317,7 +319,8 @@ static void read_control(struct msghdr *m, struct udp_received *out)
 	}
 }
 
-unsigned udp_receive(struct udp_reader *r, int fd, struct udp_received out[UDP_RX_BUFFERS])
+unsigned udp_receive(struct udp_reader *r, int fd,
+		     struct udp_received out[UDP_RX_BUFFERS])
 {
 	uint8_t control[UDP_RX_BUFFERS][128] __attribute__((aligned(8)));
 	struct sockaddr_storage from[UDP_RX_BUFFERS];

@@ -58,6 +58,7 @@ struct udp_reader {
 int udp_reader_init(struct udp_reader *r);
 void udp_reader_destroy(struct udp_reader *r);
 /* Reads what is there from fd, without waiting: entries filled, 0 when nothing. */
-unsigned udp_receive(struct udp_reader *r, int fd, struct udp_received out[UDP_RX_BUFFERS]);
+unsigned udp_receive(struct udp_reader *r, int fd,
+		     struct udp_received out[UDP_RX_BUFFERS]);
 
 #endif

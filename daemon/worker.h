@@ -41,7 +41,7 @@ struct tx_packet {
 	struct keypair *keypair;
 	const struct path *path;
 	uint8_t *message;
-	uint32_t len;		/* of the whole message */
+	uint32_t len; /* of the whole message */
 	bool keepalive;
 	struct nic_frame frame; /* data is NULL: by the UDP socket */
 };
@@ -99,7 +99,7 @@ struct workers {
 };
 
 enum worker_command {
-	WORKER_SEND_STAGED,   /* what waits for a session; a keepalive if nothing does */
+	WORKER_SEND_STAGED, /* what waits for a session; a keepalive if nothing does */
 	WORKER_SEND_KEEPALIVE,
 };
 
@@ -114,7 +114,8 @@ void workers_stop(struct device *dev);
 /* Index of the worker that gets the peer's commands. */
 unsigned worker_of(const struct device *dev, const struct peer *peer);
 /* Has that worker do this for the peer; lost without memory (a timer asks again). */
-void worker_command(struct device *dev, const struct peer *peer, enum worker_command what);
+void worker_command(struct device *dev, const struct peer *peer,
+		    enum worker_command what);
 
 /* send.c: the worker's own thread. */
 /* Reads from wg0 until it is empty or a round's share is taken; sends. */

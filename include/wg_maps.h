@@ -18,7 +18,7 @@
 #define WG_MAX_WORKERS	   64
 #define WG_MAX_XSKS	   (WG_MAX_NICS * WG_MAX_QUEUES)
 /* The control thread's line in worker_stats, behind those of the workers. */
-#define WG_CONTROL_STATS   WG_MAX_WORKERS
+#define WG_CONTROL_STATS WG_MAX_WORKERS
 
 /*
  * The peer tag: a locally administered unicast address that carries the peer's
@@ -100,7 +100,7 @@ struct peer_stats {
 	X(tap_error, "interface refused a decrypted packet")                      \
 	X(no_tag, "packet read from the interface without a peer tag")            \
 	X(bad_gso, "packet read from the interface malformed")                    \
-	X(no_endpoint, "peer has no endpoint, or one routed into its own tunnel")  \
+	X(no_endpoint, "peer has no endpoint, or one routed into its own tunnel") \
 	X(staged_full, "queue of packets that wait for a session full")           \
 	X(staged_expired, "no session could be made for a waiting packet")        \
 	X(tx_ring_full, "AF_XDP transmit ring or frames used up")                 \

@@ -9,11 +9,13 @@
 
 #include <linux/types.h>
 
-#define WG_KEY_LEN	   32
-#define WG_TAG_LEN	   16
-#define WG_MAC_LEN	   16
-#define WG_TIMESTAMP_LEN   12
+#define WG_KEY_LEN	    32
+#define WG_TAG_LEN	    16
+#define WG_MAC_LEN	    16
+#define WG_TIMESTAMP_LEN    12
 #define WG_COOKIE_NONCE_LEN 24
+
+/* Packed, because a message begins anywhere in a frame. */
 
 /* The type byte and three reserved zero bytes, read as one little-endian word. */
 enum wg_message_type {
@@ -31,7 +33,7 @@ struct wg_initiation {
 	__u8 encrypted_timestamp[WG_TIMESTAMP_LEN + WG_TAG_LEN];
 	__u8 mac1[WG_MAC_LEN];
 	__u8 mac2[WG_MAC_LEN];
-};
+} __attribute__((packed));
 
 struct wg_response {
 	__u32 type;
@@ -41,30 +43,30 @@ struct wg_response {
 	__u8 encrypted_nothing[WG_TAG_LEN];
 	__u8 mac1[WG_MAC_LEN];
 	__u8 mac2[WG_MAC_LEN];
-};
+} __attribute__((packed));
 
 struct wg_cookie_reply {
 	__u32 type;
 	__u32 receiver;
 	__u8 nonce[WG_COOKIE_NONCE_LEN];
 	__u8 encrypted_cookie[WG_MAC_LEN + WG_TAG_LEN];
-};
+} __attribute__((packed));
 
 /* Transport data: this header, the encrypted inner packet padded to 16, the tag. */
 struct wg_data {
 	__u32 type;
 	__u32 receiver;
 	__u64 counter;
-};
+} __attribute__((packed));
 
 _Static_assert(sizeof(struct wg_initiation) == 148, "handshake initiation is 148 bytes");
 _Static_assert(sizeof(struct wg_response) == 92, "handshake response is 92 bytes");
 _Static_assert(sizeof(struct wg_cookie_reply) == 64, "cookie reply is 64 bytes");
 _Static_assert(sizeof(struct wg_data) == 16, "transport header is 16 bytes");
 
-#define WG_DATA_OVERHEAD  (sizeof(struct wg_data) + WG_TAG_LEN)
-#define WG_PADDING	  16
-#define WG_HANDSHAKE_MAX  sizeof(struct wg_initiation)
+#define WG_DATA_OVERHEAD (sizeof(struct wg_data) + WG_TAG_LEN)
+#define WG_PADDING	 16
+#define WG_HANDSHAKE_MAX sizeof(struct wg_initiation)
 
 /* Whitepaper section 6.1, in seconds and messages. */
 #define WG_REKEY_AFTER_MESSAGES	 (1ULL << 60)
