@@ -192,8 +192,8 @@ void device_close(struct device *dev)
 	if (dev->datapath)
 		datapath_set_port(dev->datapath, 0);
 	uapi_close(dev->uapi);
-	close_nics(dev);
 	workers_stop(dev);
+	close_nics(dev);
 	remove_all_peers(dev);
 	if (dev->tap_fd >= 0)
 		close(dev->tap_fd); /* the last queue: wg0 goes */

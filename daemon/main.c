@@ -148,6 +148,12 @@ static bool parse_options(int argc, char **argv, struct options *o)
 	if (optind + 1 != argc)
 		goto usage;
 	o->ifname = argv[optind];
+	if (!tap_name_valid(o->ifname)) {
+		fprintf(stderr, "wgxdp: %s: not a name for an interface (1 to %d characters, "
+				"no '/', ':', '%%' or white space)\n",
+			o->ifname, IFNAMSIZ - 1);
+		return false;
+	}
 	return true;
 usage:
 	fputs(usage, stderr);

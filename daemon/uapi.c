@@ -253,7 +253,7 @@ static int serve_request(struct uapi *u, const char *text, size_t len, struct bu
 static void answer_end(struct client *c, int err)
 {
 	char end[sizeof("errno=-2147483648\n\n")];
-	int len = snprintf(end, sizeof(end), "errno=%d\n\n", -err);
+	int len = snprintf(end, sizeof(end), "errno=%d\n\n", err);
 
 	if (buffer_append(&c->out, end, (size_t)len))
 		c->closing = true;

@@ -23,8 +23,8 @@ struct uapi;
 
 /*
  * What requests do. Called from within uapi_dispatch(); they must not call the
- * functions below. Each returns 0 or -errno, which becomes the "errno=" line; what
- * was written to `out` before an error is discarded.
+ * functions below. Each returns 0 or -errno, which becomes the "errno=" line as it is:
+ * wg(8) wants it negative. What was written to `out` before an error is discarded.
  */
 struct uapi_ops {
 	/* Writes the lines of "get=1", without the errno and the blank line. */

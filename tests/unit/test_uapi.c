@@ -226,7 +226,7 @@ static void test_get_fails(void **state)
 
 	f->fake.result = -ENODEV;
 	put(fd, "get=1\n\n");
-	assert_answer(f, fd, "errno=19\n\n");
+	assert_answer(f, fd, "errno=-19\n\n");
 	close(fd);
 }
 
@@ -242,7 +242,7 @@ static void test_set(void **state)
 	assert_int_equal(f->fake.port, 51820);
 	f->fake.result = -EADDRINUSE;
 	put(fd, "set=1\nlisten_port=1\n\n");
-	assert_answer(f, fd, "errno=98\n\n");
+	assert_answer(f, fd, "errno=-98\n\n");
 	assert_int_equal(f->fake.refusals, 0);
 	close(fd);
 }
@@ -253,12 +253,12 @@ static void test_set_refused(void **state)
 	int fd = connected(f);
 
 	put(fd, "set=1\nlisten_port=51820\nlisten_port=99999\n\n");
-	assert_answer(f, fd, "errno=22\n\n");
+	assert_answer(f, fd, "errno=-22\n\n");
 	assert_int_equal(f->fake.sets, 0);
 	assert_int_equal(f->fake.refusals, 1);
 	assert_int_equal(f->fake.bad_line, 3);
 	put(fd, "set=1\npublic_key=" KEY "\nprotocol_version=2\n\n");
-	assert_answer(f, fd, "errno=93\n\n");
+	assert_answer(f, fd, "errno=-93\n\n");
 	assert_int_equal(f->fake.refusals, 2);
 	/* It may try again. */
 	put(fd, "set=1\nlisten_port=7\n\n");
@@ -276,7 +276,7 @@ static void test_status(void **state)
 	assert_answer(f, fd, "{\"up\":true}\nerrno=0\n\n");
 	f->fake.result = -ENOMEM;
 	put(fd, "status=1\n\n");
-	assert_answer(f, fd, "errno=12\n\n");
+	assert_answer(f, fd, "errno=-12\n\n");
 	assert_int_equal(f->fake.statuses, 2);
 	close(fd);
 }
@@ -330,14 +330,14 @@ static void test_unknown_request(void **state)
 	for (i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
 		fd = connected(f);
 		put(fd, bad[i]);
-		assert_answer(f, fd, "errno=22\n\n");
+		assert_answer(f, fd, "errno=-22\n\n");
 		assert_true(is_closed(fd));
 		close(fd);
 	}
 	/* What came before it is answered. */
 	fd = connected(f);
 	put(fd, "get=1\n\nrm -rf\n\nget=1\n\n");
-	assert_answer(f, fd, "line=0\nerrno=0\n\nerrno=22\n\n");
+	assert_answer(f, fd, "line=0\nerrno=0\n\nerrno=-22\n\n");
 	assert_true(is_closed(fd));
 	close(fd);
 	assert_int_equal(f->fake.gets, 1);
@@ -350,9 +350,9 @@ static void test_get_with_lines(void **state)
 	int fd = connected(f);
 
 	put(fd, "get=1\nlisten_port=1\n\n");
-	assert_answer(f, fd, "errno=22\n\n");
+	assert_answer(f, fd, "errno=-22\n\n");
 	put(fd, "status=1\nx\n\n");
-	assert_answer(f, fd, "errno=22\n\n");
+	assert_answer(f, fd, "errno=-22\n\n");
 	assert_int_equal(f->fake.gets + f->fake.statuses, 0);
 	close(fd);
 }
@@ -559,8 +559,8 @@ static void test_request_too_long(void **state)
 	assert_false(is_closed(fd));
 	put(fd, "1");
 	dispatch(f);
-	assert_int_equal(recv(fd, answer, sizeof(answer), 0), 10);
-	assert_string_equal(answer, "errno=90\n\n");
+	assert_int_equal(recv(fd, answer, sizeof(answer), 0), 11);
+	assert_string_equal(answer, "errno=-90\n\n");
 	assert_true(is_closed(fd));
 	assert_int_equal(f->fake.refusals, 0);
 	close(fd);
