@@ -121,7 +121,7 @@ static __always_inline int redirect(const struct xdp_md *ctx, void *xskmap)
 	__u32 ifindex = ctx->ingress_ifindex, queue = ctx->rx_queue_index;
 	const struct nic_queues *nic = bpf_map_lookup_elem(&nic_queues, &ifindex);
 
-	if (!nic || queue >= nic->count)
+	if (!nic || queue >= nic->count || ctx->data_end - ctx->data > nic->max_frame)
 		return XDP_PASS;
 	return bpf_redirect_map(xskmap, nic->first_key + queue, XDP_PASS);
 }

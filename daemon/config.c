@@ -58,12 +58,17 @@ static void replace_peers(struct device *dev)
 		peer_remove(peer);
 }
 
+/* The same key again, as `wg syncconf` sends it, must not end the sessions. */
 static int set_private_key(struct device *dev, const uint8_t *key)
 {
-	if (dev->identity.set &&
-	    !sodium_memcmp(dev->identity.private_key, key, WG_KEY_LEN))
-		return 0;
-	return device_set_private_key(dev, key);
+	struct noise_identity id;
+	bool same;
+
+	noise_identity_set(&id, key);
+	same = id.set == dev->identity.set &&
+	       !sodium_memcmp(id.private_key, dev->identity.private_key, WG_KEY_LEN);
+	noise_identity_wipe(&id);
+	return same ? 0 : device_set_private_key(dev, key);
 }
 
 static int set_device(struct device *dev, const struct uapi_op *op)

@@ -265,19 +265,15 @@ static void reap(struct device *dev, uint64_t now)
 static void own_link(struct device *dev, bool present, const struct rtnl_link *link)
 {
 	if (!present) {
-		/* Deleted, or moved to another namespace. */
 		dev->ending |= tap_gone(dev->tap_fd);
+		if (!dev->ending)
+			log_error("moved to another network namespace, which removed the "
+				  "TC "
+				  "programs: nothing passes until it is made anew");
 		return;
 	}
 	atomic_store(&dev->mtu, link->mtu);
 	device_set_up(dev, link->flags & IFF_UP);
-}
-
-static void forget_refusals(struct device *dev, uint32_t ifindex)
-{
-	for (unsigned i = 0; i < WG_MAX_NICS; i++)
-		if (dev->nics.refused[i] == ifindex)
-			dev->nics.refused[i] = 0;
 }
 
 static void drop_paths_of(struct device *dev, const struct nic *nic)
@@ -312,10 +308,10 @@ static void on_link(void *ctx, bool present, const struct rtnl_link *link,
 		own_link(dev, present, link);
 		return;
 	}
-	forget_refusals(dev, ifindex);
+	nic_link_changed(dev, ifindex, present ? link : NULL);
 	if (nic && !present)
 		detach(dev, nic, "device is gone");
-	else if (nic && !nic_fits(nic, link->mtu))
+	else if (nic && link && !nic_fits(nic, link->mtu))
 		detach(dev, nic, "MTU changed");
 	device_paths_changed(dev);
 }
@@ -334,14 +330,14 @@ static void on_route(void *ctx)
 }
 
 static void on_neigh(void *ctx, uint32_t ifindex, const struct ip_addr *addr,
-		     uint16_t state)
+		     uint16_t state, const uint8_t *mac)
 {
 	struct device *dev = ctx;
 	struct peer *peer;
 
 	cds_list_for_each_entry (peer, &dev->peers, list)
-		if (peer->path &&
-		    route_affected_by_neigh(&peer->path->route, ifindex, addr, state))
+		if (peer->path && route_affected_by_neigh(&peer->path->route, ifindex,
+							  addr, state, mac))
 			peer_resolve_path(peer);
 }
 
@@ -355,12 +351,25 @@ static void read_own_link(struct device *dev)
 		own_link(dev, false, NULL);
 }
 
+static void read_nic_links(struct device *dev)
+{
+	for (unsigned i = 0; i < WG_MAX_NICS; i++) {
+		struct nic *nic = dev->nics.list[i];
+		struct rtnl_link link;
+		int err = nic ? rtnl_link_get(&dev->rtnl, nic->ifindex, &link) : 0;
+
+		if (nic)
+			on_link(dev, err != -ENODEV, err ? NULL : &link, nic->ifindex);
+	}
+}
+
 static void on_overrun(void *ctx)
 {
 	struct device *dev = ctx;
 
 	dev->addrs_dirty = true;
 	read_own_link(dev);
+	read_nic_links(dev);
 	device_paths_changed(dev);
 }
 
@@ -377,8 +386,9 @@ static void serve_kernel(struct device *dev, uint64_t now)
 	rtnl_dispatch(&dev->rtnl, &handler, dev);
 	if (dev->addrs_dirty)
 		device_read_addrs(dev);
-	if (now >= dev->paths_due)
-		device_resolve_paths(dev);
+	device_resolve_paths(dev, now);
+	if (now >= dev->listen_due)
+		device_listen(dev);
 }
 
 /* --- the loop --- */
@@ -388,8 +398,12 @@ static uint64_t next_deadline(struct device *dev)
 	struct timerq_node *node = timerq_first(&dev->timers);
 	uint64_t next = node ? node->deadline : UINT64_MAX;
 
+	if (dev->next_path)
+		return 0;
 	if (dev->paths_due < next)
 		next = dev->paths_due;
+	if (dev->listen_due < next)
+		next = dev->listen_due;
 	if (dev->lazy_pending && dev->events.lazy_due < next)
 		next = dev->events.lazy_due;
 	if (uapi_next_deadline(dev->uapi) < next)

@@ -321,13 +321,11 @@ void datapath_clear_local_addrs(struct datapath *dp)
 			return;
 }
 
-int datapath_set_nic(struct datapath *dp, uint32_t ifindex, uint32_t first_key,
-		     uint32_t count)
+int datapath_set_nic(struct datapath *dp, uint32_t ifindex,
+		     const struct nic_queues *queues)
 {
-	struct nic_queues queues = {.first_key = first_key, .count = count};
-
-	return count ? map_set(dp->nic->maps.nic_queues, &ifindex, &queues)
-		     : map_unset(dp->nic->maps.nic_queues, &ifindex);
+	return queues ? map_set(dp->nic->maps.nic_queues, &ifindex, queues)
+		      : map_unset(dp->nic->maps.nic_queues, &ifindex);
 }
 
 int datapath_set_xsk(struct datapath *dp, uint32_t key, int data_fd, int handshake_fd)

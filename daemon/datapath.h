@@ -36,8 +36,9 @@ int datapath_set_port(struct datapath *dp, uint16_t port);
 int datapath_set_local_addr(struct datapath *dp, const struct ip_addr *addr,
 			    bool present);
 void datapath_clear_local_addrs(struct datapath *dp);
-int datapath_set_nic(struct datapath *dp, uint32_t ifindex, uint32_t first_key,
-		     uint32_t count);
+/* queues NULL: the device is no longer served. */
+int datapath_set_nic(struct datapath *dp, uint32_t ifindex,
+		     const struct nic_queues *queues);
 int datapath_set_xsk(struct datapath *dp, uint32_t key, int data_fd, int handshake_fd);
 int datapath_add_peer(struct datapath *dp, uint32_t slot);
 void datapath_remove_peer(struct datapath *dp, uint32_t slot);

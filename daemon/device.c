@@ -20,7 +20,9 @@
 #define WG0_MTU	    1420
 #define KEY_BUCKETS 1024
 /* Other devices' changes come in bursts. */
-#define SETTLE_NS (20 * NS_PER_MS)
+#define SETTLE_NS	(20 * NS_PER_MS)
+#define LISTEN_RETRY_NS NS_PER_SEC
+#define PATHS_A_ROUND	256
 
 static const uint8_t wg0_mac[6] = {WG_TAG_0, WG_TAG_1, WG_TAG_2, 0xff, 0xff, 0xff};
 
@@ -44,7 +46,7 @@ static int init_tables(struct device *dev)
 	CDS_INIT_LIST_HEAD(&dev->dead_peers);
 	randombytes_buf(dev->hash_key, sizeof(dev->hash_key));
 	timerq_init(&dev->timers);
-	dev->paths_due = UINT64_MAX;
+	dev->paths_due = dev->listen_due = UINT64_MAX;
 	dev->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (dev->epoll_fd < 0)
 		return -errno;
@@ -218,17 +220,39 @@ void device_close(struct device *dev)
 
 /* --- sockets, up and down --- */
 
-/* Readers of the old sockets are done after a grace period. */
+void device_choose_gro(struct device *dev)
+{
+	bool generic = false;
+
+	for (unsigned i = 0; i < WG_MAX_NICS; i++)
+		generic |= dev->nics.list[i] && !dev->nics.list[i]->native;
+	if (dev->udp)
+		udp_set_gro(dev->udp, !generic);
+}
+
+/* The old sockets must be gone for good, for the port may be wanted again at once. */
 static void replace_udp(struct device *dev, struct udp *udp)
 {
 	struct udp *old = dev->udp;
 
 	rcu_assign_pointer(dev->udp, udp);
+	device_choose_gro(dev);
 	datapath_set_port(dev->datapath, udp ? udp->port : 0);
-	workers_wake(dev);
-	urcu_qsbr_synchronize_rcu();
+	workers_settle(dev);
 	udp_close(old);
-	device_resolve_paths(dev);
+	dev->paths_due = clock_now();
+}
+
+/* Somebody else may have the port; an interface that is up tries again. */
+int device_listen(struct device *dev)
+{
+	struct udp *udp;
+	int err = udp_open(&udp, dev->listen_port, dev->fwmark);
+
+	dev->listen_due = err ? clock_now() + LISTEN_RETRY_NS : UINT64_MAX;
+	if (!err)
+		replace_udp(dev, udp);
+	return err;
 }
 
 static void peers_up(struct device *dev)
@@ -258,25 +282,23 @@ static void peers_down(struct device *dev)
 
 void device_set_up(struct device *dev, bool up)
 {
-	struct udp *udp = NULL;
 	int err;
 
 	if (dev->up == up)
 		return;
-	if (up) {
-		err = udp_open(&udp, dev->listen_port, dev->fwmark);
-		if (err)
-			log_error(
-				"cannot listen on UDP port %u: %s (wg set %s listen-port "
-				"with another one)",
-				dev->listen_port, strerror(-err), dev->name);
-	}
 	dev->up = up;
-	replace_udp(dev, udp);
-	if (up)
-		peers_up(dev);
-	else
+	if (!up) {
+		dev->listen_due = UINT64_MAX;
+		replace_udp(dev, NULL);
 		peers_down(dev);
+		return;
+	}
+	err = device_listen(dev);
+	if (err)
+		log_error("cannot listen on UDP port %u, trying again: %s (wg set %s "
+			  "listen-port takes another one)",
+			  dev->listen_port, strerror(-err), dev->name);
+	peers_up(dev);
 }
 
 /* --- configuration --- */
@@ -291,6 +313,7 @@ int device_set_listen_port(struct device *dev, uint16_t port)
 		if (err)
 			return err;
 		dev->listen_port = port;
+		dev->listen_due = UINT64_MAX;
 		replace_udp(dev, udp);
 	}
 	dev->listen_port = port;
@@ -304,7 +327,7 @@ int device_set_fwmark(struct device *dev, uint32_t fwmark)
 	if (err)
 		return err;
 	dev->fwmark = fwmark;
-	device_resolve_paths(dev);
+	dev->paths_due = clock_now();
 	return 0;
 }
 
@@ -330,14 +353,25 @@ int device_set_private_key(struct device *dev, const uint8_t key[WG_KEY_LEN])
 
 /* --- surroundings --- */
 
-void device_resolve_paths(struct device *dev)
+/* A share of them a call, so that many peers do not keep the control thread. A change
+ * meanwhile begins anew. */
+void device_resolve_paths(struct device *dev, uint64_t now)
 {
-	struct peer *peer;
+	unsigned share = PATHS_A_ROUND;
 
-	dev->paths_due = UINT64_MAX;
-	cds_list_for_each_entry (peer, &dev->peers, list)
+	if (now >= dev->paths_due) {
+		dev->paths_due = UINT64_MAX;
+		dev->next_path = dev->peers.next;
+	}
+	while (dev->next_path && dev->next_path != &dev->peers && share--) {
+		struct peer *peer = cds_list_entry(dev->next_path, struct peer, list);
+
+		dev->next_path = dev->next_path->next;
 		if (peer->has_endpoint)
 			peer_resolve_path(peer);
+	}
+	if (dev->next_path == &dev->peers)
+		dev->next_path = NULL;
 }
 
 void device_paths_changed(struct device *dev)

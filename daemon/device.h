@@ -71,7 +71,9 @@ struct device {
 	struct rtnl rtnl;
 	uint64_t
 		paths_due; /* when to resolve all paths anew; UINT64_MAX: they are right */
-	bool addrs_dirty;  /* our addresses changed */
+	struct cds_list_head *next_path; /* in peers; NULL: all are done */
+	uint64_t listen_due;		 /* when to try to open the sockets again */
+	bool addrs_dirty;		 /* our addresses changed */
 	struct uapi *uapi;
 	int epoll_fd; /* what the control thread waits on */
 	int signal_fd;
@@ -94,8 +96,12 @@ int device_set_listen_port(struct device *dev, uint16_t port);
 int device_set_fwmark(struct device *dev, uint32_t fwmark);
 /* Port that is bound, or the configured one while down. Host order. */
 uint16_t device_port(const struct device *dev);
-/* Resolves every peer's path again. */
-void device_resolve_paths(struct device *dev);
+/* Opens the sockets of an interface that is up. 0 or -errno; tried again later. */
+int device_listen(struct device *dev);
+/* Sets what the UDP sockets may do to what the NICs allow. */
+void device_choose_gro(struct device *dev);
+/* Resolves peers' paths again, if that is due: a share of them. */
+void device_resolve_paths(struct device *dev, uint64_t now);
 /* Has that done soon: what paths are made of has changed. */
 void device_paths_changed(struct device *dev);
 /* Tells the XDP program what addresses this host has. */

@@ -51,6 +51,8 @@ static void queue_put(struct event_queue *q, struct cds_wfcq_node *node)
 
 void events_raise(struct events *ev, struct peer *peer, enum peer_event what)
 {
+	/* What the event is about was written before; seen together, or queued again. */
+	atomic_thread_fence(memory_order_seq_cst);
 	if (atomic_load_explicit(&peer->events_urgent, memory_order_relaxed) & what)
 		return;
 	if (!atomic_fetch_or(&peer->events_urgent, what))
@@ -59,6 +61,7 @@ void events_raise(struct events *ev, struct peer *peer, enum peer_event what)
 
 void events_active(struct events *ev, struct peer *peer)
 {
+	atomic_thread_fence(memory_order_seq_cst);
 	if (atomic_load_explicit(&peer->events_lazy, memory_order_relaxed))
 		return;
 	if (!atomic_exchange(&peer->events_lazy, 1))

@@ -149,8 +149,9 @@ static bool parse_options(int argc, char **argv, struct options *o)
 		goto usage;
 	o->ifname = argv[optind];
 	if (!tap_name_valid(o->ifname)) {
-		fprintf(stderr, "wgxdp: %s: not a name for an interface (1 to %d characters, "
-				"no '/', ':', '%%' or white space)\n",
+		fprintf(stderr,
+			"wgxdp: %s: not a name for an interface (1 to %d characters, "
+			"no '/', ':', '%%' or white space)\n",
 			o->ifname, IFNAMSIZ - 1);
 		return false;
 	}
@@ -250,6 +251,8 @@ static int serve_in_background(struct options *o)
 	if (!pid) {
 		close(fds[0]);
 		setsid();
+		if (chdir("/"))
+			return 1;
 		return serve(o, fds[1]);
 	}
 	close(fds[1]);

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <linux/ethtool.h>
+#include <linux/if_ether.h>
 #include <linux/if_link.h>
 #include <linux/if_xdp.h>
 #include <linux/sockios.h>
@@ -27,9 +28,10 @@
 #define FILL_RING      2048
 /* All rings full at once, and batches in everybody's hands. */
 #define FRAMES (RX_RING + TX_RING + HANDSHAKE_RING + FILL_RING + 1536)
-/* Ethernet header, and what the kernel keeps for itself in front of a packet. */
-#define FRAME_OVERHEAD (14 + 256)
-#define FRAME_SIZE_MAX 4096
+/* What the kernel keeps for itself in front of a packet. */
+#define KERNEL_HEADROOM 256
+#define FRAME_OVERHEAD	(ETH_HLEN + KERNEL_HEADROOM)
+#define FRAME_SIZE_MAX	4096
 /* Copy mode charges each packet under way to the socket: room for a full ring. */
 #define SEND_BUFFER (TX_RING * 4096)
 /* Copy mode sends at most 32 packets a call. */
@@ -142,10 +144,28 @@ void nic_release(struct nic_queue *q, const struct nic_frame *frames, unsigned n
 	wake_receiver(q);
 }
 
+bool nic_tx_pending(struct nic_queue *q)
+{
+	return __atomic_load_n(q->tx.consumer, __ATOMIC_ACQUIRE) !=
+	       __atomic_load_n(q->tx.producer, __ATOMIC_ACQUIRE);
+}
+
+void nic_push(struct nic_queue *q)
+{
+	pthread_mutex_lock(&q->lock);
+	kick(q);
+	reap_completions(q);
+	pthread_mutex_unlock(&q->lock);
+}
+
 unsigned nic_alloc(struct nic_queue *q, struct nic_frame *out, unsigned n)
 {
 	pthread_mutex_lock(&q->lock);
 	reap_completions(q);
+	if (q->tx_outstanding + n > TX_RING) {
+		kick(q);
+		reap_completions(q);
+	}
 	/* No more under way than the TX ring holds: the rest is for reception. */
 	if (n > TX_RING - q->tx_outstanding)
 		n = TX_RING - q->tx_outstanding;
@@ -182,6 +202,11 @@ unsigned nic_send(struct nic_queue *q, const struct nic_frame *frames, unsigned 
 	}
 	pthread_mutex_unlock(&q->lock);
 	return n;
+}
+
+struct nic_queue *nic_tx_queue(const struct nic *nic, unsigned worker)
+{
+	return nic->queues[worker % nic->queue_count];
 }
 
 /* --- set-up and tear-down; control thread --- */
@@ -332,6 +357,8 @@ static unsigned count_queues(const char *name)
 	return n ? n : 1;
 }
 
+/* Generic XDP sees packets after the kernel has merged them (GRO), and copies them
+ * twice: nobody gets that without asking. */
 static int attach_xdp(struct device *dev, struct nic *nic)
 {
 	if (nic->mode != NIC_SKB) {
@@ -339,7 +366,7 @@ static int attach_xdp(struct device *dev, struct nic *nic)
 		nic->link_fd = datapath_attach_xdp(dev->datapath, nic->ifindex, true);
 		if (nic->link_fd >= 0)
 			return 0;
-		if (nic->mode != NIC_ANY || nic->link_fd == -EBUSY)
+		if (nic->mode != NIC_ANY || dev->nics.automatic || nic->link_fd == -EBUSY)
 			return nic->link_fd;
 	}
 	nic->native = false;
@@ -349,7 +376,7 @@ static int attach_xdp(struct device *dev, struct nic *nic)
 
 static void close_all(struct device *dev, struct nic *nic)
 {
-	datapath_set_nic(dev->datapath, nic->ifindex, 0, 0);
+	datapath_set_nic(dev->datapath, nic->ifindex, NULL);
 	if (nic->link_fd >= 0)
 		close(nic->link_fd);
 	for (unsigned i = 0; i < nic->queue_count; i++)
@@ -384,6 +411,20 @@ static int open_queues(struct device *dev, struct nic *nic)
 			err = watch_handshakes(dev, q);
 	}
 	return err;
+}
+
+/* The XDP program may redirect to them from here on. */
+static int serve_queues(struct device *dev, const struct nic *nic)
+{
+	uint32_t room = nic->frame_size - KERNEL_HEADROOM,
+		 mtu_frame = nic->mtu + ETH_HLEN;
+	struct nic_queues queues = {
+		.first_key = nic->id * WG_MAX_QUEUES,
+		.count = nic->queue_count,
+		.max_frame = mtu_frame < room ? mtu_frame : room,
+	};
+
+	return datapath_set_nic(dev->datapath, nic->ifindex, &queues);
 }
 
 static void say_why(char *why, size_t len, const struct nic *nic, const char *step,
@@ -433,6 +474,7 @@ static void publish(struct device *dev, struct nic *nic)
 	for (unsigned i = 0; i < nic->queue_count; i++)
 		nic->queues[i]->worker = i % n;
 	rcu_assign_pointer(dev->nics.list[nic->id], nic);
+	device_choose_gro(dev);
 	workers_wake(dev);
 	log_info("%s: XDP %s, AF_XDP %s, %u queue%s", nic->name,
 		 nic->native ? "native" : "generic",
@@ -464,8 +506,7 @@ int nic_attach(struct device *dev, uint32_t ifindex, enum nic_mode mode, struct 
 		err = open_queues(dev, nic);
 	}
 	if (!err)
-		err = datapath_set_nic(dev->datapath, ifindex, nic->id * WG_MAX_QUEUES,
-				       nic->queue_count);
+		err = serve_queues(dev, nic);
 	if (err) {
 		say_why(why, why_len, nic, step, err);
 		close_all(dev, nic);
@@ -498,12 +539,31 @@ struct nic *nic_find(struct device *dev, uint32_t ifindex)
 	return NULL;
 }
 
-static bool was_refused(struct device *dev, uint32_t ifindex)
+static struct nic_refusal *find_refusal(struct device *dev, uint32_t ifindex)
 {
 	for (unsigned i = 0; i < WG_MAX_NICS; i++)
-		if (dev->nics.refused[i] == ifindex)
-			return true;
-	return false;
+		if (dev->nics.refused[i].ifindex == ifindex)
+			return &dev->nics.refused[i];
+	return NULL;
+}
+
+static void refuse(struct device *dev, uint32_t ifindex)
+{
+	struct nic_refusal *r =
+		&dev->nics.refused[dev->nics.refused_next++ % WG_MAX_NICS];
+	struct rtnl_link link = {0};
+
+	rtnl_link_get(&dev->rtnl, ifindex, &link);
+	*r = (struct nic_refusal){
+		.ifindex = ifindex, .mtu = link.mtu, .up = link.flags & IFF_UP};
+}
+
+void nic_link_changed(struct device *dev, uint32_t ifindex, const struct rtnl_link *link)
+{
+	struct nic_refusal *r = find_refusal(dev, ifindex);
+
+	if (r && (!link || link->mtu != r->mtu || r->up != !!(link->flags & IFF_UP)))
+		r->ifindex = 0;
 }
 
 /* A TAP or TUN is a tunnel of its own (perhaps ours): XDP there gains nothing. */
@@ -539,10 +599,10 @@ struct nic *nic_for_route(struct device *dev, uint32_t ifindex)
 	enum nic_mode mode;
 	char why[256];
 
-	if (nic || was_refused(dev, ifindex) || !wanted(dev, ifindex, &mode))
+	if (nic || find_refusal(dev, ifindex) || !wanted(dev, ifindex, &mode))
 		return nic;
 	if (nic_attach(dev, ifindex, mode, &nic, why, sizeof(why))) {
-		dev->nics.refused[dev->nics.refused_next++ % WG_MAX_NICS] = ifindex;
+		refuse(dev, ifindex);
 		log_info("%s; using the UDP socket", why);
 		return NULL;
 	}

@@ -24,6 +24,7 @@
 #include "wg_maps.h"
 
 struct device;
+struct rtnl_link;
 
 enum nic_mode {
 	NIC_ANY,      /* the best that works */
@@ -78,12 +79,20 @@ struct nic {
 	struct nic_queue *queues[WG_MAX_QUEUES];
 };
 
+/* A device that could not be attached, as it was then: not tried again before it
+ * changes. */
+struct nic_refusal {
+	uint32_t ifindex;
+	uint32_t mtu;
+	bool up;
+};
+
 struct nics {
 	struct nic *list[WG_MAX_NICS]; /* RCU */
 	bool automatic;		       /* attach to what routes name */
 	struct nic_request requests[WG_MAX_NICS];
 	unsigned request_count;
-	uint32_t refused[WG_MAX_NICS]; /* ifindices that could not be attached */
+	struct nic_refusal refused[WG_MAX_NICS];
 	unsigned refused_next;
 };
 
@@ -94,6 +103,8 @@ int nic_attach(struct device *dev, uint32_t ifindex, enum nic_mode mode, struct 
 /* Control thread; paths no longer name it. Waits a grace period. */
 void nic_detach(struct device *dev, struct nic *nic);
 struct nic *nic_find(struct device *dev, uint32_t ifindex);
+/* A link changed, or went (NULL): one that was refused may be tried again. */
+void nic_link_changed(struct device *dev, uint32_t ifindex, const struct rtnl_link *link);
 /* Whether its frames hold packets of this MTU (or are as large as they get). */
 bool nic_fits(const struct nic *nic, uint32_t mtu);
 /* The NIC of this device, attached now if it was asked for or `automatic`; NULL where
@@ -115,6 +126,13 @@ unsigned nic_alloc(struct nic_queue *q, struct nic_frame *out, unsigned n);
 /* Sends; takes the first `return value` frames, the others stay the caller's. Any
  * thread; does not wait. */
 unsigned nic_send(struct nic_queue *q, const struct nic_frame *frames, unsigned n);
+
+/* The queue that this worker sends by. */
+struct nic_queue *nic_tx_queue(const struct nic *nic, unsigned worker);
+/* Whether the kernel has not yet taken all that was given to it; has it try again.
+ * Any thread. */
+bool nic_tx_pending(struct nic_queue *q);
+void nic_push(struct nic_queue *q);
 
 /* Bytes that a frame holds. */
 static inline uint32_t nic_frame_room(const struct nic *nic)

@@ -12,6 +12,10 @@
 #include "nic.h"
 #include "wg_proto.h"
 
+#define IP_MAX 65535
+/* Less than any Internet link carries (RFC 791): let the kernel see to it. */
+#define MTU_MIN 576
+
 void endpoint_to_sockaddr(const struct endpoint *ep, struct sockaddr_storage *to,
 			  socklen_t *len)
 {
@@ -130,23 +134,33 @@ static void template_v6(struct path *p, const struct route *r)
 	p->header_len = ETH_HLEN + sizeof(ip) + sizeof(struct udphdr);
 }
 
-void path_use_nic(struct path *p, struct nic *nic, const struct route *route,
-		  uint16_t listen_port)
+void path_set_route(struct path *p, const struct route *route)
 {
-	bool v4 = p->endpoint.addr.family == IP_V4;
+	uint32_t ip_len =
+		p->endpoint.addr.family == IP_V4 ? IPV4_HEADER_LEN : IPV6_HEADER_LEN;
+	uint32_t mtu = route->mtu < IP_MAX ? route->mtu : IP_MAX;
+
+	p->route = *route;
+	if (mtu > ip_len + UDP_HEADER_LEN)
+		p->max_datagram = (uint16_t)(mtu - ip_len - UDP_HEADER_LEN);
+}
+
+void path_use_nic(struct path *p, struct nic *nic, uint16_t listen_port)
+{
 	struct udphdr udp = {.source = htons(listen_port),
 			     .dest = htons(p->endpoint.port)};
-	uint32_t room = nic_frame_room(nic), ip_mtu = route->mtu;
+	uint32_t room;
 
-	memcpy(p->header, route->l2, ETH_HLEN);
-	if (v4)
-		template_v4(p, route);
+	if (p->route.mtu < MTU_MIN)
+		return;
+	memcpy(p->header, p->route.l2, ETH_HLEN);
+	if (p->endpoint.addr.family == IP_V4)
+		template_v4(p, &p->route);
 	else
-		template_v6(p, route);
+		template_v6(p, &p->route);
 	memcpy(p->header + p->header_len - sizeof(udp), &udp, sizeof(udp));
-	if (ip_mtu > room - ETH_HLEN)
-		ip_mtu = room - ETH_HLEN;
-	p->max_message = (uint16_t)(ip_mtu - (p->header_len - ETH_HLEN));
+	room = nic_frame_room(nic) - p->header_len;
+	p->max_message = (uint16_t)(p->max_datagram < room ? p->max_datagram : room);
 	p->nic = nic;
 }
 

@@ -31,7 +31,8 @@ struct path {
 	struct nic *nic;
 	uint8_t header[PATH_HEADER_MAX];
 	uint8_t header_len;
-	uint16_t max_message; /* UDP payload that fits the route's MTU */
+	uint16_t max_message;  /* UDP payload that fits the NIC and the route's MTU */
+	uint16_t max_datagram; /* UDP payload that the route's MTU does not fragment */
 
 	struct sockaddr_storage to;
 	socklen_t to_len;
@@ -44,8 +45,8 @@ struct path {
 void path_init(struct path *p, const struct endpoint *ep);
 /* The same, allocated; NULL without memory. */
 struct path *path_new(const struct endpoint *ep);
-void path_use_nic(struct path *p, struct nic *nic, const struct route *route,
-		  uint16_t listen_port);
+void path_set_route(struct path *p, const struct route *route);
+void path_use_nic(struct path *p, struct nic *nic, uint16_t listen_port);
 /* After a grace period. NULL is allowed. */
 void path_free_deferred(struct path *p);
 

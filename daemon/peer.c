@@ -126,6 +126,8 @@ void peer_remove(struct peer *peer)
 	peer_clear_sessions(peer);
 	timerq_remove(&dev->timers, &peer->timer_node);
 	cds_lfht_del(dev->peers_by_key, &peer->by_key);
+	if (dev->next_path == &peer->list)
+		dev->next_path = peer->list.next;
 	cds_list_del(&peer->list);
 	cds_list_add_tail(&peer->list, &dev->dead_peers);
 	dev->peer_count--;
@@ -157,17 +159,17 @@ static void retire(struct peer *peer, struct keypair *kp)
  * `next` that was not confirmed may still be what the peer sends under. */
 static void begin_as_initiator(struct peer *peer, struct keypair *kp)
 {
-	struct keypair *old = peer->previous;
+	struct keypair *previous = peer->previous, *current = peer->current;
 
+	rcu_assign_pointer(peer->current, kp);
+	retire(peer, previous);
 	if (peer->next) {
-		retire(peer, peer->current);
+		retire(peer, current);
 		peer->previous = peer->next;
 		peer->next = NULL;
 	} else {
-		peer->previous = peer->current;
+		peer->previous = current;
 	}
-	rcu_assign_pointer(peer->current, kp);
-	retire(peer, old);
 }
 
 /* As responder we may not send under it until the initiator has shown that it has it. */
@@ -183,7 +185,7 @@ void peer_begin_session(struct peer *peer, struct keypair *kp, uint64_t now)
 {
 	if (datapath_add_session(peer->dev->datapath, kp->local_index, peer->slot,
 				 worker_of(peer->dev, peer)))
-		log_error("session map is full: a session goes by the UDP socket");
+		log_error("session map is full: a session will not receive by XDP");
 	if (kp->initiator)
 		begin_as_initiator(peer, kp);
 	else
@@ -240,9 +242,9 @@ static void use_route(struct peer *peer, struct path *path, const struct route *
 	struct device *dev = peer->dev;
 	struct nic *nic = nic_for_route(dev, route->ifindex);
 
-	path->route = *route;
+	path_set_route(path, route);
 	if (nic && route->l2_ok && dev->udp)
-		path_use_nic(path, nic, route, dev->udp->port);
+		path_use_nic(path, nic, dev->udp->port);
 }
 
 /* A sticky source address that we no longer have is forgotten. */

@@ -62,12 +62,13 @@ static int neighbour(struct rtnl *r, const struct rtnl_route *rt, uint8_t mac[6]
 {
 	int err = rtnl_neigh_get(r, rt->ifindex, &rt->nexthop, mac);
 
-	/* Also where it is known: it may be stale. The UDP socket asks by itself, so
-	 * that a refusal here costs nothing. */
+	if (!err)
+		return 0;
+	/* The UDP socket asks by itself, so that a refusal here costs nothing. */
 	rtnl_neigh_probe(r, rt->ifindex, &rt->nexthop);
 	/* On a device without ARP the entry is usable from its creation on, which
 	 * makes no event. */
-	return err ? rtnl_neigh_get(r, rt->ifindex, &rt->nexthop, mac) : 0;
+	return rtnl_neigh_get(r, rt->ifindex, &rt->nexthop, mac);
 }
 
 static void fill_l2(struct rtnl *r, const struct rtnl_route *rt,
@@ -120,10 +121,14 @@ int route_keep_neigh(struct rtnl *r, const struct route *route)
 }
 
 bool route_affected_by_neigh(const struct route *route, uint32_t ifindex,
-			     const struct ip_addr *addr, uint16_t state)
+			     const struct ip_addr *addr, uint16_t state,
+			     const uint8_t *mac)
 {
-	return route->ifindex == ifindex && ip_addr_equal(&route->nexthop, addr) &&
-	       (route->l2_ok || rtnl_neigh_usable(state));
+	if (route->ifindex != ifindex || !ip_addr_equal(&route->nexthop, addr))
+		return false;
+	if (!route->l2_ok)
+		return rtnl_neigh_usable(state);
+	return !rtnl_neigh_usable(state) || !mac || memcmp(route->l2, mac, 6);
 }
 
 bool route_affected_by_link(const struct route *route, uint32_t ifindex)

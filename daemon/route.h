@@ -33,8 +33,8 @@ struct route {
 };
 
 /*
- * Where a neighbour is not resolved, or only stale, the kernel is asked to see to it,
- * so that an event follows. 0 or -errno: -ENETUNREACH, -EHOSTUNREACH and others of
+ * Where a neighbour is not resolved the kernel is asked to see to it, so that an event
+ * follows. 0 or -errno: -ENETUNREACH, -EHOSTUNREACH and others of
  * rtnl_route_get(); -EINVAL for a link-local address without its scope;
  * -EAFNOSUPPORT for an endpoint without address. *out is zeroed on error.
  *
@@ -57,7 +57,8 @@ int route_keep_neigh(struct rtnl *r, const struct route *route);
  * dead one would be asked for for ever: the next packet by the UDP socket asks.
  */
 bool route_affected_by_neigh(const struct route *route, uint32_t ifindex,
-			     const struct ip_addr *addr, uint16_t state);
+			     const struct ip_addr *addr, uint16_t state,
+			     const uint8_t *mac);
 bool route_affected_by_link(const struct route *route, uint32_t ifindex);
 bool route_affected_by_addr(const struct route *route, bool added,
 			    const struct ip_addr *addr);

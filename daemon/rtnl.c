@@ -495,12 +495,20 @@ struct neigh {
 	uint8_t mac[6];
 };
 
+/* NULL where it is no Ethernet address. */
+static const uint8_t *attr_mac(const struct nlattr *attr)
+{
+	return attr && mnl_attr_get_payload_len(attr) == 6 ? mnl_attr_get_payload(attr)
+							   : NULL;
+}
+
 /* ctx: struct neigh */
 static int parse_neigh(const struct nlmsghdr *nlh, void *ctx)
 {
 	const struct nlattr *tb[NDA_FLAGS_EXT + 1];
 	const struct ndmsg *ndm = parse_message(nlh, sizeof(*ndm), tb, NDA_FLAGS_EXT);
 	struct neigh *out = ctx;
+	const uint8_t *mac;
 
 	if (!ndm || nlh->nlmsg_type != RTM_NEWNEIGH)
 		return -EPROTO;
@@ -508,9 +516,10 @@ static int parse_neigh(const struct nlmsghdr *nlh, void *ctx)
 	out->foreign = (ndm->ndm_state & (NUD_PERMANENT | NUD_NOARP)) ||
 		       (ndm->ndm_flags & NTF_EXT_LEARNED) ||
 		       (attr_u32(tb[NDA_FLAGS_EXT]) & NTF_EXT_MANAGED);
-	out->has_mac = tb[NDA_LLADDR] && mnl_attr_get_payload_len(tb[NDA_LLADDR]) == 6;
-	if (out->has_mac)
-		memcpy(out->mac, mnl_attr_get_payload(tb[NDA_LLADDR]), 6);
+	mac = attr_mac(tb[NDA_LLADDR]);
+	out->has_mac = mac;
+	if (mac)
+		memcpy(out->mac, mac, 6);
 	return 0;
 }
 
@@ -759,7 +768,8 @@ static void event_neigh(const struct nlmsghdr *nlh, const struct rtnl_handler *h
 	    !attr_addr(tb[NDA_DST], ndm->ndm_family, &addr))
 		return;
 	h->neigh(ctx, (uint32_t)ndm->ndm_ifindex, &addr,
-		 nlh->nlmsg_type == RTM_NEWNEIGH ? ndm->ndm_state : 0);
+		 nlh->nlmsg_type == RTM_NEWNEIGH ? ndm->ndm_state : 0,
+		 attr_mac(tb[NDA_LLADDR]));
 }
 
 /* True where it was about routes, of which the caller hears once a dispatch. */

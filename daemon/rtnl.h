@@ -59,9 +59,9 @@ struct rtnl_handler {
 	void (*addr)(void *ctx, bool added, const struct ip_addr *addr, uint32_t ifindex);
 	/* Routes, rules or next hop objects changed; once a rtnl_dispatch(). */
 	void (*route)(void *ctx);
-	/* NUD_ state; 0 where the entry was removed. */
+	/* NUD_ state; 0 where the entry was removed. mac: 6 bytes, NULL where none. */
 	void (*neigh)(void *ctx, uint32_t ifindex, const struct ip_addr *addr,
-		      uint16_t state);
+		      uint16_t state, const uint8_t *mac);
 	/* Events were lost: read everything again. */
 	void (*overrun)(void *ctx);
 };

@@ -84,7 +84,7 @@ static void seal(struct worker *w)
 static void transmit_nic(struct worker *w)
 {
 	struct nic_frame frames[WORKER_BATCH];
-	uint64_t bytes = 0;
+	uint32_t lens[WORKER_BATCH];
 	unsigned n = 0, sent;
 
 	for (unsigned i = 0; i < w->tx.count; i++) {
@@ -94,8 +94,8 @@ static void transmit_nic(struct worker *w)
 			continue;
 		path_write_headers(p->path, p->frame.data, p->len, w->tx.ip_id++);
 		frames[n] = p->frame;
-		frames[n++].len = p->path->header_len + p->len;
-		bytes += p->len;
+		frames[n].len = p->path->header_len + p->len;
+		lens[n++] = p->len;
 	}
 	if (!n)
 		return;
@@ -105,7 +105,8 @@ static void transmit_nic(struct worker *w)
 		worker_drop(w, DROP_tx_ring_full, n - sent);
 	}
 	w->stats->tx_xdp_packets += sent;
-	w->stats->tx_xdp_bytes += bytes;
+	for (unsigned i = 0; i < sent; i++)
+		w->stats->tx_xdp_bytes += lens[i];
 }
 
 static void transmit_udp(struct worker *w)
@@ -198,7 +199,7 @@ static void finish(struct worker *w)
 
 static bool take_frame(struct worker *w, struct nic *nic, struct nic_frame *out)
 {
-	struct nic_queue *q = nic->queues[w->index % nic->queue_count];
+	struct nic_queue *q = nic_tx_queue(nic, w->index);
 	struct tx_batch *tx = &w->tx;
 
 	if (tx->queue != q) {

@@ -63,10 +63,16 @@ void keypair_activate(struct keypair *kp, const struct noise_keys *keys, uint64_
  * allowed. */
 void keypair_drop(struct sessions *s, struct keypair *kp);
 
+/* Nanoseconds. A worker's `now` may be older than a keypair made meanwhile. */
+static inline uint64_t keypair_age(const struct keypair *kp, uint64_t now)
+{
+	return now > kp->born ? now - kp->born : 0;
+}
+
 /* Whitepaper section 6.2: too old, or used too often, to send under. */
 static inline bool keypair_may_send(const struct keypair *kp, uint64_t now)
 {
-	return now - kp->born < WG_REJECT_AFTER_TIME * NS_PER_SEC &&
+	return keypair_age(kp, now) < WG_REJECT_AFTER_TIME * NS_PER_SEC &&
 	       atomic_load_explicit(&kp->send_counter, memory_order_relaxed) <
 		       WG_REJECT_AFTER_MESSAGES;
 }
@@ -74,7 +80,8 @@ static inline bool keypair_may_send(const struct keypair *kp, uint64_t now)
 /* Section 6.2: the initiator renews by time, either side by messages. */
 static inline bool keypair_wants_rekey(const struct keypair *kp, uint64_t now)
 {
-	return (kp->initiator && now - kp->born >= WG_REKEY_AFTER_TIME * NS_PER_SEC) ||
+	return (kp->initiator &&
+		keypair_age(kp, now) >= WG_REKEY_AFTER_TIME * NS_PER_SEC) ||
 	       atomic_load_explicit(&kp->send_counter, memory_order_relaxed) >=
 		       WG_REKEY_AFTER_MESSAGES;
 }
@@ -82,7 +89,7 @@ static inline bool keypair_wants_rekey(const struct keypair *kp, uint64_t now)
 static inline bool keypair_older_than(const struct keypair *kp, uint64_t now,
 				      unsigned secs)
 {
-	return now - kp->born >= secs * NS_PER_SEC;
+	return keypair_age(kp, now) >= secs * NS_PER_SEC;
 }
 
 #endif

@@ -88,6 +88,7 @@ void timers_stop(struct timers *t)
 	for (i = 0; i < TIMER_COUNT; i++)
 		disarm(t, i);
 	t->persistent_seconds = 0;
+	t->initiated = false;
 	disarm_keepalive(t);
 	restart_retries(t);
 }

@@ -63,7 +63,7 @@ void timers_init(struct timers *t, uint32_t (*random_uniform)(uint32_t upper));
 
 /*
  * Disarm everything and turn persistent keepalive off (set it again to start it);
- * keeps when the last initiation was sent. For an interface that goes down.
+ * forgets when the last initiation was sent. For an interface that goes down.
  */
 void timers_stop(struct timers *t);
 

@@ -54,7 +54,6 @@ static int open_socket(int family, uint32_t fwmark)
 		set_option(fd, IPPROTO_IP, IP_PKTINFO, 1);
 		set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT);
 	}
-	set_option(fd, IPPROTO_UDP, UDP_GRO, 1);
 	set_buffers(fd);
 	if (fwmark)
 		set_mark(fd, fwmark);
@@ -135,6 +134,13 @@ void udp_close(struct udp *u)
 	free(u);
 }
 
+void udp_set_gro(struct udp *u, bool on)
+{
+	set_option(u->fd4, IPPROTO_UDP, UDP_GRO, on);
+	if (u->fd6 >= 0)
+		set_option(u->fd6, IPPROTO_UDP, UDP_GRO, on);
+}
+
 int udp_set_fwmark(struct udp *u, uint32_t fwmark)
 {
 	int err = set_mark(u->fd4, fwmark);
@@ -181,12 +187,15 @@ struct tx_messages {
 };
 
 /* How many packets from the first on fit one UDP_SEGMENT send: same path, same
- * size, the last may be shorter. */
+ * size, the last may be shorter. The kernel does not segment what it would have to
+ * fragment. */
 static unsigned segment_run(const struct udp_packet *p, unsigned n)
 {
 	size_t bytes = p[0].len;
 	unsigned i;
 
+	if (p[0].len > p[0].path->max_datagram)
+		return 1;
 	for (i = 1; i < n && i < SEGMENTS_MAX; i++) {
 		if (p[i].path != p[0].path || p[i].len > p[0].len ||
 		    p[i - 1].len != p[0].len || bytes + p[i].len > SEGMENTED_BYTES)
@@ -233,7 +242,32 @@ static void build_messages(struct udp *u, struct tx_messages *t,
 	}
 }
 
-/* One family, one sendmmsg; a message that is refused is passed over. */
+/* A segmented send was refused: the device cannot (EIO), or the path's MTU is less
+ * than we know (EINVAL, EMSGSIZE). Each packet by itself may be fragmented. */
+static unsigned send_singly(struct udp *u, int fd, const struct msghdr *segmented)
+{
+	struct msghdr m = *segmented;
+	unsigned sent = 0;
+
+	m.msg_controllen -= CMSG_SPACE(sizeof(uint16_t)); /* the segment size came last */
+	m.msg_iovlen = 1;
+	for (size_t i = 0; i < segmented->msg_iovlen; i++) {
+		m.msg_iov = &segmented->msg_iov[i];
+		sent += sendmsg(fd, &m, 0) >= 0;
+	}
+	return sent;
+}
+
+static unsigned refused(struct udp *u, int fd, const struct msghdr *m, int error)
+{
+	if (m->msg_iovlen == 1 || error == EAGAIN || error == ENOBUFS)
+		return 0;
+	if (error == EIO)
+		atomic_store(&u->no_segment, true);
+	return send_singly(u, fd, m);
+}
+
+/* One family, one sendmmsg; a message that is refused for good is passed over. */
 static unsigned send_messages(struct udp *u, int fd, struct tx_messages *t)
 {
 	unsigned done = 0, sent = 0;
@@ -242,8 +276,7 @@ static unsigned send_messages(struct udp *u, int fd, struct tx_messages *t)
 		int n = sendmmsg(fd, t->mm + done, t->count - done, 0);
 
 		if (n <= 0) {
-			if (errno == EIO && t->packets[done] > 1)
-				atomic_store(&u->no_segment, true);
+			sent += refused(u, fd, &t->mm[done].msg_hdr, errno);
 			n = 1;
 		} else {
 			for (int i = 0; i < n; i++)

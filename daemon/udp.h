@@ -25,6 +25,9 @@ struct udp {
  * namespace of the calling thread. 0 or -errno (EADDRINUSE). */
 int udp_open(struct udp **out, uint16_t port, uint32_t fwmark);
 void udp_close(struct udp *udp);
+/* Whether the kernel may merge datagrams that it receives (off in the beginning). Not
+ * where generic XDP looks at them: it would see them merged. */
+void udp_set_gro(struct udp *udp, bool on);
 int udp_set_fwmark(struct udp *udp, uint32_t fwmark);
 
 /* Sends one message along the path (any nic is left aside). 0 or -errno. */

@@ -17,6 +17,10 @@
 #include "log.h"
 #include "peer.h"
 
+/* How soon to offer the kernel again what it did not take. */
+#define PENDING_MS 1
+#define SETTLE_US  50
+
 struct command {
 	struct cds_wfcq_node node;
 	uint32_t slot;
@@ -126,15 +130,35 @@ static void serve(struct worker *w, const struct poll_set *set)
 		w->tap_gone = true;
 }
 
+/* A full driver queue leaves packets in a TX ring: whether there are any. */
+static bool push_pending(struct worker *w)
+{
+	bool pending = false;
+
+	for (unsigned i = 0; i < WG_MAX_NICS; i++) {
+		struct nic *nic = rcu_dereference(w->dev->nics.list[i]);
+		struct nic_queue *q = nic ? nic_tx_queue(nic, w->index) : NULL;
+
+		if (!q || !nic_tx_pending(q))
+			continue;
+		nic_push(q);
+		pending |= nic_tx_pending(q);
+	}
+	return pending;
+}
+
 static void *worker_run(void *arg)
 {
 	struct worker *w = arg;
 
 	urcu_qsbr_register_thread();
 	while (!atomic_load(&w->stop)) {
+		int timeout = push_pending(w) ? PENDING_MS : -1;
+
+		atomic_fetch_add(&w->rounds, 1);
 		poll_build(w, w->poll_set);
 		urcu_qsbr_thread_offline();
-		poll(w->poll_set->fds, w->poll_set->count, -1);
+		poll(w->poll_set->fds, w->poll_set->count, timeout);
 		urcu_qsbr_thread_online();
 		w->now = clock_now();
 		serve(w, w->poll_set);
@@ -242,6 +266,23 @@ void workers_wake(struct device *dev)
 {
 	for (unsigned i = 0; i < dev->workers.count; i++)
 		wake(dev->workers.list[i]);
+}
+
+/* A worker counts a round before it reads the pointers that it polls by: after the
+ * next count it has seen what the caller published. It always comes, for it was woken
+ * and waits for nothing else. */
+void workers_settle(struct device *dev)
+{
+	for (unsigned i = 0; i < dev->workers.count; i++) {
+		struct worker *w = dev->workers.list[i];
+		unsigned before = atomic_load(&w->rounds);
+
+		wake(w);
+		urcu_qsbr_thread_offline();
+		while (atomic_load(&w->rounds) == before)
+			usleep(SETTLE_US);
+		urcu_qsbr_thread_online();
+	}
 }
 
 void workers_stop(struct device *dev)

@@ -75,7 +75,8 @@ struct worker {
 	unsigned index;
 	pthread_t thread;
 	atomic_bool stop;
-	uint64_t now; /* ns, read once a round */
+	atomic_uint rounds; /* begun */
+	uint64_t now;	    /* ns, read once a round */
 	int tap_fd;
 	bool tap_gone; /* wg0 was deleted under us */
 	int wake_fd;
@@ -109,6 +110,8 @@ int workers_start(struct device *dev, unsigned max, int tap_fd);
 unsigned workers_grow(struct device *dev, unsigned n);
 /* They look again at sockets and NICs. */
 void workers_wake(struct device *dev);
+/* Waits until none of them uses, not even asleep in poll(), what it saw before now. */
+void workers_settle(struct device *dev);
 /* Ends and frees all. */
 void workers_stop(struct device *dev);
 /* Index of the worker that gets the peer's commands. */

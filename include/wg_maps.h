@@ -59,6 +59,7 @@ struct local_addr {
 struct nic_queues {
 	__u32 first_key;
 	__u32 count;
+	__u32 max_frame; /* longer ones, merged by GRO perhaps, are for the UDP socket */
 };
 
 struct wg_config {

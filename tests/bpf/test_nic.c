@@ -13,6 +13,7 @@
 
 #define PORT	  51820
 #define PEER	  7
+#define MAX_FRAME 1700
 #define FIRST_KEY 128
 #define QUEUES	  3 /* served; the device has four */
 
@@ -178,7 +179,8 @@ static void add_session(uint32_t peer)
 
 static int group_setup(void **state)
 {
-	struct nic_queues queues = {.first_key = FIRST_KEY, .count = QUEUES};
+	struct nic_queues queues = {
+		.first_key = FIRST_KEY, .count = QUEUES, .max_frame = MAX_FRAME};
 
 	libbpf_set_print(load_log);
 	enter_new_namespace();
@@ -337,6 +339,17 @@ static void ethernet_padding_is_ignored(void **state)
 	f = message(4, 9, 3);
 	f.len += 15;
 	expect(f, XDP_DROP, DROP_xdp_bad_length);
+}
+
+/* The socket's frame would not hold it; the kernel would drop it, and say nothing. */
+static void longer_than_a_umem_frame_passes(void **state)
+{
+	struct frame f = message(4, 4, MAX_FRAME - 42);
+
+	assert_int_equal(f.len, MAX_FRAME);
+	expect_data(f, 0, MAX_FRAME - 42);
+	expect(message(4, 4, MAX_FRAME - 41), XDP_PASS, NO_DROP);
+	expect(message(6, 4, MAX_FRAME - 61), XDP_PASS, NO_DROP);
 }
 
 static void message_of_a_wrong_length(void **state)
@@ -779,6 +792,7 @@ int main(void)
 		T(nic_that_is_not_served_passes),
 		T(truncated_anywhere),
 		T(ethernet_padding_is_ignored),
+		T(longer_than_a_umem_frame_passes),
 		T(message_of_a_wrong_length),
 		T(ip_length_against_frame),
 		T(udp_length_against_ip_length),

@@ -1,0 +1,363 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: MIT
+#
+# Hosts for the end-to-end tests and the demo.
+#
+# Theory of operation: a host is an init process with a network, a mount and a PID
+# namespace of its own. The mount namespace gives it its own /run/wireguard and
+# bpffs, so that each host may have a wg0; the PID namespace lets no process outlive
+# its host, not even one that went to the background. A host dies with the shell
+# that made it, however that ends. Nothing here touches the root namespace's network.
+#
+# Hosts are numbered from 1 in the order they are made. Host N has on its links
+# 192.0.2.N and 2001:db8::N, in its tunnel 10.0.0.N and fd00::N.
+
+REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+WGXDP=${WGXDP:-$REPO/build/wgxdp}
+# What plays the part of wgxdp. With wireguard-go the tests try themselves: what
+# asks for wgxdp's status passes, and what is about wgxdp alone is skipped.
+SUBJECT=${SUBJECT:-wgxdp}
+# bats makes a directory a test; others bring one of their own by this name.
+TMP=${BATS_TEST_TMPDIR:-}
+PORT=51820
+SOCKETS=/run/wireguard
+# shellcheck disable=SC2034 # for the tests
+PINS=/sys/fs/bpf/wgxdp
+
+declare -gA HOST_PID=() HOST_SHELL=() HOST_NUM=() PUBKEY=()
+# By "HOST IFNAME": the shell's child that runs the daemon, and which one it is.
+declare -gA DAEMON=() IMPL=()
+
+export BATS_TEST_TIMEOUT=${BATS_TEST_TIMEOUT:-90}
+
+refute() { ! "$@"; }
+
+# wait_until SECONDS COMMAND...: polls until it succeeds.
+wait_until() {
+	local now end=$((${EPOCHREALTIME/[.,]/} + $1 * 1000000))
+	shift
+	until "$@"; do
+		now=${EPOCHREALTIME/[.,]/}
+		if ((now > end)); then
+			echo "timed out waiting for: $*" >&2
+			return 1
+		fi
+		sleep 0.05
+	done
+}
+
+needs_root() {
+	if [ "$(id -u)" != 0 ]; then
+		skip "needs root, for network namespaces"
+	fi
+}
+
+needs_wgxdp() {
+	if [ "$SUBJECT" != wgxdp ]; then
+		skip "about wgxdp alone"
+	fi
+}
+
+# ---- hosts
+
+host_init() {
+	mount -t tmpfs tmpfs /run
+	mount -t sysfs sysfs /sys
+	mount -t bpf bpf /sys/fs/bpf
+	ip link set lo up
+	sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
+	touch "$1"
+	sleep infinity &
+	wait
+}
+
+host_new() {
+	local host=$1 ready=${TMP:?no BATS_TEST_TMPDIR}/$1.ready
+
+	HOST_NUM[$host]=$((${#HOST_NUM[@]} + 1))
+	setpriv --pdeathsig KILL unshare --net --mount --pid --fork --kill-child --mount-proc \
+		bash -ec "$(declare -f host_init); host_init '$ready'" 2>"$TMP/$1.log" 3>&- &
+	HOST_SHELL[$host]=$!
+	wait_until 10 test -e "$ready"
+	HOST_PID[$host]=$(pgrep -P "${HOST_SHELL[$host]}")
+}
+
+host_del() {
+	kill -KILL "${HOST_PID[$1]}" 2>/dev/null || true
+	wait "${HOST_SHELL[$1]}" 2>/dev/null || true
+	unset "HOST_PID[$1]" "HOST_SHELL[$1]"
+}
+
+# on HOST COMMAND...
+on() {
+	local pid=${HOST_PID[$1]}
+
+	shift
+	nsenter --target "$pid" --net --mount --pid -- "$@"
+}
+
+# Background commands must not keep bats' descriptor 3, or it waits for them.
+on_bg() { on "$@" 3>&- & }
+
+outer4() { echo "192.0.2.${HOST_NUM[$1]}"; }
+outer6() { echo "2001:db8::${HOST_NUM[$1]}"; }
+inner4() { echo "10.0.0.${HOST_NUM[$1]}"; }
+inner6() { echo "fd00::${HOST_NUM[$1]}"; }
+
+# join A B: a veth pair, called toB in A and toA in B.
+join() {
+	nsenter --target "${HOST_PID[$1]}" --net ip link add "to$2" type veth \
+		peer name "to$1" netns "${HOST_PID[$2]}"
+	join_end "$1" "$2"
+	join_end "$2" "$1"
+}
+
+# The peer's address as its own route, so that a host may have several links.
+join_end() {
+	on "$1" ip link set "to$2" up
+	on "$1" ip address add "$(outer4 "$1")" peer "$(outer4 "$2")" dev "to$2"
+	on "$1" ip address add "$(outer6 "$1")" peer "$(outer6 "$2")" dev "to$2" nodad
+}
+
+# ---- daemons
+
+# start_wg wgxdp|wireguard-go HOST [ARGUMENTS...], for the interface $IFACE or wg0.
+start_wg() {
+	local impl=$1 host=$2 ifname=${IFACE:-wg0} id="$2 ${IFACE:-wg0}"
+
+	shift 2
+	if [ "$impl" = wgxdp ]; then
+		impl=$SUBJECT
+	fi
+	case $impl in
+	wgxdp) set -- "$WGXDP" -f "$@" "$ifname" ;;
+	wireguard-go) set -- env LOG_LEVEL=error wireguard-go -f "$ifname" ;;
+	esac
+	# shellcheck disable=SC2016 # expanded by that shell
+	on "$host" sh -c 'echo $$ >"$0"; exec "$@"' "/run/$ifname.pid" "$@" \
+		>>"$TMP/$host-$ifname.log" 2>&1 3>&- &
+	DAEMON[$id]=$!
+	IMPL[$id]=$impl
+	wait_until 15 started_or_dead "$id"
+	if ! daemon_alive "$id"; then
+		echo "$impl on $host ended at once" >&2
+		return 1
+	fi
+}
+
+daemon_alive() { kill -0 "${DAEMON[$1]}" 2>/dev/null; }
+
+# A file may be a dead process's, and a socket may let us in before all is ready.
+answering_uapi() {
+	printf 'get=1\n\n' |
+		on "$1" socat -t 5 - "UNIX-CONNECT:$SOCKETS/$2.sock" 2>/dev/null |
+		grep -q '^errno=0$'
+}
+
+started_or_dead() {
+	# shellcheck disable=SC2086 # two words on purpose
+	! daemon_alive "$1" || answering_uapi $1
+}
+
+# As the host sees it.
+daemon_pid() { on "$1" cat "/run/${2:-wg0}.pid"; }
+
+daemon_dead() { ! daemon_alive "$1"; }
+
+# wait_wg HOST [IFNAME]: the exit code of a daemon that is ending.
+wait_wg() {
+	local id="$1 ${2:-wg0}" pid
+
+	pid=${DAEMON[$id]}
+	wait_until 10 daemon_dead "$id" || return 255
+	unset "DAEMON[$id]"
+	wait "$pid"
+}
+
+stop_wg() {
+	on "$1" kill -TERM "$(daemon_pid "$@")"
+	wait_wg "$@"
+}
+
+# ---- tunnels
+
+# wg_keys HOST...
+wg_keys() {
+	local host
+
+	for host; do
+		(umask 077 && wg genkey >"$TMP/$host.key")
+		PUBKEY[$host]=$(wg pubkey <"$TMP/$host.key")
+	done
+}
+
+# wg_up HOST: its addresses on wg0.
+wg_up() {
+	on "$1" ip address add "$(inner4 "$1")/24" dev wg0
+	on "$1" ip address add "$(inner6 "$1")/64" dev wg0 nodad
+	on "$1" ip link set wg0 mtu 1420 up
+}
+
+# wg_peer HOST PEER [ARGUMENTS of wg set...]
+wg_peer() {
+	local host=$1 peer=$2
+
+	shift 2
+	on "$host" wg set wg0 peer "${PUBKEY[$peer]}" \
+		allowed-ips "$(inner4 "$peer")/32,$(inner6 "$peer")/128" "$@"
+}
+
+# endpoint HOST 4|6
+endpoint() {
+	case $2 in
+	4) echo "$(outer4 "$1"):$PORT" ;;
+	6) echo "[$(outer6 "$1")]:$PORT" ;;
+	esac
+}
+
+# wg_setup A B [4|6 [psk]]: keys, peers and addresses for two daemons that run. Only
+# A is told where the other is, so A has the first word.
+wg_setup() {
+	local a=$1 b=$2 psk=()
+
+	wg_keys "$a" "$b"
+	if [ "${4:-}" = psk ]; then
+		(umask 077 && wg genpsk >"$TMP/psk")
+		psk=(preshared-key "$TMP/psk")
+	fi
+	on "$a" wg set wg0 private-key "$TMP/$a.key" listen-port "$PORT"
+	on "$b" wg set wg0 private-key "$TMP/$b.key" listen-port "$PORT"
+	wg_up "$a"
+	wg_up "$b"
+	wg_peer "$b" "$a" "${psk[@]}"
+	wg_peer "$a" "$b" "${psk[@]}" endpoint "$(endpoint "$b" "${3:-4}")"
+}
+
+# tunnel IMPL_A IMPL_B [4|6 [psk]]: hosts A and B from nothing to a first answer.
+# What wgxdp is to be told on its command line comes in WGXDP_ARGS.
+tunnel() {
+	host_new A
+	host_new B
+	join A B
+	read -ra args <<<"${WGXDP_ARGS:-}"
+	start_wg "$1" A "${args[@]}"
+	start_wg "$2" B "${args[@]}"
+	wg_setup A B "${@:3}"
+	wait_until 10 pings A "$(inner4 B)"
+}
+
+pings() { on "$1" ping -q -n -c 1 -W 1 "$2" >/dev/null; }
+
+# ping_all HOST ADDRESS COUNT [ARGUMENTS...]: every single one is answered.
+ping_all() {
+	local host=$1 addr=$2 count=$3
+
+	shift 3
+	on "$host" ping -q -n -c "$count" -i 0.01 -W 2 "$@" "$addr" | tee "$TMP/ping"
+	grep -q "^$count packets transmitted, $count received" "$TMP/ping"
+}
+
+listening_tcp() { on "$1" ss -Htln "sport = :$2" | grep -q .; }
+
+# wg_field HOST SUBCOMMAND [IFNAME]: what `wg show` says of the only peer, or of wg0.
+wg_field() { on "$1" wg show "${3:-wg0}" "$2" | cut -f 2-; }
+
+# ---- status of wgxdp
+
+is_wgxdp() { [ "${IMPL["$1 ${2:-wg0}"]}" = wgxdp ]; }
+
+# status_of HOST JQ_EXPRESSION [IFNAME]
+status_of() {
+	on "$1" "$WGXDP" status "${3:-wg0}" --json | jq -er "$2"
+}
+
+# status_is HOST JQ_CONDITION [IFNAME]
+status_is() { status_of "$@" >/dev/null; }
+
+# drops HOST REASON: zero where status does not list it.
+drops() { status_of "$1" ".drops.$2 // 0"; }
+
+drops_at_least() { (($(drops "$1" "$2") >= $3)); }
+
+# paths HOST: a snapshot for went_by.
+paths() {
+	if is_wgxdp "$1"; then
+		status_of "$1" .paths
+	fi
+}
+
+# on_path HOST af_xdp|udp: waits until that is how the only peer is reached.
+on_path() {
+	if is_wgxdp "$1"; then
+		wait_until 10 status_is "$1" ".peers[0].path == \"$2\""
+	fi
+}
+
+# went_by HOST xdp|udp BEFORE PACKETS: since the snapshot at least so many transport
+# messages went each way, but for a stray one all by this path.
+went_by() {
+	local other=udp
+
+	is_wgxdp "$1" || return 0
+	if [ "$2" = udp ]; then
+		other=xdp
+	fi
+	# shellcheck disable=SC2016 # variables of jq
+	paths "$1" | jq -e --argjson before "$3" --argjson n "$4" \
+		--arg way "$2" --arg other "$other" '
+		. as $after
+		| def grown($way): ["rx", "tx"] | map("\(.)_\($way)_packets")
+			| map($after[.] - $before[.]);
+		{by: grown($way), other: grown($other)} | debug
+		| (.by | min) >= $n and (.other | max) <= 2 + $n / 100'
+}
+
+# has_xdp HOST DEVICE
+has_xdp() { on "$1" ip -d -j link show "$2" | jq -e '.[0].xdp != null' >/dev/null; }
+
+# ---- the end of a test
+
+show_logs() {
+	local log
+
+	for log in "$TMP"/*.log; do
+		if [ -s "$log" ]; then
+			echo "--- $(basename "$log")"
+			tail -n 20 "$log"
+		fi
+	done
+}
+
+# Every daemon still runs and ends well when told to: a crash never goes unseen.
+stop_all() {
+	local id host ifname bad=0
+
+	for id in "${!DAEMON[@]}"; do
+		read -r host ifname <<<"$id"
+		if ! daemon_alive "$id"; then
+			echo "$id: the daemon died in the test"
+			bad=1
+		elif ! stop_wg "$host" "$ifname"; then
+			echo "$id: no clean end"
+			bad=1
+		fi
+	done
+	return $bad
+}
+
+cleanup() {
+	local host bad=0
+
+	stop_all || bad=1
+	if [ $bad != 0 ] || [ "${BATS_TEST_COMPLETED:-}" != 1 ]; then
+		show_logs
+	fi
+	for host in "${!HOST_PID[@]}"; do
+		host_del "$host"
+	done
+	return $bad
+}
+
+setup() { needs_root; }
+
+teardown() { cleanup; }

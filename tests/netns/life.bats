@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: MIT
+# How wgxdp starts, refuses to, and ends; what it leaves behind: nothing.
+
+load lib
+
+setup() {
+	needs_root
+	needs_wgxdp
+	host_new A
+	host_new B
+	join A B
+}
+
+# A tunnel in use, with XDP on A's end of the link.
+attached() {
+	start_wg wgxdp A
+	start_wg wireguard-go B
+	wg_setup A B
+	wait_until 10 pings A "$(inner4 B)"
+	on_path A af_xdp
+	has_xdp A toB
+}
+
+# traceless HOST [IFNAME]
+traceless() {
+	refute on "$1" ip link show "${2:-wg0}"
+	refute on "$1" test -e "$SOCKETS/${2:-wg0}.sock"
+	refute on "$1" test -e "$PINS/${2:-wg0}"
+	refute has_xdp "$1" toB
+	refute on "$1" pgrep -x wgxdp
+}
+
+# refuses WORD ARGUMENTS...: no start, and one line that has this word in it.
+refuses() {
+	local word=$1
+
+	shift
+	refute on A timeout 10 "$@" >"$TMP/out" 2>&1
+	cat "$TMP/out"
+	[ "$(wc -l <"$TMP/out")" = 1 ]
+	grep -qi -- "$word" "$TMP/out"
+}
+
+@test "SIGTERM ends it" {
+	attached
+	on A kill -TERM "$(daemon_pid A)"
+	wait_wg A
+	traceless A
+}
+
+@test "SIGINT ends it" {
+	attached
+	on A kill -INT "$(daemon_pid A)"
+	wait_wg A
+	traceless A
+}
+
+@test "ip link del ends it" {
+	attached
+	on A ip link del wg0
+	wait_wg A
+	traceless A
+}
+
+@test "removing its socket ends it" {
+	attached
+	on A rm "$SOCKETS/wg0.sock"
+	wait_wg A
+	traceless A
+}
+
+@test "it ends in the midst of traffic" {
+	attached
+	on_bg B ping -q -f "$(inner4 A)"
+	on_bg A ping -q -f "$(inner4 B)"
+	wait_until 5 status_is A '.paths.rx_xdp_packets > 100'
+	stop_wg A
+	traceless A
+}
+
+@test "after kill -9 the NIC passes packets, and a new start cleans up" {
+	attached
+	on A kill -KILL "$(daemon_pid A)"
+	wait_wg A || true
+	on A test -e "$SOCKETS/wg0.sock"
+	ping_all B 192.0.2.1 10
+	ping_all B 2001:db8::1 10
+
+	start_wg wgxdp A
+	on A wg set wg0 private-key "$TMP/A.key" listen-port "$PORT"
+	wg_up A
+	wg_peer A B endpoint "$(endpoint B 4)"
+	wait_until 10 pings A "$(inner4 B)"
+	on_path A af_xdp
+	before=$(paths A)
+	ping_all A "$(inner4 B)" 50
+	went_by A xdp "$before" 50
+	stop_wg A
+	traceless A
+}
+
+@test "the background start is over when all is ready" {
+	# A pipe, since a daemon that kept our stdout open would keep it from ending.
+	on A timeout 20 "$WGXDP" wg0 2>&1 | cat >"$TMP/out"
+	[ "${PIPESTATUS[0]}" = 0 ]
+	[ ! -s "$TMP/out" ]
+	on A ip link show wg0
+	on A wg set wg0 listen-port 4321
+	on A test -e "$PINS/wg0/allowed_ips4"
+	pid=$(status_of A .pid)
+	on A kill -0 "$pid"
+	[ "$(on A readlink "/proc/$pid/cwd")" = / ]
+	on A kill -TERM "$pid"
+	wait_until 10 refute on A kill -0 "$pid"
+	traceless A
+}
+
+@test "a name in use is refused" {
+	on A ip link add wg0 type veth peer name other
+	refuses wg0 "$WGXDP" wg0
+	on A ip link show wg0
+	refuses wg0 "$WGXDP" -f wg0
+	on A ip link del wg0
+	traceless A
+}
+
+@test "a second start is refused, and does not harm the first" {
+	attached
+	refuses wg0 "$WGXDP" wg0
+	refuses wg0 "$WGXDP" -f wg0
+	ping_all A "$(inner4 B)" 20
+	on A wg show wg0 >/dev/null
+	on A test -e "$PINS/wg0/allowed_ips4"
+	has_xdp A toB
+}
+
+@test "a device that is not there is refused" {
+	refuses nosuch0 "$WGXDP" --nic nosuch0 wg0
+	refuses nosuch0 "$WGXDP" -f --nic nosuch0 wg0
+	refuses nosuch0 env WGXDP_NIC=nosuch0 "$WGXDP" wg0
+	# The one before it is attached by then.
+	refute on A timeout 10 "$WGXDP" --nic toB --nic nosuch0 wg0
+	traceless A
+}
+
+@test "a mode that the device cannot do is refused" {
+	refuses zero-copy "$WGXDP" --nic toB:zc wg0
+	traceless A
+}
+
+@test "without CAP_NET_ADMIN: one line that says so" {
+	refuses CAP_NET_ADMIN capsh --drop=cap_net_admin -- -c "exec $WGXDP wg0"
+	refuses CAP_NET_ADMIN capsh --drop=cap_net_admin -- -c "exec $WGXDP -f wg0"
+	traceless A
+}
+
+@test "a wrong command line is refused" {
+	local args
+
+	for args in "" "--nosuch wg0" "wg0 wg1" "--workers 0 wg0" "--workers x wg0" \
+		"--nic toB:nonsense wg0" "a-name-that-is-too-long" "a/b" ".."; do
+		# shellcheck disable=SC2086 # words on purpose
+		refute on A timeout 10 "$WGXDP" $args >"$TMP/out" 2>&1
+		[ "$(wc -l <"$TMP/out")" -ge 1 ]
+	done
+	traceless A
+}
+
+@test "status of an interface that is not there" {
+	refuses wg7 "$WGXDP" status wg7
+	[ "$(on A "$WGXDP" status wg7 2>/dev/null)" = "" ]
+}
+
+@test "status to read, and as JSON" {
+	attached
+	on A "$WGXDP" status | tee "$TMP/status"
+	grep -q wg0 "$TMP/status"
+	grep -q toB "$TMP/status"
+	grep -q native "$TMP/status"
+	grep -q "${PUBKEY[B]}" "$TMP/status"
+	status_is A '.interface == "wg0" and .listen_port == 51820 and (.aead | length > 0)'
+	status_is A ".public_key == \"${PUBKEY[A]}\""
+	status_is A '.nics | length == 1 and (.[0] | .name == "toB" and .xdp == "native" and
+		.af_xdp == "copy" and .queues >= 1 and .ifindex > 0)'
+	status_is A ".peers | length == 1 and (.[0] | .public_key == \"${PUBKEY[B]}\" and
+		.endpoint == \"192.0.2.2:51820\" and .nic == \"toB\" and .allowed_ips == 2 and
+		.latest_handshake > 1600000000)"
+	# shellcheck disable=SC2016
+	[ "$(status_of A .peers[0].rx_bytes)" -ge 148 ]
+}
+
+@test "a NIC that goes away, and comes again" {
+	attached
+	on B ip link del toA
+	join A B
+	start=$(status_of A .pid)
+	wait_until 15 pings A "$(inner4 B)"
+	[ "$(status_of A .pid)" = "$start" ]
+	on_path A af_xdp
+	before=$(paths A)
+	ping_all A "$(inner4 B)" 20
+	went_by A xdp "$before" 20
+}
+
+@test "down and up again" {
+	attached
+	on A ip link set wg0 down
+	refute on B ping -q -c 3 -i 0.1 -W 1 "$(inner4 A)"
+	on A ip link set wg0 up
+	wait_until 10 pings A "$(inner4 B)"
+	ping_all A "$(inner4 B)" 20
+}
+
+# move_wg0: into C's namespace, with A's addresses.
+move_wg0() {
+	host_new C
+	nsenter --target "${HOST_PID[A]}" --net ip link set wg0 netns "${HOST_PID[C]}"
+	on C ip address add "$(inner4 A)/24" dev wg0
+	on C ip link set wg0 up
+}
+
+in_echos() { on "$1" nstat -asz IcmpInEchos | awk '/^IcmpInEchos/ { print $2 }'; }
+
+# The move takes the TC programs off; without them nothing may pass.
+@test "wg0 in another network namespace lets no spoofed packet in" {
+	attached
+	move_wg0
+	on B ip address add 10.0.0.99/32 dev wg0
+	refute on B ping -q -c 10 -i 0.05 -W 1 -I 10.0.0.99 "$(inner4 A)"
+	[ "$(in_echos C)" = 0 ]
+}
+
+@test "wg0 in another network namespace still talks by the sockets it left" {
+	skip "wgxdp does not follow wg0 into another namespace yet; it fails closed"
+	attached
+	move_wg0
+	wait_until 15 pings C "$(inner4 B)"
+	ping_all C "$(inner4 B)" 20
+	ping_all B "$(inner4 A)" 20
+}
+
+@test "wg-quick up and down" {
+	if on A ip link add probe type wireguard 2>/dev/null; then
+		skip "wg-quick would use this kernel's own WireGuard"
+	fi
+	start_wg wireguard-go B
+	wg_keys A B
+	on B wg set wg0 private-key "$TMP/B.key" listen-port "$PORT"
+	wg_up B
+	wg_peer B A
+	(umask 077 && cat >"$TMP/wg0.conf") <<-EOF
+		[Interface]
+		PrivateKey = $(cat "$TMP/A.key")
+		Address = 10.0.0.1/24, fd00::1/64
+		[Peer]
+		PublicKey = ${PUBKEY[B]}
+		AllowedIPs = 10.0.0.2/32, fd00::2/128
+		Endpoint = 192.0.2.2:$PORT
+	EOF
+	on A env WG_QUICK_USERSPACE_IMPLEMENTATION="$WGXDP" WGXDP_NIC=toB \
+		wg-quick up "$TMP/wg0.conf"
+	wait_until 10 pings A "$(inner4 B)"
+	ping_all A "$(inner6 B)" 20
+	status_is A '.nics[0].name == "toB"'
+	on A wg-quick down "$TMP/wg0.conf"
+	wait_until 10 traceless A
+}

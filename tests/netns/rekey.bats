@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: MIT
+# A session's end: 130 seconds of traffic see a rekey (REKEY_AFTER_TIME, 120 s).
+
+load lib
+
+# keep_pinging FROM TO: in the background, 135 s or, with the kernel's tick, a little
+# more; output in $TMP/FROM.ping.
+keep_pinging() {
+	on "$1" ping -q -n -i 0.02 -c 6750 -W 2 "$(inner4 "$2")" >"$TMP/$1.ping" 3>&- &
+}
+
+all_answered() {
+	cat "$TMP/$1.ping"
+	grep -q "^6750 packets transmitted, 6750 received" "$TMP/$1.ping"
+}
+
+# The two tunnels and both directions at once: it is the same two minutes.
+setup_file() { export BATS_TEST_TIMEOUT=240; }
+
+@test "rekey under traffic, no packet lost: with wgxdp and with wireguard-go" {
+	for host in A B C D; do
+		host_new $host
+	done
+	join A B
+	join C D
+	start_wg wgxdp A
+	start_wg wgxdp B
+	start_wg wgxdp C
+	start_wg wireguard-go D
+	wg_setup A B
+	wg_setup D C
+	wait_until 10 pings A "$(inner4 B)"
+	wait_until 10 pings D "$(inner4 C)"
+	first_a=$(wg_field A latest-handshakes)
+	first_c=$(wg_field C latest-handshakes)
+
+	pids=()
+	for pair in "A B" "B A" "C D" "D C"; do
+		# shellcheck disable=SC2086 # two words on purpose
+		keep_pinging $pair
+		pids+=($!)
+	done
+	wait "${pids[@]}"
+	for host in A B C D; do
+		all_answered $host
+	done
+
+	(($(wg_field A latest-handshakes) >= first_a + 119))
+	(($(wg_field C latest-handshakes) >= first_c + 119))
+	[ "$(wg_field A latest-handshakes)" -le "$(date +%s)" ]
+}

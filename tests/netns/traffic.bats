@@ -1,0 +1,134 @@
+# SPDX-License-Identifier: MIT
+# What goes through a tunnel arrives whole: packets of every size, streams, files.
+
+load lib
+
+# ping_sizes FROM ADDRESS HEADERS LARGEST: about the interface's MTU (1420, HEADERS
+# of which are IP and ICMP), the padding's steps, and fragments inside the tunnel.
+ping_sizes() {
+	local size mtu=$((1420 - $3))
+
+	for size in 0 1 3 4 5 19 20 21 $((mtu - 17)) $((mtu - 1)) "$mtu"; do
+		ping_all "$1" "$2" 3 -s "$size" -M "do"
+	done
+	refute on "$1" ping -c 1 -W 1 -M "do" -s $((mtu + 1)) "$2"
+	for size in $((mtu + 1)) 3000 20000 "$4"; do
+		ping_all "$1" "$2" 3 -s "$size"
+	done
+}
+
+all_sizes() {
+	tunnel "$@"
+	ping_sizes A "$(inner4 B)" 28 65507
+	ping_sizes B "$(inner4 A)" 28 65507
+	ping_sizes A "$(inner6 B)" 48 65487
+	ping_sizes B "$(inner6 A)" 48 65487
+}
+
+# send_file FROM TO ADDRESS FILE
+send_file() {
+	local port=9000
+
+	on "$2" timeout 30 socat -u "TCP6-LISTEN:$port,reuseaddr,ipv6only=0" \
+		"CREATE:$4.got" 3>&- &
+	local receiver=$!
+	wait_until 5 listening_tcp "$2" $port
+	on "$1" timeout 30 socat -u "OPEN:$4" "TCP:[$3]:$port" || return
+	wait "$receiver"
+	[ "$(sha256sum <"$4.got")" = "$(sha256sum <"$4")" ]
+}
+
+# Sizes: less than a segment, just over the largest GSO packet, many of those.
+all_files() {
+	local size
+
+	tunnel "$@"
+	for size in 1 1000 65537 20000001; do
+		head -c "$size" /dev/urandom >"$TMP/file"
+		send_file A B "::ffff:$(inner4 B)" "$TMP/file"
+		send_file B A "::ffff:$(inner4 A)" "$TMP/file"
+		send_file A B "$(inner6 B)" "$TMP/file"
+		send_file B A "$(inner6 A)" "$TMP/file"
+	done
+}
+
+# iperf FROM TO ARGUMENTS...: JSON of the client, in $TMP/iperf.
+iperf() {
+	local from=$1 to=$2
+
+	shift 2
+	on "$to" timeout 60 iperf3 -s -1 >/dev/null 3>&- &
+	local server=$!
+	wait_until 5 listening_tcp "$to" 5201
+	on "$from" timeout 60 iperf3 -J -c "$(inner4 "$to")" -t 2 "$@" >"$TMP/iperf"
+	wait "$server"
+}
+
+iperf_is() { jq -e "$1" "$TMP/iperf" || { jq .end "$TMP/iperf" && false; }; }
+
+# Not a benchmark: 20 Mbit/s only says that it is no trickle.
+all_streams() {
+	tunnel "$@"
+	iperf A B
+	iperf_is '.end.sum_received.bits_per_second > 20e6'
+	iperf A B -R
+	iperf_is '.end.sum_received.bits_per_second > 20e6'
+	iperf A B -P 4
+	iperf_is '.end.sum_received.bits_per_second > 20e6'
+	iperf A B -u -b 10M -l 64
+	iperf_is '.end.sum.packets > 30000 and .end.sum.lost_percent < 5'
+	iperf A B -u -b 20M -l 1300 -R
+	iperf_is '.end.sum.packets > 3000 and .end.sum.lost_percent < 5'
+}
+
+
+@test "100 pings, 100 answers" {
+	tunnel wgxdp wgxdp
+	on_path A af_xdp
+	on_path B af_xdp
+	before=$(paths A)
+	ping_all A "$(inner4 B)" 100
+	went_by A xdp "$before" 100
+}
+
+@test "packets of every size: wgxdp and wgxdp" { all_sizes wgxdp wgxdp; }
+@test "packets of every size: wgxdp and wireguard-go" { all_sizes wgxdp wireguard-go; }
+@test "packets of every size, IPv6 outside" { all_sizes wgxdp wgxdp 6; }
+@test "packets of every size, without XDP" {
+	WGXDP_ARGS="--nic none" all_sizes wgxdp wireguard-go
+}
+
+@test "files: wgxdp and wgxdp" { all_files wgxdp wgxdp; }
+@test "files: wgxdp and wireguard-go, IPv6 outside" { all_files wgxdp wireguard-go 6; }
+@test "files: without XDP" { WGXDP_ARGS="--nic none" all_files wgxdp wgxdp; }
+
+@test "iperf3: wgxdp and wgxdp" { all_streams wgxdp wgxdp; }
+@test "iperf3: wgxdp and wireguard-go" { all_streams wgxdp wireguard-go; }
+@test "iperf3: without XDP" { WGXDP_ARGS="--nic none" all_streams wgxdp wgxdp; }
+
+@test "a stream stays on AF_XDP" {
+	tunnel wgxdp wgxdp
+	on_path A af_xdp
+	on_path B af_xdp
+	before_a=$(paths A)
+	before_b=$(paths B)
+	iperf A B
+	packets=$(jq '.end.sum_received.bytes / 1420 | floor' "$TMP/iperf")
+	# Data one way, acknowledgements the other.
+	went_by A xdp "$before_a" $((packets / 200))
+	went_by B xdp "$before_b" $((packets / 200))
+	if is_wgxdp A; then
+		status_of A .paths | jq -e --argjson before "$before_a" --argjson n "$packets" \
+			'.tx_xdp_packets - $before.tx_xdp_packets >= $n'
+	fi
+}
+
+@test "a peer's traffic in wg show" {
+	tunnel wgxdp wireguard-go
+	read -r _ rx tx <<<"$(on A wg show wg0 transfer)"
+	ping_all A "$(inner4 B)" 10 -s 68
+	read -r _ rx_after tx_after <<<"$(on A wg show wg0 transfer)"
+	# 96 bytes of IP packet, 32 of message, no padding.
+	[ $((rx_after - rx)) = 1280 ]
+	[ $((tx_after - tx)) = 1280 ]
+}

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: MIT
+# Many handshake messages at once (whitepaper section 5.3): cookies in place of
+# handshakes, and everybody else goes on. F floods A; A and B have a tunnel.
+
+load lib
+
+FLOOD=${FLOOD:-$REPO/build/tests/tools/flood}
+# Messages a burst and milliseconds between them: always under load, and yet never
+# more than the queues hold, so that nobody's message is lost among them.
+PACED=(--count 256 --burst 256 --interval 50 --sockets 4)
+
+setup() {
+	needs_root
+	needs_wgxdp
+	[ -x "$FLOOD" ] # by `make tests`
+}
+
+# scene [ARGUMENTS of wgxdp]: the tunnel, and F with a key that A knows.
+scene() {
+	WGXDP_ARGS=$1 tunnel wgxdp wgxdp
+	host_new F
+	join A F
+	wg_keys F
+	# The endpoint has A attach to that link.
+	wg_peer A F endpoint "$(outer4 F):9"
+	[ -n "$1" ] || wait_until 5 status_is A '[.nics[].name] | contains(["toF"])'
+}
+
+# flood_to ADDRESS [OPTIONS]: with the key $KEY, or F's.
+flood_to() {
+	local to=$1
+
+	shift
+	on F timeout 60 "$FLOOD" "$@" "$to" "$PORT" "${PUBKEY[A]}" "$TMP/${KEY:-F}.key" \
+		>"$TMP/flood"
+	cat "$TMP/flood"
+}
+
+flood() { flood_to "$(outer4 A)" "$@"; }
+
+# value NAME: what the latest flood said.
+value() { sed -n "s/^$1=//p" "$TMP/flood"; }
+
+no_answer() {
+	[ "$(value responses)" = 0 ]
+	[ "$(value cookie_replies)" = 0 ]
+	[ "$(value other)" = 0 ]
+}
+
+# What the kernel's sockets got, AF_XDP's not among it.
+# shellcheck disable=SC2016 # variables of awk
+udp_received() { on A awk '/^Udp:/ { n = $2 } END { print n }' /proc/net/snmp; }
+
+# load_it: long enough that A sees it.
+load_it() {
+	flood --count 1000 --sockets 4
+	[ "$(value under_load)" = yes ]
+}
+
+answers_one() {
+	flood
+	[ "$(value responses)" = 1 ]
+}
+
+# ---- what a flood gets
+
+cookies_for_a_flood() {
+	scene "$1"
+	before=$(udp_received)
+	flood --count 1000 --sockets 4
+	[ "$(value refused)" = 0 ]
+	[ "$(value other)" = 0 ]
+	# What it had in its queues when it saw the load.
+	[ "$(value cookie_replies)" -ge 300 ]
+	# It took some until then; each costs it the whole computation.
+	[ "$(value responses)" -le 2 ]
+	[ "$(drops A initiation_flood)" -le 200 ]
+	received=$(($(udp_received) - before))
+	if [ -n "$1" ]; then
+		[ $received -ge 300 ]
+	else
+		[ $received -le 10 ]
+	fi
+}
+
+@test "a flood gets cookies, not handshakes, by AF_XDP" { cookies_for_a_flood ""; }
+
+@test "a flood gets cookies, not handshakes, without XDP" { cookies_for_a_flood "--nic none"; }
+
+few_are_no_load() {
+	scene "$1"
+	flood --count 40
+	[ "$(value cookie_replies)" = 0 ]
+	[ "$(value responses)" -ge 1 ]
+}
+
+@test "a few at once get no cookies, by AF_XDP" { few_are_no_load ""; }
+
+@test "a few at once get no cookies, without XDP" { few_are_no_load "--nic none"; }
+
+# The cookie holds for the address and port that it was sent to, and for no other;
+# the last answer shows that A was under load all the time.
+cookie_works_from() {
+	flood_to "$1" --mode cookie --count 1000 --sockets 4
+	[ "$(value cookie)" = authentic ]
+	[ "$(value foreign)" = cookie ]
+	[ "$(value own)" = response ]
+	[ "$(value plain)" = cookie ]
+}
+
+cookie_works() {
+	scene "$1"
+	cookie_works_from "$(outer4 A)"
+	cookie_works_from "$(outer6 A)"
+}
+
+@test "with its cookie an initiation is answered under load, by AF_XDP" { cookie_works ""; }
+
+@test "with its cookie an initiation is answered under load, without XDP" {
+	cookie_works "--nic none"
+}
+
+load_ends() {
+	scene "$1"
+	load_it
+	begin=${EPOCHREALTIME/[.,]/}
+	flood
+	# Where this machine took a second for that, it tells nothing.
+	if ((${EPOCHREALTIME/[.,]/} - begin < 900000)); then
+		[ "$(value cookie_replies)" = 1 ]
+		[ "$(value responses)" = 0 ]
+	fi
+	wait_until 2 answers_one
+	answers_one
+	answers_one
+}
+
+@test "a second after the flood it is as before, by AF_XDP" { load_ends ""; }
+
+@test "a second after the flood it is as before, without XDP" { load_ends "--nic none"; }
+
+# ---- what gets no answer, ever
+
+wrong_mac() {
+	scene "$1"
+	flood --count 50 --bad-mac
+	no_answer
+	[ "$(drops A bad_mac)" = 50 ]
+	load_it
+	flood --count 50 --bad-mac
+	no_answer
+	[ "$(drops A bad_mac)" = 100 ]
+}
+
+@test "a wrong mac1 gets no answer, by AF_XDP" { wrong_mac ""; }
+
+@test "a wrong mac1 gets no answer, without XDP" { wrong_mac "--nic none"; }
+
+@test "a stranger gets no answer" {
+	scene ""
+	wg_keys X
+	KEY=X flood --count 50
+	no_answer
+	[ "$(drops A unknown_peer)" = 50 ]
+	answers_one
+}
+
+@test "a replayed initiation gets no second answer" {
+	scene ""
+	flood --mode replay
+	[ "$(value first)" = response ]
+	[ "$(value again)" = none ]
+	[ "$(drops A replayed_initiation)" = 1 ]
+}
+
+# ---- everybody else
+
+# flood_on OPTIONS...: in the background, until it is seen that A is under load.
+flood_on() {
+	flood "$@" 3>&- >/dev/null &
+	flooding=$!
+	wait_until 10 grep -q under_load=yes "$TMP/flood"
+}
+
+# shellcheck disable=SC2016 # variables of awk
+resident_kb() {
+	on A awk '/^VmRSS:/ { print $2 }' "/proc/$(daemon_pid A)/status"
+}
+
+# answered_of COUNT: pings both ways at once; the smaller number of answers.
+answered_of() {
+	on_bg B ping -q -n -i 0.01 -c "$1" -W 2 "$(inner4 A)" >"$TMP/B.ping"
+	on A ping -q -n -i 0.01 -c "$1" -W 2 "$(inner4 B)" >"$TMP/A.ping" || true
+	wait $! || true
+	cat "$TMP/A.ping" "$TMP/B.ping" >&2
+	sed -n 's/.*transmitted, \([0-9]*\) received.*/\1/p' "$TMP/A.ping" "$TMP/B.ping" |
+		sort -n | head -n 1
+}
+
+others_go_on() {
+	scene "$1"
+	handshake=$(wg_field A latest-handshakes | sort -n | tail -n 1)
+	flood_on "${PACED[@]}" --seconds 5
+	[ "$(answered_of 200)" = 200 ]
+	kill -0 $flooding
+	wait $flooding
+	# The tunnel is the same one.
+	[ "$(on A wg show wg0 latest-handshakes | grep -F "${PUBKEY[B]}" | cut -f 2)" = "$handshake" ]
+}
+
+@test "an established tunnel goes on under load, by AF_XDP" { others_go_on ""; }
+
+@test "an established tunnel goes on under load, without XDP" { others_go_on "--nic none"; }
+
+# As much as the machine can send, most of which A must drop. The UDP socket is one
+# for all, and overflows: some of the tunnel's packets go the same way.
+full_speed() {
+	scene "$1"
+	load_it
+	before=$(resident_kb)
+	flood_on --count 2000 --sockets 16 --seconds 3
+	answered=$(answered_of 150)
+	wait $flooding
+	cat "$TMP/flood"
+	[ "$answered" -ge "$2" ]
+	[ "$(value cookie_replies)" -ge 10000 ]
+	[ $(($(resident_kb) - before)) -le 4096 ]
+	wait_until 2 answers_one
+	ping_all A "$(inner4 B)" 20
+}
+
+@test "a flood at full speed, by AF_XDP: tunnel and memory" { full_speed "" 140; }
+
+@test "a flood at full speed, without XDP: tunnel and memory" { full_speed "--nic none" 75; }
+
+# ---- wgxdp as initiator, to one that is under load
+
+# captured FILTER: how many frames of the capture match.
+captured() { on C tcpdump -nn -r "$TMP/capture" "$@" 2>/dev/null | wc -l; }
+
+captured_one() { [ "$(captured "$@")" = 1 ]; }
+
+# C goes without XDP, so that tcpdump sees what it gets.
+gets_through() {
+	scene "$1"
+	host_new C
+	join A C
+	start_wg wgxdp C --nic none
+	wg_keys C
+	wg_peer A C
+	on C wg set wg0 private-key "$TMP/C.key"
+	wg_up C
+	on_bg C tcpdump -Z root --immediate-mode -U -w "$TMP/capture" -i toA udp port "$PORT" 2>/dev/null
+	wait_until 5 test -s "$TMP/capture"
+	flood_on "${PACED[@]}" --seconds 25
+	wg_peer C A endpoint "$(endpoint A 4)"
+	wait_until 20 pings C "$(inner4 A)"
+	kill -0 $flooding
+	# A cookie came, was used (mac2 is not zero), and only then came a response.
+	wait_until 5 captured_one "src host $(outer4 A) and udp[8] = 2"
+	[ "$(captured "src host $(outer4 A) and udp[8] = 3")" -ge 1 ]
+	[ "$(captured "src host $(outer4 C) and udp[8] = 1 and udp[140:4] != 0")" -ge 1 ]
+	ping_all C "$(inner4 A)" 20
+}
+
+@test "an initiator gets through to a loaded responder, by AF_XDP" { gets_through ""; }
+
+@test "an initiator gets through to a loaded responder, without XDP" { gets_through "--nic none"; }
