@@ -26,8 +26,9 @@ SRC	:= $(filter-out daemon/main.c,$(wildcard daemon/*.c))
 OBJ	:= $(SRC:%.c=$(B)/%.o)
 SKEL	:= $(B)/bpf/nic.skel.h $(B)/bpf/wgif.skel.h
 TESTS	:= $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c tests/bpf/test_*.c))
+TOOLS	:= $(patsubst %.c,$(B)/%,$(wildcard tests/tools/*.c))
 
-.PHONY: all tests check check-unit demo deps install clean format format-check
+.PHONY: all tests check demo deps install clean format format-check
 .SECONDARY:
 
 all: $(B)/wgxdp
@@ -62,7 +63,7 @@ $(B)/bpf/%.skel.h: $(B)/bpf/%.bpf.o
 $(B)/tests/%: $(B)/tests/%.o $(B)/libwgxdp.a
 	$(CC) -o $@ $^ $(LDFLAGS) -lcmocka -lb2 $(LDLIBS)
 
-tests: $(TESTS)
+tests: $(TESTS) $(TOOLS)
 
 # Everything, warnings as errors; the closing line counts. TESTS of a kind or
 # file: tests/run unit, tests/run tests/netns/roaming.bats.
@@ -89,13 +90,15 @@ install: all
 	install -D -m 755 $(B)/wgxdp $(DESTDIR)$(PREFIX)/bin/wgxdp
 	install -D -m 644 daemon/wgxdp.8 $(DESTDIR)$(PREFIX)/share/man/man8/wgxdp.8
 
+FORMATTED = $(wildcard daemon/*.[ch] include/*.h bpf/*.[ch] tests/*/*.[ch])
+
 format:
-	clang-format -i daemon/*.[ch] include/*.h bpf/*.[ch] tests/unit/*.[ch] tests/bpf/*.[ch]
+	clang-format -i $(FORMATTED)
 
 format-check:
-	clang-format --dry-run -Werror daemon/*.[ch] include/*.h bpf/*.[ch] tests/unit/*.[ch] tests/bpf/*.[ch]
+	clang-format --dry-run -Werror $(FORMATTED)
 
 clean:
 	rm -rf $(B)
 
--include $(OBJ:.o=.d) $(B)/daemon/main.d $(TESTS:=.d) $(wildcard $(B)/bpf/*.d)
+-include $(OBJ:.o=.d) $(B)/daemon/main.d $(TESTS:=.d) $(TOOLS:=.d) $(wildcard $(B)/bpf/*.d)

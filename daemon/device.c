@@ -129,9 +129,6 @@ static int open_parts(struct device *dev, unsigned workers, char *why, size_t wh
 	if (!err)
 		err = rtnl_open(&dev->rtnl);
 	if (!err)
-		err = uapi_open(&dev->uapi, NULL, dev->name, &uapi_ops, dev, why,
-				why_len);
-	if (!err)
 		err = datapath_open(&dev->datapath, why, why_len);
 	if (err)
 		return err;
@@ -141,6 +138,9 @@ static int open_parts(struct device *dev, unsigned workers, char *why, size_t wh
 		err = datapath_pin(dev->datapath, dev->name, why, why_len);
 	if (!err)
 		err = make_interface(dev, workers, why, why_len);
+	if (!err)
+		err = uapi_open(&dev->uapi, NULL, dev->name, &uapi_ops, dev, why,
+				why_len);
 	if (!err)
 		err = attach_named(dev, why, why_len);
 	return err;

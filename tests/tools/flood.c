@@ -37,8 +37,9 @@
 #define BATCH	    64
 /* Nothing more is expected to come after so long a silence. */
 #define QUIET_MS 300
-/* One question's answer; and how often it is asked (responders take no two initiations
- * of one peer within 20 ms). */
+/* Responders take no two initiations of one peer within 20 ms. */
+#define INTERVAL_MS 50
+/* One question's answer, and how often it is asked. */
 #define ANSWER_MS 200
 #define ATTEMPTS  5
 
@@ -416,12 +417,13 @@ static void ask_with_cookie(struct client *c)
 	printf("plain=%s\n", answer_names[ask_anew(c, &c->plain, own)]);
 }
 
-/* The same bytes twice. */
+/* The same bytes twice; the second time when a new initiation would be welcome. */
 static void ask_twice(struct client *c)
 {
 	struct shot *s = make_shot(c, &c->plain);
 
 	printf("first=%s\n", answer_names[ask(c, s, 0)]);
+	pause_ms(INTERVAL_MS);
 	printf("again=%s\n", answer_names[ask(c, s, 0)]);
 }
 
