@@ -2,6 +2,7 @@
 #include "device.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -70,29 +71,40 @@ static int init_tables(struct device *dev)
 	return err;
 }
 
-static int make_interface(struct device *dev, unsigned workers, char *why, size_t why_len)
+static int attach_tc(struct device *dev, char *why, size_t why_len)
 {
-	int err, fd = tap_create(dev->name, &dev->tap, why, why_len);
+	int err = datapath_attach_tc(dev->datapath, dev->tap.ifindex);
 
-	if (fd < 0)
-		return fd;
-	dev->tap_fd = fd;
-	err = rtnl_link_setup(&dev->rtnl, dev->tap.ifindex, wg0_mac, WG0_MTU);
-	if (err) {
-		snprintf(why, why_len, "cannot set up %s: %s %s", dev->name,
-			 strerror(-err), rtnl_error(&dev->rtnl));
-		return err;
-	}
-	atomic_store(&dev->mtu, WG0_MTU);
-	err = datapath_attach_tc(dev->datapath, dev->tap.ifindex);
 	if (err)
 		snprintf(why, why_len,
 			 "cannot attach TC programs to %s: %s (the kernel needs "
 			 "CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF)",
 			 dev->name, strerror(-err));
-	else
-		err = workers_start(dev, workers, dup(fd));
 	return err;
+}
+
+static int make_interface(struct device *dev, unsigned workers, char *why, size_t why_len)
+{
+	int err, copy, fd = tap_create(dev->name, &dev->tap, why, why_len);
+
+	if (fd < 0)
+		return fd;
+	dev->tap_fd = fd;
+	copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+	if (copy < 0)
+		return -errno;
+	err = rtnl_link_setup(&dev->rtnl, dev->tap.ifindex, wg0_mac, WG0_MTU);
+	if (err)
+		snprintf(why, why_len, "cannot set up %s: %s %s", dev->name,
+			 strerror(-err), rtnl_error(&dev->rtnl));
+	else
+		err = attach_tc(dev, why, why_len);
+	if (err) {
+		close(copy);
+		return err;
+	}
+	atomic_store(&dev->mtu, WG0_MTU);
+	return workers_start(dev, workers, copy);
 }
 
 static int attach_named(struct device *dev, char *why, size_t why_len)
