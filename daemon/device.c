@@ -136,8 +136,14 @@ static const struct uapi_ops uapi_ops = {
 
 static int open_parts(struct device *dev, unsigned workers, char *why, size_t why_len)
 {
-	int err = init_tables(dev);
+	int err;
 
+	/* It names a socket and a directory of pins, too. */
+	if (!tap_name_valid(dev->name)) {
+		snprintf(why, why_len, "'%s' cannot be an interface's name", dev->name);
+		return -EINVAL;
+	}
+	err = init_tables(dev);
 	if (!err)
 		err = rtnl_open(&dev->rtnl);
 	if (!err)

@@ -21,6 +21,7 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -357,11 +358,20 @@ static void refuses(const char *ifname, int want)
 	free(f);
 }
 
+/* Pins go into a directory of that name, which is emptied before: it must be one. */
 static void test_bad_names(void **state)
 {
-	refuses("", -EINVAL);
-	refuses("a/b", -EINVAL);
+	int map = bpf_map_create(BPF_MAP_TYPE_ARRAY, "precious", 4, 4, 1, NULL);
+
+	assert_true(map >= 0);
+	assert_int_equal(bpf_obj_pin(map, "/sys/fs/bpf/precious"), 0);
 	refuses("..", -EINVAL);
+	assert_true(exists("/sys/fs/bpf/precious"));
+	refuses("", -EINVAL);
+	refuses(".", -EINVAL);
+	refuses("a/b", -EINVAL);
+	unlink("/sys/fs/bpf/precious");
+	close(map);
 }
 
 /* The second one hurts the first as little as itself. */
@@ -369,20 +379,29 @@ static void test_name_in_use(void **state)
 {
 	struct fixture *f = *state;
 
-	refuses(IFNAME, -EADDRINUSE);
+	refuses(IFNAME, -EEXIST);
 	assert_true(exists(SOCKET));
 	assert_true(exists(PINS IFNAME "/config"));
 	assert_int_not_equal(if_nametoindex(IFNAME), 0);
 	assert_set(&f->dev, BOB);
 }
 
-/* As from another network namespace: it sees no socket, but the same pins. */
-static void test_pins_in_use(void **state)
+/* Of one in another network namespace that has the same /run. */
+static void test_socket_in_use(void **state)
 {
-	assert_int_equal(rename(SOCKET, SOCKET ".away"), 0);
-	refuses(IFNAME, -EEXIST);
-	assert_int_equal(rename(SOCKET ".away", SOCKET), 0);
-	assert_true(exists(PINS IFNAME "/config"));
+	struct sockaddr_un addr = {.sun_family = AF_UNIX, .sun_path = SOCKET};
+	int theirs = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(theirs >= 0);
+	mkdir("/var/run/wireguard", 0700);
+	assert_int_equal(bind(theirs, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(listen(theirs, 1), 0);
+	refuses(IFNAME, -EADDRINUSE);
+	assert_true(exists(SOCKET));
+	assert_false(exists(PINS IFNAME));
+	assert_int_equal(if_nametoindex(IFNAME), 0);
+	unlink(SOCKET);
+	close(theirs);
 }
 
 /* What one that was killed has left is in nobody's way. */
@@ -1409,7 +1428,7 @@ static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_port_is_free_after_close),
 	cmocka_unit_test(test_bad_names),
 	T(test_name_in_use),
-	T(test_pins_in_use),
+	cmocka_unit_test(test_socket_in_use),
 	T(test_stale_pins),
 	cmocka_unit_test(test_name_of_another_device),
 	cmocka_unit_test(test_nic_that_is_not_there),

@@ -422,7 +422,7 @@ static void test_rules_by_port(void **state)
 
 	ip("route add 192.0.2.0/24 via 10.0.0.2");
 	ip("route add 192.0.2.0/24 via 10.0.0.3 table 77");
-	ip("rule add ipproto udp sport 51820 dport 51821 lookup 77");
+	ip("rule add ipproto 17 sport 51820 dport 51821 lookup 77");
 	resolve(f, &ep);
 	assert_addr(&f->route.nexthop, "10.0.0.3");
 	assert_int_equal(route_resolve(&f->rtnl, &ep, 51821, 0, &f->route), 0);

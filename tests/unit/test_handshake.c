@@ -1,0 +1,765 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Two devices, A and B, that shake hands over `lo`; without their control threads, so
+ * that the tests see each message, may change, lose or repeat it, and say what time it
+ * is and whether there is load. Workers run: they put what the sockets get into the
+ * queue that the tests read.
+ *
+ * The process is in network and mount namespaces of its own.
+ */
+#include "testutil.h"
+
+#include <endian.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mount.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <sodium.h>
+
+#include "config.h"
+#include "device.h"
+#include "handshake.h"
+#include "peer.h"
+
+#define PORT_A 4001
+#define PORT_B 4002
+
+struct end {
+	struct device dev;
+	struct peer *peer; /* the other end, as this one sees it */
+	uint8_t private_key[WG_KEY_LEN];
+	uint8_t public_key[WG_KEY_LEN];
+};
+
+struct fixture {
+	struct end a, b;
+	uint64_t now;
+};
+
+/* --- devices --- */
+
+static void open_end(struct end *e, const char *ifname, uint16_t port)
+{
+	static const struct nics none;
+	char why[512];
+
+	if (device_open(&e->dev, ifname, &none, 1, why, sizeof(why)))
+		fail_msg("%s", why);
+	randombytes_buf(e->private_key, WG_KEY_LEN);
+	assert_int_equal(device_set_private_key(&e->dev, e->private_key), 0);
+	memcpy(e->public_key, e->dev.identity.public_key, WG_KEY_LEN);
+	assert_int_equal(device_set_listen_port(&e->dev, port), 0);
+	device_set_up(&e->dev, true);
+	assert_non_null(e->dev.udp);
+}
+
+static struct endpoint at_port(uint16_t port)
+{
+	struct endpoint ep;
+
+	memset(&ep, 0, sizeof(ep));
+	ep.addr = (struct ip_addr){.family = IP_V4, .bytes = {127, 0, 0, 1}};
+	ep.port = port;
+	return ep;
+}
+
+/* A is told where B is; B finds out. */
+static int setup(void **state)
+{
+	struct fixture *f = aligned_alloc(64, (sizeof(*f) + 63) / 64 * 64);
+	struct endpoint b = at_port(PORT_B);
+
+	assert_non_null(f);
+	open_end(&f->a, "wgh0", PORT_A);
+	open_end(&f->b, "wgh1", PORT_B);
+	assert_int_equal(peer_create(&f->a.dev, f->b.public_key, &f->a.peer), 0);
+	assert_int_equal(peer_create(&f->b.dev, f->a.public_key, &f->b.peer), 0);
+	peer_set_endpoint(f->a.peer, &b);
+	f->now = clock_now();
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	device_close(&f->a.dev);
+	device_close(&f->b.dev);
+	free(f);
+	return 0;
+}
+
+static uint64_t dropped(const struct end *e, enum drop_reason reason)
+{
+	return ((const uint64_t *)&e->dev.stats[WG_CONTROL_STATS].drops)[reason];
+}
+
+static uint64_t dropped_in_all(const struct end *e)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < DROP_REASONS; i++)
+		sum += dropped(e, (enum drop_reason)i);
+	return sum;
+}
+
+/* --- messages on their way --- */
+
+static bool queued(struct end *e, struct handshake_message *m, int ms)
+{
+	struct pollfd p = {.fd = e->dev.handshakes.fd, .events = POLLIN};
+
+	do {
+		if (handshake_queue_get(&e->dev.handshakes, m))
+			return true;
+		handshake_queue_quiet(&e->dev.handshakes);
+		if (handshake_queue_get(&e->dev.handshakes, m))
+			return true;
+	} while (poll(&p, 1, ms) == 1);
+	return false;
+}
+
+/* The next message that reaches this end, which must be of that type. */
+static struct handshake_message arriving(struct end *e, enum wg_message_type type)
+{
+	struct handshake_message m;
+
+	if (!queued(e, &m, 5000))
+		fail_msg("no message of type %d came", type);
+	assert_int_equal(le32toh(*(const uint32_t *)m.data), type);
+	return m;
+}
+
+static void deliver_under(struct end *e, const struct handshake_message *m, bool load,
+			  uint64_t now)
+{
+	handshake_receive(&e->dev, &m->from, m->data, m->len, load, now);
+}
+
+static void deliver(struct end *e, const struct handshake_message *m, uint64_t now)
+{
+	deliver_under(e, m, false, now);
+}
+
+/* Refused for this reason alone. */
+static void assert_refused(struct end *e, const struct handshake_message *m, uint64_t now,
+			   enum drop_reason reason)
+{
+	uint64_t all = dropped_in_all(e), before = dropped(e, reason);
+
+	deliver(e, m, now);
+	assert_int_equal(dropped(e, reason), before + 1);
+	assert_int_equal(dropped_in_all(e), all + 1);
+}
+
+/* Bytes were changed: mac1 is to be right for `to` all the same. */
+static void sign_again(const struct end *to, struct handshake_message *m)
+{
+	struct cookie_maker maker;
+
+	cookie_maker_init(&maker, to->public_key);
+	cookie_maker_add_macs(&maker, m->data, m->len, 0);
+}
+
+static uint64_t stamp(void)
+{
+	uint8_t label[WG_TIMESTAMP_LEN];
+	struct timespec ts;
+	uint64_t low;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	tai64n_format((uint64_t)ts.tv_sec, (uint32_t)ts.tv_nsec, label);
+	memcpy(&low, label + sizeof(label) - sizeof(low), sizeof(low));
+	return low;
+}
+
+/* Initiations carry the real time, in steps of 17 ms: a second one must wait. */
+static void pass_time(struct fixture *f)
+{
+	const struct timespec ms = {.tv_nsec = 1000000};
+	uint64_t before = stamp();
+
+	while (stamp() == before)
+		nanosleep(&ms, NULL);
+	f->now += WG_REKEY_TIMEOUT * SEC_NS;
+}
+
+static struct handshake_message initiation(struct fixture *f)
+{
+	handshake_initiate(f->a.peer, f->now);
+	return arriving(&f->b, WG_INITIATION);
+}
+
+/* A's initiation, answered. */
+static struct handshake_message response(struct fixture *f)
+{
+	struct handshake_message m = initiation(f);
+
+	deliver(&f->b, &m, f->now);
+	return arriving(&f->a, WG_RESPONSE);
+}
+
+static void complete(struct fixture *f)
+{
+	struct handshake_message m = response(f);
+
+	deliver(&f->a, &m, f->now);
+	assert_non_null(f->a.peer->current);
+}
+
+/* Both ends of one session. */
+static void assert_joined(const struct keypair *initiator,
+			  const struct keypair *responder)
+{
+	assert_true(initiator && responder);
+	assert_true(initiator->initiator);
+	assert_false(responder->initiator);
+	assert_true(initiator->ready && responder->ready);
+	assert_int_equal(initiator->remote_index, responder->local_index);
+	assert_int_equal(responder->remote_index, initiator->local_index);
+	assert_memory_equal(initiator->send_key, responder->receive_key, WG_KEY_LEN);
+	assert_memory_equal(initiator->receive_key, responder->send_key, WG_KEY_LEN);
+	assert_memory_not_equal(initiator->send_key, initiator->receive_key, WG_KEY_LEN);
+}
+
+/* --- the handshake --- */
+
+static void test_handshake(void **state)
+{
+	struct fixture *f = *state;
+	struct handshake_message m = initiation(f);
+
+	assert_non_null(f->a.peer->pending);
+	assert_false(f->a.peer->pending->ready);
+	deliver(&f->b, &m, f->now);
+	assert_non_null(f->b.peer->next);
+	assert_null(f->b.peer->current); /* A has not shown yet that it has it */
+	assert_int_equal(f->b.peer->last_handshake, 0);
+	m = arriving(&f->a, WG_RESPONSE);
+	deliver(&f->a, &m, f->now);
+	assert_null(f->a.peer->pending);
+	assert_joined(f->a.peer->current, f->b.peer->next);
+	assert_true(f->a.peer->last_handshake / SEC_NS + 5 > (uint64_t)time(NULL));
+	assert_int_equal(dropped_in_all(&f->a) + dropped_in_all(&f->b), 0);
+}
+
+static void test_bytes_are_counted(void **state)
+{
+	struct fixture *f = *state;
+	struct handshake_message m = response(f);
+
+	assert_int_equal(f->a.peer->wire.tx_bytes, sizeof(struct wg_initiation));
+	assert_int_equal(f->b.peer->wire.rx_bytes, sizeof(struct wg_initiation));
+	assert_int_equal(f->b.peer->wire.tx_bytes, sizeof(struct wg_response));
+	deliver(&f->a, &m, f->now);
+	assert_int_equal(f->a.peer->wire.rx_bytes, sizeof(struct wg_response));
+	assert_int_equal(f->a.peer->wire.rx_packets, 1);
+}
+
+/* With the address of ours that was written to, to answer from. */
+static void test_responder_learns_the_endpoint(void **state)
+{
+	struct fixture *f = *state;
+	struct endpoint want = at_port(PORT_A);
+
+	want.source = want.addr;
+	assert_false(f->b.peer->has_endpoint);
+	response(f);
+	assert_true(f->b.peer->has_endpoint);
+	assert_memory_equal(&f->b.peer->endpoint, &want, sizeof(want));
+}
+
+static void test_response_moves_the_endpoint(void **state)
+{
+	struct fixture *f = *state;
+	struct handshake_message m = response(f);
+
+	m.from.port = 4009;
+	deliver(&f->a, &m, f->now);
+	assert_int_equal(f->a.peer->endpoint.port, 4009);
+}
+
+static void test_psk(void **state)
+{
+	struct fixture *f = *state;
+
+	fill_sequence(f->a.peer->remote.psk, WG_KEY_LEN, 1);
+	fill_sequence(f->b.peer->remote.psk, WG_KEY_LEN, 1);
+	complete(f);
+	assert_joined(f->a.peer->current, f->b.peer->next);
+}
+
+static void test_psk_of_one_end_only(void **state)
+{
+	struct fixture *f = *state;
+	struct handshake_message m;
+
+	f->a.peer->remote.psk[0] = 1;
+	m = response(f);
+	assert_refused(&f->a, &m, f->now, DROP_bad_handshake);
+	assert_null(f->a.peer->current);
+}
+
+/* Both begin at once: each end must have what the other sends under. */
+static void test_initiations_cross(void **state)
+{
+	struct endpoint a = at_port(PORT_A);
+	struct fixture *f = *state;
+	struct handshake_message to_a, to_b;
+
+	peer_set_endpoint(f->b.peer, &a);
+	handshake_initiate(f->a.peer, f->now);
+	handshake_initiate(f->b.peer, f->now);
+	to_b = arriving(&f->b, WG_INITIATION);
+	to_a = arriving(&f->a, WG_INITIATION);
+	deliver(&f->b, &to_b, f->now);
+	deliver(&f->a, &to_a, f->now);
+	to_a = arriving(&f->a, WG_RESPONSE);
+	to_b = arriving(&f->b, WG_RESPONSE);
+	deliver(&f->a, &to_a, f->now);
+	deliver(&f->b, &to_b, f->now);
+	assert_joined(
+		f->a.peer->current,
+		sessions_find(&f->b.dev.sessions, f->a.peer->current->remote_index));
+	assert_joined(
+		f->b.peer->current,
+		sessions_find(&f->a.dev.sessions, f->b.peer->current->remote_index));
+}
+
+/* --- what is not sent --- */
+
+static void test_one_initiation_in_five_seconds(void **state)
+{
+	struct fixture *f = *state;
+	struct keypair *pending;
+	uint32_t index;
+
+	initiation(f);
+	pending = f->a.peer->pending;
+	index = pending->local_index;
+	handshake_initiate(f->a.peer, f->now);
+	handshake_initiate(f->a.peer, f->now + 5 * SEC_NS - 1);
+	assert_ptr_equal(f->a.peer->pending, pending);
+	assert_int_equal(f->a.peer->wire.tx_packets, 1);
+	f->now += 5 * SEC_NS;
+	initiation(f);
+	assert_ptr_not_equal(f->a.peer->pending, pending);
+	assert_null(sessions_find(&f->a.dev.sessions, index));
+	assert_int_equal(f->a.peer->wire.tx_packets, 2);
+}
+
+static void test_nothing_is_sent_while_down(void **state)
+{
+	struct fixture *f = *state;
+
+	device_set_up(&f->a.dev, false);
+	handshake_initiate(f->a.peer, f->now);
+	assert_null(f->a.peer->pending);
+	assert_int_equal(f->a.peer->wire.tx_packets, 0);
+	assert_int_equal(timers_next(&f->a.peer->timers), UINT64_MAX);
+}
+
+/* It cannot be sent; it is tried again. */
+static void assert_not_sent(struct fixture *f, struct end *e, enum drop_reason reason)
+{
+	uint64_t next;
+
+	handshake_initiate(e->peer, f->now);
+	assert_int_equal(e->peer->wire.tx_packets, 0);
+	if (reason != DROP_REASONS)
+		assert_int_equal(dropped(e, reason), 1);
+	next = timers_next(&e->peer->timers);
+	assert_in_range(next, f->now + 5 * SEC_NS, f->now + 6 * SEC_NS);
+	assert_ptr_equal(timerq_first(&e->dev.timers), &e->peer->timer_node);
+}
+
+static void test_no_endpoint(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_not_sent(f, &f->b, DROP_no_endpoint);
+}
+
+static void test_no_route(void **state)
+{
+	struct endpoint far = at_port(PORT_B);
+	struct fixture *f = *state;
+
+	far.addr = (struct ip_addr){.family = IP_V4, .bytes = {198, 51, 100, 1}};
+	peer_set_endpoint(f->a.peer, &far);
+	assert_not_sent(f, &f->a, DROP_udp_send_error);
+}
+
+static void test_no_key(void **state)
+{
+	static const uint8_t none[WG_KEY_LEN];
+	struct fixture *f = *state;
+
+	device_set_private_key(&f->a.dev, none);
+	assert_not_sent(f, &f->a, DROP_REASONS);
+	assert_null(f->a.peer->pending);
+}
+
+/* --- what is refused --- */
+
+/* Whether anything has become of what came. */
+static void assert_b_untouched(struct fixture *f)
+{
+	struct handshake_message m;
+
+	assert_null(f->b.peer->next);
+	assert_false(f->b.peer->has_endpoint);
+	assert_int_equal(f->b.peer->wire.rx_packets, 0);
+	assert_int_equal(f->b.peer->wire.tx_packets, 0);
+	assert_int_equal(timers_next(&f->b.peer->timers), UINT64_MAX);
+	assert_false(queued(&f->a, &m, 0));
+}
+
+static void test_wrong_mac1(void **state)
+{
+	struct fixture *f = *state;
+	struct handshake_message m = initiation(f);
+
+	m.data[offsetof(struct wg_initiation, mac1)] ^= 1;
+	assert_refused(&f->b, &m, f->now, DROP_bad_mac);
+	assert_b_untouched(f);
+}
+
+/* With a right mac1, so that it is for the cryptography to notice. */
+static void test_every_byte_of_an_initiation_counts(void **state)
+{
+	struct fixture *f = *state;
+	struct handshake_message m = initiation(f), changed;
+
+	for (size_t i = offsetof(struct wg_initiation, ephemeral);
+	     i < offsetof(struct wg_initiation, mac1); i++) {
+		changed = m;
+		changed.data[i] ^= 0x10;
+		sign_again(&f->b, &changed);
+		assert_refused(&f->b, &changed, f->now, DROP_bad_handshake);
+	}
+	assert_b_untouched(f);
+	deliver(&f->b, &m, f->now); /* the right one is still welcome */
+	assert_non_null(f->b.peer->next);
+}
+
+static void test_stranger(void **state)
+{
+	struct fixture *f = *state;
+	struct handshake_message m = initiation(f);
+
+	peer_remove(f->b.peer);
+	assert_refused(&f->b, &m, f->now, DROP_unknown_peer);
+	assert_false(queued(&f->a, &m, 0));
+}
+
+static void test_responder_without_key(void **state)
+{
+	static const uint8_t none[WG_KEY_LEN];
+	struct fixture *f = *state;
+	struct handshake_message m = initiation(f);
+
+	device_set_private_key(&f->b.dev, none);
+	assert_refused(&f->b, &m, f->now, DROP_bad_mac);
+	/* Even for who knows what mac1 is then made of. */
+	memset(f->b.public_key, 0, WG_KEY_LEN);
+	sign_again(&f->b, &m);
+	assert_refused(&f->b, &m, f->now, DROP_bad_handshake);
+	assert_b_untouched(f);
+}
+
+static void test_replayed_initiation(void **state)
+{
+	struct fixture *f = *state;
+	struct handshake_message m = initiation(f);
+	struct keypair *next;
+
+	deliver(&f->b, &m, f->now);
+	next = f->b.peer->next;
+	m.from.port = 4009; /* nor may it move the endpoint */
+	assert_refused(&f->b, &m, f->now + 60 * SEC_NS, DROP_replayed_initiation);
+	assert_ptr_equal(f->b.peer->next, next);
+	assert_int_equal(f->b.peer->endpoint.port, PORT_A);
+	assert_int_equal(f->b.peer->wire.tx_packets, 1);
+}
+
+static void test_older_initiation(void **state)
+{
+	struct fixture *f = *state;
+	struct handshake_message first = initiation(f), second;
+
+	pass_time(f);
+	second = initiation(f);
+	deliver(&f->b, &second, f->now);
+	assert_refused(&f->b, &first, f->now + SEC_NS, DROP_replayed_initiation);
+}
+
+static void test_initiations_too_frequent(void **state)
+{
+	struct fixture *f = *state;
+	struct handshake_message first = initiation(f), second;
+
+	pass_time(f);
+	second = initiation(f);
+	deliver(&f->b, &first, f->now);
+	assert_refused(&f->b, &second, f->now + 20 * MSEC_NS - 1, DROP_initiation_flood);
+	deliver(&f->b, &second, f->now + 20 * MSEC_NS);
+	assert_int_equal(f->b.peer->wire.tx_packets, 2);
+}
+
+static void test_every_byte_of_a_response_counts(void **state)
+{
+	struct fixture *f = *state;
+	struct handshake_message m = response(f), changed;
+
+	for (size_t i = offsetof(struct wg_response, receiver);
+	     i < offsetof(struct wg_response, mac1); i++) {
+		changed = m;
+		changed.data[i] ^= 0x10;
+		sign_again(&f->a, &changed);
+		assert_refused(&f->a, &changed, f->now, DROP_bad_handshake);
+	}
+	assert_null(f->a.peer->current);
+	assert_int_equal(f->a.peer->wire.rx_packets, 0);
+	deliver(&f->a, &m, f->now);
+	assert_joined(f->a.peer->current, f->b.peer->next);
+}
+
+static void test_replayed_response(void **state)
+{
+	struct fixture *f = *state;
+	struct handshake_message m = response(f);
+	struct keypair *current;
+
+	deliver(&f->a, &m, f->now);
+	current = f->a.peer->current;
+	assert_refused(&f->a, &m, f->now, DROP_bad_handshake);
+	assert_ptr_equal(f->a.peer->current, current);
+	assert_null(f->a.peer->previous);
+}
+
+/* To an initiation that has been given up for another. */
+static void test_late_response(void **state)
+{
+	struct fixture *f = *state;
+	struct handshake_message m = response(f);
+
+	pass_time(f);
+	initiation(f);
+	assert_refused(&f->a, &m, f->now, DROP_bad_handshake);
+	assert_null(f->a.peer->current);
+	assert_non_null(f->a.peer->pending);
+}
+
+/* A response that names a session, rather than a handshake under way. */
+static void test_response_to_a_session(void **state)
+{
+	struct fixture *f = *state;
+	struct handshake_message m = response(f);
+	struct wg_response *r = (struct wg_response *)m.data;
+
+	deliver(&f->a, &m, f->now);
+	pass_time(f);
+	initiation(f);
+	r->receiver = f->a.peer->current->local_index;
+	sign_again(&f->a, &m);
+	assert_refused(&f->a, &m, f->now, DROP_bad_handshake);
+}
+
+/* --- under load --- */
+
+/* B is under load: A gets a cookie, and nothing else happens. */
+static void take_cookie(struct fixture *f)
+{
+	struct handshake_message m = initiation(f);
+
+	deliver_under(&f->b, &m, true, f->now);
+	m = arriving(&f->a, WG_COOKIE_REPLY);
+	assert_b_untouched(f);
+	assert_int_equal(dropped_in_all(&f->b), 0);
+	deliver(&f->a, &m, f->now);
+	assert_int_equal(dropped_in_all(&f->a), 0);
+}
+
+static void test_cookie(void **state)
+{
+	struct fixture *f = *state;
+	struct handshake_message m;
+
+	take_cookie(f);
+	assert_int_equal(f->a.peer->wire.rx_bytes, sizeof(struct wg_cookie_reply));
+	assert_non_null(f->a.peer->pending); /* not what it wanted: it tries again */
+	pass_time(f);
+	m = initiation(f);
+	deliver_under(&f->b, &m, true, f->now);
+	m = arriving(&f->a, WG_RESPONSE);
+	deliver(&f->a, &m, f->now);
+	assert_joined(f->a.peer->current, f->b.peer->next);
+}
+
+static void test_cookie_of_another_port(void **state)
+{
+	struct fixture *f = *state;
+	struct handshake_message m;
+
+	take_cookie(f);
+	pass_time(f);
+	m = initiation(f);
+	m.from.port = PORT_B; /* which is where B's answer then goes */
+	deliver_under(&f->b, &m, true, f->now);
+	assert_null(f->b.peer->next);
+	arriving(&f->b, WG_COOKIE_REPLY);
+}
+
+static void test_wrong_mac1_under_load(void **state)
+{
+	struct fixture *f = *state;
+	struct handshake_message m = initiation(f);
+
+	m.data[offsetof(struct wg_initiation, mac1)] ^= 1;
+	deliver_under(&f->b, &m, true, f->now);
+	assert_int_equal(dropped(&f->b, DROP_bad_mac), 1);
+	assert_b_untouched(f);
+}
+
+/* 5 at once, 20 a second, of one address; replays, which cost us least to send. */
+static void test_rate_limit(void **state)
+{
+	struct fixture *f = *state;
+	struct handshake_message m;
+
+	take_cookie(f);
+	pass_time(f);
+	m = initiation(f);
+	for (int i = 0; i < 8; i++)
+		deliver_under(&f->b, &m, true, f->now);
+	assert_int_equal(dropped(&f->b, DROP_replayed_initiation), 4);
+	assert_int_equal(dropped(&f->b, DROP_rate_limited), 3);
+	f->now += SEC_NS;
+	deliver_under(&f->b, &m, true, f->now);
+	assert_int_equal(dropped(&f->b, DROP_replayed_initiation), 5);
+	assert_int_equal(dropped(&f->b, DROP_rate_limited), 3);
+}
+
+/* The initiator may be the one under load: then the response lacks a cookie. */
+static void test_response_under_load(void **state)
+{
+	struct fixture *f = *state;
+	struct handshake_message m = response(f);
+
+	deliver_under(&f->a, &m, true, f->now);
+	assert_null(f->a.peer->current);
+	m = arriving(&f->b, WG_COOKIE_REPLY);
+	deliver(&f->b, &m, f->now);
+	assert_int_equal(dropped_in_all(&f->b), 0);
+	pass_time(f);
+	m = response(f);
+	deliver_under(&f->a, &m, true, f->now);
+	assert_joined(f->a.peer->current, f->b.peer->next);
+}
+
+static void test_cookie_replies_refused(void **state)
+{
+	struct fixture *f = *state;
+	struct handshake_message right = initiation(f), m;
+	struct wg_cookie_reply *r = (struct wg_cookie_reply *)m.data;
+
+	deliver_under(&f->b, &right, true, f->now);
+	right = m = arriving(&f->a, WG_COOKIE_REPLY);
+	r->receiver ^= 1;
+	assert_refused(&f->a, &m, f->now, DROP_bad_cookie);
+	m = right;
+	r->encrypted_cookie[0] ^= 1;
+	assert_refused(&f->a, &m, f->now, DROP_bad_cookie);
+	assert_int_equal(f->a.peer->wire.rx_packets, 0);
+	deliver(&f->a, &right, f->now); /* still welcome */
+	assert_true(f->a.peer->cookie.have_cookie);
+	assert_refused(&f->a, &right, f->now, DROP_bad_cookie); /* once */
+}
+
+/* --- beginning --- */
+
+static int begin(void **state)
+{
+	assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
+	assert_int_equal(mount("tmpfs", "/run", "tmpfs", 0, NULL), 0);
+	assert_int_equal(mount("sysfs", "/sys", "sysfs", 0, NULL), 0);
+	assert_int_equal(mount("bpf", "/sys/fs/bpf", "bpf", 0, NULL), 0);
+	assert_int_equal(system("ip link set lo up"), 0);
+	urcu_qsbr_register_thread();
+	return sodium_init() < 0;
+}
+
+static int end(void **state)
+{
+	urcu_qsbr_unregister_thread();
+	return 0;
+}
+
+static const char *refusal;
+
+/* NULL, or why it may not be. */
+static const char *enter_own_namespaces(void)
+{
+	if (geteuid())
+		return "needs root, for interfaces and BPF";
+	if (unshare(CLONE_NEWNET | CLONE_NEWNS))
+		return "needs leave to make namespaces";
+	return NULL;
+}
+
+static void test_not_allowed(void **state)
+{
+	print_message("%s\n", refusal);
+	skip();
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+static const struct CMUnitTest tests[] = {
+	T(test_handshake),
+	T(test_bytes_are_counted),
+	T(test_responder_learns_the_endpoint),
+	T(test_response_moves_the_endpoint),
+	T(test_psk),
+	T(test_psk_of_one_end_only),
+	T(test_initiations_cross),
+	T(test_one_initiation_in_five_seconds),
+	T(test_nothing_is_sent_while_down),
+	T(test_no_endpoint),
+	T(test_no_route),
+	T(test_no_key),
+	T(test_wrong_mac1),
+	T(test_every_byte_of_an_initiation_counts),
+	T(test_stranger),
+	T(test_responder_without_key),
+	T(test_replayed_initiation),
+	T(test_older_initiation),
+	T(test_initiations_too_frequent),
+	T(test_every_byte_of_a_response_counts),
+	T(test_replayed_response),
+	T(test_late_response),
+	T(test_response_to_a_session),
+	T(test_cookie),
+	T(test_cookie_of_another_port),
+	T(test_wrong_mac1_under_load),
+	T(test_rate_limit),
+	T(test_response_under_load),
+	T(test_cookie_replies_refused),
+};
+
+int main(void)
+{
+	static const struct CMUnitTest refused[] = {cmocka_unit_test(test_not_allowed)};
+
+	refusal = enter_own_namespaces();
+	if (refusal)
+		return cmocka_run_group_tests(refused, NULL, NULL);
+	alarm(120); /* a device that does not close ends the test */
+	return cmocka_run_group_tests(tests, begin, end);
+}
