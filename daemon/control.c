@@ -398,8 +398,8 @@ static uint64_t next_deadline(struct device *dev)
 	struct timerq_node *node = timerq_first(&dev->timers);
 	uint64_t next = node ? node->deadline : UINT64_MAX;
 
-	if (dev->next_path)
-		return 0;
+	if (dev->next_path || handshake_queue_backlog(&dev->handshakes))
+		return 0; /* more than a round's share */
 	if (dev->paths_due < next)
 		next = dev->paths_due;
 	if (dev->listen_due < next)

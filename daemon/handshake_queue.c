@@ -25,10 +25,11 @@ bool handshake_queue_put(struct handshake_queue *q, const struct endpoint *from,
 			 const void *data, size_t len)
 {
 	uint64_t one = 1;
-	bool room;
+	bool room, first;
 
 	pthread_mutex_lock(&q->lock);
 	room = q->count < HANDSHAKE_QUEUE_LEN;
+	first = !q->count;
 	if (room) {
 		struct handshake_message *m =
 			&q->messages[(q->head + q->count++) % HANDSHAKE_QUEUE_LEN];
@@ -38,7 +39,7 @@ bool handshake_queue_put(struct handshake_queue *q, const struct endpoint *from,
 		memcpy(m->data, data, len);
 	}
 	pthread_mutex_unlock(&q->lock);
-	if (room && write(q->fd, &one, sizeof(one)) < 0)
+	if (first && write(q->fd, &one, sizeof(one)) < 0)
 		return true; /* full counter: readable anyway */
 	return room;
 }

@@ -25,7 +25,7 @@ struct handshake_message {
 struct handshake_queue {
 	pthread_mutex_t lock;
 	unsigned head, count;
-	int fd; /* eventfd: readable while there may be messages */
+	int fd; /* eventfd: readable once the queue went from empty to not */
 	struct handshake_message messages[HANDSHAKE_QUEUE_LEN];
 };
 

@@ -134,6 +134,31 @@ unsigned nic_handshake_backlog(struct nic_queue *q)
 	return xsk_cons_nb_avail(&q->handshake_rx, HANDSHAKE_RING);
 }
 
+static struct xdp_statistics socket_statistics(const struct xsk_socket *xsk)
+{
+	struct xdp_statistics s = {0};
+	socklen_t len = sizeof(s);
+
+	getsockopt(xsk_socket__fd(xsk), SOL_XDP, XDP_STATISTICS, &s, &len);
+	return s;
+}
+
+struct nic_losses nic_losses(const struct nic *nic)
+{
+	struct nic_losses sum = {0};
+
+	for (unsigned i = 0; i < nic->queue_count; i++) {
+		struct xdp_statistics data = socket_statistics(nic->queues[i]->data);
+		struct xdp_statistics hs = socket_statistics(nic->queues[i]->handshake);
+
+		/* The fill ring is both sockets', and counted by each. */
+		sum.data += data.rx_dropped + data.rx_ring_full +
+			    data.rx_fill_ring_empty_descs;
+		sum.handshake += hs.rx_dropped + hs.rx_ring_full;
+	}
+	return sum;
+}
+
 void nic_release(struct nic_queue *q, const struct nic_frame *frames, unsigned n)
 {
 	pthread_mutex_lock(&q->lock);

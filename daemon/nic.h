@@ -117,6 +117,13 @@ unsigned nic_receive(struct nic_queue *q, struct nic_frame *out, unsigned max);
 unsigned nic_receive_handshake(struct nic_queue *q, struct nic_frame *out, unsigned max);
 /* How many handshake messages wait. Control thread. */
 unsigned nic_handshake_backlog(struct nic_queue *q);
+/* What the kernel dropped because a ring was full or without frames, since the NIC was
+ * attached. Any thread. */
+struct nic_losses {
+	uint64_t data;
+	uint64_t handshake;
+};
+struct nic_losses nic_losses(const struct nic *nic);
 /* Frames back to the kernel for reception. Any thread. */
 void nic_release(struct nic_queue *q, const struct nic_frame *frames, unsigned n);
 

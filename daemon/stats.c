@@ -110,7 +110,19 @@ static struct json_object *nics_array(const struct device *dev)
 	return a;
 }
 
-/* The BPF programs' drops and all workers'. */
+static void add_nic_losses(const struct device *dev, struct drops *drops)
+{
+	for (unsigned i = 0; i < WG_MAX_NICS; i++) {
+		struct nic_losses l = {0};
+
+		if (dev->nics.list[i])
+			l = nic_losses(dev->nics.list[i]);
+		drops->rx_ring_full += l.data;
+		drops->handshake_queue_full += l.handshake;
+	}
+}
+
+/* The drops of the BPF programs, of the NICs' rings and of all workers. */
 static void sum_stats(struct device *dev, struct worker_stats *sum)
 {
 	uint64_t *to = (uint64_t *)sum;
@@ -120,6 +132,7 @@ static void sum_stats(struct device *dev, struct worker_stats *sum)
 	for (unsigned i = 0; i <= WG_MAX_WORKERS; i++)
 		for (size_t j = 0; j < sizeof(*sum) / sizeof(*to); j++)
 			to[j] += ((const uint64_t *)&dev->stats[i])[j];
+	add_nic_losses(dev, &sum->drops);
 	if (!datapath_drops(dev->datapath, &bpf))
 		for (unsigned i = 0; i < DROP_REASONS; i++)
 			((uint64_t *)&sum->drops)[i] += ((const uint64_t *)&bpf)[i];

@@ -104,6 +104,7 @@ struct peer_stats {
 	X(no_endpoint, "peer has no endpoint, or one routed into its own tunnel") \
 	X(staged_full, "queue of packets that wait for a session full")           \
 	X(staged_expired, "no session could be made for a waiting packet")        \
+	X(rx_ring_full, "AF_XDP receive ring full, or no frame to receive in")    \
 	X(tx_ring_full, "AF_XDP transmit ring or frames used up")                 \
 	X(udp_send_error, "UDP socket refused a packet")                          \
 	X(handshake_queue_full, "handshake messages come faster than we answer")  \
