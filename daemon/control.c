@@ -262,20 +262,6 @@ static void reap(struct device *dev, uint64_t now)
 
 /* --- the kernel's news --- */
 
-static void own_link(struct device *dev, bool present, const struct rtnl_link *link)
-{
-	if (!present) {
-		dev->ending |= tap_gone(dev->tap_fd);
-		if (!dev->ending)
-			log_error("moved to another network namespace, which removed the "
-				  "TC "
-				  "programs: nothing passes until it is made anew");
-		return;
-	}
-	atomic_store(&dev->mtu, link->mtu);
-	device_set_up(dev, link->flags & IFF_UP);
-}
-
 static void drop_paths_of(struct device *dev, const struct nic *nic)
 {
 	struct peer *peer;
@@ -304,8 +290,8 @@ static void on_link(void *ctx, bool present, const struct rtnl_link *link,
 	struct device *dev = ctx;
 	struct nic *nic = nic_find(dev, ifindex);
 
-	if (ifindex == dev->tap.ifindex) {
-		own_link(dev, present, link);
+	if (wgif_is(dev, ifindex)) {
+		wgif_link(dev, present, link);
 		return;
 	}
 	nic_link_changed(dev, ifindex, present ? link : NULL);
@@ -341,16 +327,6 @@ static void on_neigh(void *ctx, uint32_t ifindex, const struct ip_addr *addr,
 			peer_resolve_path(peer);
 }
 
-static void read_own_link(struct device *dev)
-{
-	struct rtnl_link link;
-
-	if (!rtnl_link_get(&dev->rtnl, dev->tap.ifindex, &link))
-		own_link(dev, true, &link);
-	else
-		own_link(dev, false, NULL);
-}
-
 static void read_nic_links(struct device *dev)
 {
 	for (unsigned i = 0; i < WG_MAX_NICS; i++) {
@@ -368,7 +344,7 @@ static void on_overrun(void *ctx)
 	struct device *dev = ctx;
 
 	dev->addrs_dirty = true;
-	read_own_link(dev);
+	wgif_look(dev, clock_now());
 	read_nic_links(dev);
 	device_paths_changed(dev);
 }
@@ -384,6 +360,8 @@ static void serve_kernel(struct device *dev, uint64_t now)
 	};
 
 	rtnl_dispatch(&dev->rtnl, &handler, dev);
+	if (now >= dev->wgif.look_due)
+		wgif_look(dev, now);
 	if (dev->addrs_dirty)
 		device_read_addrs(dev);
 	device_resolve_paths(dev, now);
@@ -402,6 +380,8 @@ static uint64_t next_deadline(struct device *dev)
 		return 0; /* more than a round's share */
 	if (dev->paths_due < next)
 		next = dev->paths_due;
+	if (dev->wgif.look_due < next)
+		next = dev->wgif.look_due;
 	if (dev->listen_due < next)
 		next = dev->listen_due;
 	if (dev->lazy_pending && dev->events.lazy_due < next)
@@ -468,7 +448,7 @@ int control_run(struct device *dev, int signal_fd)
 	err = watch_all(dev);
 	if (err)
 		return err;
-	read_own_link(dev);
+	wgif_look(dev, clock_now());
 	while (!dev->ending) {
 		uint64_t now;
 

@@ -2,7 +2,6 @@
 #include "device.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,14 +17,11 @@
 #include "peer.h"
 #include "uapi.h"
 
-#define WG0_MTU	    1420
 #define KEY_BUCKETS 1024
 /* Other devices' changes come in bursts. */
 #define SETTLE_NS	(20 * NS_PER_MS)
 #define LISTEN_RETRY_NS NS_PER_SEC
 #define PATHS_A_ROUND	256
-
-static const uint8_t wg0_mac[6] = {WG_TAG_0, WG_TAG_1, WG_TAG_2, 0xff, 0xff, 0xff};
 
 void device_drop(struct device *dev, enum drop_reason reason, unsigned n)
 {
@@ -69,42 +65,6 @@ static int init_tables(struct device *dev)
 		err = handshake_queue_init(&dev->handshakes);
 	ratelimit_init(&dev->ratelimit);
 	return err;
-}
-
-static int attach_tc(struct device *dev, char *why, size_t why_len)
-{
-	int err = datapath_attach_tc(dev->datapath, dev->tap.ifindex);
-
-	if (err)
-		snprintf(why, why_len,
-			 "cannot attach TC programs to %s: %s (the kernel needs "
-			 "CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF)",
-			 dev->name, strerror(-err));
-	return err;
-}
-
-static int make_interface(struct device *dev, unsigned workers, char *why, size_t why_len)
-{
-	int err, copy, fd = tap_create(dev->name, &dev->tap, why, why_len);
-
-	if (fd < 0)
-		return fd;
-	dev->tap_fd = fd;
-	copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-	if (copy < 0)
-		return -errno;
-	err = rtnl_link_setup(&dev->rtnl, dev->tap.ifindex, wg0_mac, WG0_MTU);
-	if (err)
-		snprintf(why, why_len, "cannot set up %s: %s %s", dev->name,
-			 strerror(-err), rtnl_error(&dev->rtnl));
-	else
-		err = attach_tc(dev, why, why_len);
-	if (err) {
-		close(copy);
-		return err;
-	}
-	atomic_store(&dev->mtu, WG0_MTU);
-	return workers_start(dev, workers, copy);
 }
 
 static int attach_named(struct device *dev, char *why, size_t why_len)
@@ -155,7 +115,7 @@ static int open_parts(struct device *dev, unsigned workers, char *why, size_t wh
 	if (!err)
 		err = datapath_pin(dev->datapath, dev->name, why, why_len);
 	if (!err)
-		err = make_interface(dev, workers, why, why_len);
+		err = wgif_open(dev, workers, why, why_len);
 	if (!err)
 		err = uapi_open(&dev->uapi, NULL, dev->name, &uapi_ops, dev, why,
 				why_len);
@@ -170,7 +130,8 @@ int device_open(struct device *dev, const char *ifname, const struct nics *nics,
 	int err;
 
 	memset(dev, 0, sizeof(*dev));
-	dev->tap_fd = dev->epoll_fd = dev->handshakes.fd = -1;
+	wgif_init(&dev->wgif);
+	dev->epoll_fd = dev->handshakes.fd = -1;
 	dev->events.urgent.fd = dev->events.lazy.fd = -1;
 	snprintf(dev->name, sizeof(dev->name), "%s", ifname);
 	dev->nics = *nics;
@@ -215,8 +176,7 @@ void device_close(struct device *dev)
 	workers_stop(dev);
 	close_nics(dev);
 	remove_all_peers(dev);
-	if (dev->tap_fd >= 0)
-		close(dev->tap_fd); /* the last queue: wg0 goes */
+	wgif_close(dev);
 	udp_close(dev->udp);
 	urcu_qsbr_barrier();
 	sessions_destroy(&dev->sessions);

@@ -25,9 +25,9 @@
 #include "ratelimit.h"
 #include "rtnl.h"
 #include "session.h"
-#include "tap.h"
 #include "timerq.h"
 #include "udp.h"
+#include "wgif.h"
 #include "worker.h"
 
 struct peer;
@@ -51,8 +51,7 @@ struct device {
 	struct workers workers;
 
 	/* The control thread's own. */
-	struct tap tap;
-	int tap_fd; /* a queue's, to ask about wg0; the first worker has a copy */
+	struct wgif wgif;
 	bool up;
 	struct noise_identity identity;
 	struct cookie_checker cookies;

@@ -596,7 +596,7 @@ static bool suits(struct device *dev, uint32_t ifindex)
 {
 	struct rtnl_link link;
 
-	return ifindex != dev->tap.ifindex &&
+	return !wgif_is(dev, ifindex) &&
 	       !rtnl_link_get(&dev->rtnl, ifindex, &link) && link.type == ARPHRD_ETHER &&
 	       strcmp(link.kind, "tun") && (link.flags & IFF_UP);
 }

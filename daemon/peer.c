@@ -261,7 +261,7 @@ void peer_resolve_path(struct peer *peer)
 		if (!err && route.source_gone)
 			memset(&peer->endpoint.source, 0, sizeof(peer->endpoint.source));
 		/* An endpoint routed into its own tunnel would go round for ever. */
-		if (err || route.ifindex != dev->tap.ifindex)
+		if (err || !wgif_is(dev, route.ifindex))
 			path = path_new(&peer->endpoint);
 		if (path && !err)
 			use_route(peer, path, &route);

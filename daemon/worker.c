@@ -242,7 +242,7 @@ int workers_start(struct device *dev, unsigned max, int tap_fd)
 unsigned workers_grow(struct device *dev, unsigned n)
 {
 	while (dev->workers.count < n && dev->workers.count < dev->workers.max) {
-		int fd = tap_add_queue(&dev->tap);
+		int fd = wgif_add_queue(dev);
 		int err = fd < 0 ? fd : worker_start(dev, fd);
 
 		if (err) {

@@ -231,12 +231,56 @@ in_echos() { on "$1" nstat -asz IcmpInEchos | awk '/^IcmpInEchos/ { print $2 }';
 }
 
 @test "wg0 in another network namespace still talks by the sockets it left" {
-	skip "wgxdp does not follow wg0 into another namespace yet; it fails closed"
 	attached
 	move_wg0
 	wait_until 15 pings C "$(inner4 B)"
 	ping_all C "$(inner4 B)" 20
 	ping_all B "$(inner4 A)" 20
+}
+
+# move_back: up again at home, with its addresses.
+move_back() {
+	nsenter --target "${HOST_PID[C]}" --net ip link set wg0 netns "${HOST_PID[A]}"
+	wg_up A
+}
+
+@test "wg0 comes back from another network namespace" {
+	attached
+	move_wg0
+	wait_until 15 pings C "$(inner4 B)"
+	move_back
+	wait_until 15 pings A "$(inner4 B)"
+	ping_all A "$(inner4 B)" 20
+	ping_all B "$(inner6 A)" 20
+	on B ip address add 10.0.0.99/32 dev wg0
+	refute on B ping -q -c 10 -i 0.05 -W 1 -I 10.0.0.99 "$(inner4 A)"
+}
+
+@test "down and up again in another network namespace" {
+	attached
+	move_wg0
+	wait_until 15 pings C "$(inner4 B)"
+	on C ip link set wg0 down
+	wait_until 5 status_is A '.peers[0].path == "udp"'
+	on C ip link set wg0 up
+	wait_until 15 pings C "$(inner4 B)"
+}
+
+@test "the namespace that wg0 is in is deleted" {
+	attached
+	move_wg0
+	wait_until 15 pings C "$(inner4 B)"
+	host_del C
+	wait_wg A
+	traceless A
+}
+
+@test "wg0 is deleted in another network namespace" {
+	attached
+	move_wg0
+	on C ip link del wg0
+	wait_wg A
+	traceless A
 }
 
 @test "wg-quick up and down" {

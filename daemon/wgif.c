@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Theory of operation: wg0 is born in the namespace of this process. Somebody may move
+ * it to another one; the sockets and NICs stay where they are, which is the use of it.
+ * The kernel takes the TC programs off at that, and without them nothing passes, in
+ * either direction (bpf/wgif.bpf.c). So when wg0 leaves, we ask the TAP where it is, go
+ * there for a moment and put the programs back. We keep nothing open there, or that
+ * namespace could not be deleted, with wg0 in it, as others can: while wg0 is away we
+ * look at it a few times a second instead of being told. The control thread alone
+ * changes namespaces, and is back before it does anything else.
+ */
+#include "wgif.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "device.h"
+#include "log.h"
+
+#define WG0_MTU 1420
+
+static const uint8_t wg0_mac[6] = {WG_TAG_0, WG_TAG_1, WG_TAG_2, 0xff, 0xff, 0xff};
+
+void wgif_init(struct wgif *w)
+{
+	memset(w, 0, sizeof(*w));
+	w->fd = w->home = -1;
+	w->look_due = UINT64_MAX;
+}
+
+/* --- namespaces --- */
+
+static int enter(int ns)
+{
+	return setns(ns, CLONE_NEWNET) ? -errno : 0;
+}
+
+/* Not to come back would leave the process in a namespace that is not its own, with
+ * sockets made there from then on: better to end. */
+static void come_home(struct device *dev)
+{
+	int err = enter(dev->wgif.home);
+
+	if (!err)
+		return;
+	log_error("cannot return to our network namespace: %s; ending", strerror(-err));
+	dev->ending = true;
+}
+
+/* Whether it is in another namespace than when we last looked. */
+static int note_namespace(struct wgif *w, bool *changed)
+{
+	struct stat here, home;
+	int ns = tap_netns(w->fd);
+
+	if (ns < 0)
+		return ns;
+	if (fstat(ns, &here) || fstat(w->home, &home)) {
+		close(ns);
+		return -errno;
+	}
+	close(ns);
+	*changed = here.st_dev != w->ns_dev || here.st_ino != w->ns_ino;
+	w->ns_dev = here.st_dev;
+	w->ns_ino = here.st_ino;
+	w->away = here.st_dev != home.st_dev || here.st_ino != home.st_ino;
+	return 0;
+}
+
+/* --- making it --- */
+
+static int attach_tc(struct device *dev, char *why, size_t why_len)
+{
+	int err = datapath_attach_tc(dev->datapath, dev->wgif.tap.ifindex);
+
+	if (err)
+		snprintf(why, why_len,
+			 "cannot attach TC programs to %s: %s (the kernel needs "
+			 "CONFIG_NET_SCH_INGRESS and CONFIG_NET_CLS_BPF)",
+			 dev->name, strerror(-err));
+	return err;
+}
+
+static int set_up_link(struct device *dev, char *why, size_t why_len)
+{
+	int err = rtnl_link_setup(&dev->rtnl, dev->wgif.tap.ifindex, wg0_mac, WG0_MTU);
+
+	if (err)
+		snprintf(why, why_len, "cannot set up %s: %s %s", dev->name,
+			 strerror(-err), rtnl_error(&dev->rtnl));
+	return err ? err : attach_tc(dev, why, why_len);
+}
+
+int wgif_open(struct device *dev, unsigned workers, char *why, size_t why_len)
+{
+	struct wgif *w = &dev->wgif;
+	bool changed;
+	int err, copy;
+
+	w->home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (w->home < 0)
+		return -errno;
+	w->fd = tap_create(dev->name, &w->tap, why, why_len);
+	if (w->fd < 0)
+		return w->fd;
+	err = set_up_link(dev, why, why_len);
+	if (err)
+		return err;
+	copy = fcntl(w->fd, F_DUPFD_CLOEXEC, 0);
+	if (copy < 0)
+		return -errno;
+	err = note_namespace(w, &changed);
+	if (err)
+		return err;
+	atomic_store(&dev->mtu, WG0_MTU);
+	return workers_start(dev, workers, copy);
+}
+
+void wgif_close(struct device *dev)
+{
+	struct wgif *w = &dev->wgif;
+
+	if (w->fd >= 0)
+		close(w->fd);
+	if (w->home >= 0)
+		close(w->home);
+	wgif_init(w);
+}
+
+bool wgif_is(const struct device *dev, uint32_t ifindex)
+{
+	return !dev->wgif.away && ifindex == dev->wgif.tap.ifindex;
+}
+
+/* In the namespace where wg0 is, by the TAP's word: fn, and home again. */
+static int visit(struct device *dev, int (*fn)(struct device *dev))
+{
+	int err, ns = tap_netns(dev->wgif.fd);
+
+	if (ns < 0)
+		return ns;
+	err = enter(ns);
+	close(ns);
+	if (err)
+		return err;
+	err = fn(dev);
+	come_home(dev);
+	return err;
+}
+
+static int add_queue(struct device *dev)
+{
+	return tap_add_queue(&dev->wgif.tap);
+}
+
+int wgif_add_queue(struct device *dev)
+{
+	return visit(dev, add_queue);
+}
+
+/* --- following it --- */
+
+/* Its index may be another one there. */
+static int find_index(struct wgif *w)
+{
+	struct ifreq ifr = {0};
+
+	if (ioctl(w->fd, TUNGETIFF, &ifr))
+		return -errno;
+	w->tap.ifindex = if_nametoindex(ifr.ifr_name);
+	return w->tap.ifindex ? 0 : -ENODEV;
+}
+
+/* In the namespace where wg0 is: what the move took away. */
+static int restore(struct device *dev, struct rtnl *r)
+{
+	struct rtnl_link link;
+	int err = find_index(&dev->wgif);
+
+	if (!err)
+		err = rtnl_link_get(r, dev->wgif.tap.ifindex, &link);
+	if (!err)
+		err = rtnl_link_setup(r, dev->wgif.tap.ifindex, wg0_mac, link.mtu);
+	if (!err)
+		err = datapath_attach_tc(dev->datapath, dev->wgif.tap.ifindex);
+	return err;
+}
+
+static void apply_link(struct device *dev, const struct rtnl_link *link)
+{
+	atomic_store(&dev->mtu, link->mtu);
+	device_set_up(dev, link->flags & IFF_UP);
+}
+
+/* --- looking, in its namespace --- */
+
+static int look(struct device *dev, struct rtnl *r, bool settle)
+{
+	struct rtnl_link link;
+	int err = settle ? restore(dev, r) : 0;
+
+	if (!err)
+		err = rtnl_link_get(r, dev->wgif.tap.ifindex, &link);
+	if (!err)
+		dev->wgif.link = link;
+	return err;
+}
+
+static int look_there(struct device *dev)
+{
+	struct rtnl r = {0};
+	int err = rtnl_open(&r);
+
+	if (!err)
+		err = look(dev, &r, dev->wgif.settle);
+	rtnl_close(&r);
+	return err;
+}
+
+static int find(struct device *dev)
+{
+	struct wgif *w = &dev->wgif;
+	bool changed;
+	int err = note_namespace(w, &changed);
+
+	if (err)
+		return err;
+	w->settle |= changed;
+	err = visit(dev, look_there);
+	if (err)
+		return err;
+	if (w->settle)
+		log_info("now in %s network namespace", w->away ? "another" : "our own");
+	w->settle = false;
+	apply_link(dev, &w->link);
+	return 0;
+}
+
+/* Until it is settled again nothing passes, so an error is only tried again. */
+void wgif_look(struct device *dev, uint64_t now)
+{
+	struct wgif *w = &dev->wgif;
+	int err = find(dev);
+
+	if (tap_gone(w->fd))
+		dev->ending = true;
+	else if (err && err != w->last_error)
+		log_error("cannot look after the interface: %s; trying again",
+			  strerror(-err));
+	w->last_error = err;
+	w->look_due = w->away || err ? now + WGIF_LOOK_NS : UINT64_MAX;
+}
+
+void wgif_link(struct device *dev, bool present, const struct rtnl_link *link)
+{
+	if (present)
+		apply_link(dev, link);
+	else
+		wgif_look(dev, clock_now());
+}
