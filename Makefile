@@ -12,7 +12,7 @@ PKGCONF	?= pkgconf
 PREFIX	?= /usr/local
 B	:= build
 
-LIBS	:= libbpf libxdp libsodium libmnl liburcu-qsbr liburcu-cds json-c
+LIBS	:= libbpf libxdp libsodium libmnl liburcu-qsbr liburcu-cds json-c libcap
 WARN	:= -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	   -Wpointer-arith -Wwrite-strings -Wno-unused-parameter $(if $(WERROR),-Werror)
 CFLAGS	?= -O2 -g

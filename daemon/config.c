@@ -165,12 +165,29 @@ static int set_peer_lines(struct device *dev, const struct uapi_set *set, size_t
 	return err;
 }
 
+static bool may_be_refused(enum uapi_key key)
+{
+	return key == UAPI_LISTEN_PORT || key == UAPI_FWMARK;
+}
+
+/* What the kernel may refuse goes first: then nothing else has changed. */
+static int set_sockets(struct device *dev, const struct uapi_set *set)
+{
+	int err = 0;
+
+	for (size_t i = 0; !err && i < set->count; i++)
+		if (may_be_refused(set->ops[i].key))
+			err = set_device(dev, &set->ops[i]);
+	return err;
+}
+
 /* The whole request is known to be well-formed; what can still fail is the world: a
- * port in use, memory, a full map. */
+ * port in use, when nothing has changed yet, or memory and full maps, which leave what
+ * was done before. */
 int config_set(void *ctx, const struct uapi_set *set)
 {
 	struct device *dev = ctx;
-	int err = 0;
+	int err = set_sockets(dev, set);
 
 	for (size_t i = 0, end; !err && i < set->count; i = end) {
 		if (set->ops[i].key == UAPI_PUBLIC_KEY) {
@@ -178,7 +195,8 @@ int config_set(void *ctx, const struct uapi_set *set)
 			err = set_peer_lines(dev, set, i, end);
 		} else {
 			end = i + 1;
-			err = set_device(dev, &set->ops[i]);
+			if (!may_be_refused(set->ops[i].key))
+				err = set_device(dev, &set->ops[i]);
 		}
 	}
 	return err;

@@ -65,8 +65,10 @@ static void receive_frame(struct device *dev, const struct nic *nic,
 	struct handshake_message m;
 	const uint8_t *message = outer_parse(nic, frame, &m.from, &m.len);
 
-	if (m.len > sizeof(m.data))
+	if (m.len > sizeof(m.data)) {
+		device_drop(dev, DROP_bad_length, 1);
 		return;
+	}
 	memcpy(m.data, message, m.len);
 	handshake_receive(dev, &m.from, m.data, m.len, load, now);
 }
@@ -306,7 +308,11 @@ static void on_addr(void *ctx, bool added, const struct ip_addr *addr, uint32_t 
 {
 	struct device *dev = ctx;
 
-	dev->addrs_dirty = true;
+	/* One that went may be on another link still. */
+	if (added)
+		datapath_set_local_addr(dev->datapath, addr, true);
+	else
+		dev->addrs_dirty = true;
 	device_paths_changed(dev);
 }
 

@@ -108,9 +108,8 @@ int datapath_open(struct datapath **out, char *why, size_t why_len)
 	err = load_objects(dp);
 	if (err) {
 		snprintf(why, why_len,
-			 "cannot load the BPF programs: %s (needs CAP_BPF and "
-			 "CAP_NET_ADMIN "
-			 "or root, and Linux 6.1 or newer; WGXDP_DEBUG=1 tells more)",
+			 "cannot load the BPF programs: %s (needs Linux 6.1 or newer; "
+			 "WGXDP_DEBUG=1 tells more)",
 			 strerror(-err));
 		datapath_close(dp);
 		return err;

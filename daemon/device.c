@@ -23,7 +23,7 @@
 #define LISTEN_RETRY_NS NS_PER_SEC
 #define PATHS_A_ROUND	256
 
-void device_drop(struct device *dev, enum drop_reason reason, unsigned n)
+void device_drop(struct device *dev, enum drop_reason reason, uint64_t n)
 {
 	((uint64_t *)&dev->stats[WG_CONTROL_STATS].drops)[reason] += n;
 }

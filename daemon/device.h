@@ -107,6 +107,6 @@ void device_paths_changed(struct device *dev);
 void device_read_addrs(struct device *dev);
 
 /* Counts n drops by the control thread. */
-void device_drop(struct device *dev, enum drop_reason reason, unsigned n);
+void device_drop(struct device *dev, enum drop_reason reason, uint64_t n);
 
 #endif

@@ -9,13 +9,13 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <sodium.h>
 #include <urcu-qsbr.h>
 
+#include "capabilities.h"
 #include "control.h"
 #include "device.h"
 #include "log.h"
@@ -27,6 +27,7 @@
 
 struct options {
 	bool foreground;
+	bool help;
 	unsigned workers;
 	struct nics nics;
 	const char *ifname;
@@ -62,6 +63,14 @@ static bool parse_mode(const char *suffix, enum nic_mode *mode)
 	return false;
 }
 
+static bool is_requested(const struct nics *nics, const char *name)
+{
+	for (unsigned i = 0; i < nics->request_count; i++)
+		if (!strcmp(nics->requests[i].name, name))
+			return true;
+	return false;
+}
+
 static bool parse_nic(struct nics *nics, const char *arg)
 {
 	struct nic_request r = {.mode = NIC_ANY};
@@ -82,6 +91,10 @@ static bool parse_nic(struct nics *nics, const char *arg)
 		return false;
 	}
 	memcpy(r.name, arg, len);
+	if (is_requested(nics, r.name)) {
+		fprintf(stderr, "wgxdp: --nic %s: this device was named already\n", arg);
+		return false;
+	}
 	nics->requests[nics->request_count++] = r;
 	return true;
 }
@@ -90,6 +103,9 @@ static bool parse_nic_list(struct nics *nics, const char *list)
 {
 	char *copy = strdup(list), *save = NULL;
 	bool ok = copy;
+
+	if (!copy)
+		perror("wgxdp: WGXDP_NIC");
 
 	for (char *s = copy ? strtok_r(copy, ", ", &save) : NULL; ok && s;
 	     s = strtok_r(NULL, ", ", &save))
@@ -126,27 +142,33 @@ static bool parse_options(int argc, char **argv, struct options *o)
 		{"foreground", no_argument, NULL, 'f'},
 		{"nic", required_argument, NULL, 'n'},
 		{"workers", required_argument, NULL, 'w'},
+		{"help", no_argument, NULL, 'h'},
 		{0},
 	};
 	const char *env = getenv("WGXDP_NIC");
+	bool given = false;
 	int c;
 
 	o->workers = default_workers();
 	o->nics.automatic = true;
-	if (env && *env && !parse_nic_list(&o->nics, env))
-		return false;
-	while ((c = getopt_long(argc, argv, "f", longs, NULL)) != -1) {
-		if (c == 'f')
+	while ((c = getopt_long(argc, argv, "fh", longs, NULL)) != -1) {
+		if (c == 'h')
+			o->help = true;
+		else if (c == 'f')
 			o->foreground = true;
-		else if (c == 'n' && !parse_nic(&o->nics, optarg))
+		else if (c == 'n' && (given = true, !parse_nic(&o->nics, optarg)))
 			return false;
 		else if (c == 'w' && !parse_workers(optarg, &o->workers))
 			return false;
 		else if (c == '?')
 			goto usage;
 	}
+	if (o->help)
+		return true;
 	if (optind + 1 != argc)
 		goto usage;
+	if (!given && env && *env && !parse_nic_list(&o->nics, env))
+		return false;
 	o->ifname = argv[optind];
 	if (!tap_name_valid(o->ifname)) {
 		fprintf(stderr,
@@ -179,11 +201,12 @@ static int block_signals(void)
 /* Keys are neither swapped nor dumped; pages count once they are used. */
 static void guard_memory(void)
 {
-	struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
-
-	setrlimit(RLIMIT_MEMLOCK, &unlimited);
 	prctl(PR_SET_DUMPABLE, 0);
-	if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT))
+	/* Without the capability a limit would make later allocations fail. */
+	if (!capabilities_lock_memory())
+		log_info("memory is not locked, and may be swapped out: needs "
+			 "CAP_IPC_LOCK");
+	else if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT))
 		log_info("memory is not locked: %s", strerror(errno));
 }
 
@@ -206,7 +229,7 @@ static void report_ready(int fd)
 		return;
 	detach_from_terminal();
 	if (write(fd, "", 1) != 1)
-		log_error("nobody waits for us");
+		log_error("the process that started us has gone");
 	close(fd);
 }
 
@@ -218,7 +241,12 @@ static int serve(struct options *o, int ready_fd)
 
 	log_init(o->ifname);
 	if (signal_fd < 0 || sodium_init() < 0) {
-		log_error("cannot begin");
+		log_error("cannot begin: %s", signal_fd < 0 ? strerror(-signal_fd)
+							    : "no source of randomness");
+		return 1;
+	}
+	if (capabilities_check(why, sizeof(why))) {
+		log_error("%s", why);
 		return 1;
 	}
 	guard_memory();
@@ -282,9 +310,9 @@ int main(int argc, char **argv)
 
 	if (argc > 1 && !strcmp(argv[1], "status"))
 		return status_command(argc - 2, argv + 2);
-	if (argc == 2 && (!strcmp(argv[1], "-h") || !strcmp(argv[1], "--help")))
-		return fputs(usage, stdout), 0;
 	if (!parse_options(argc, argv, &o))
 		return 2;
+	if (o.help)
+		return fputs(usage, stdout), 0;
 	return o.foreground ? serve(&o, -1) : serve_in_background(&o);
 }

@@ -36,6 +36,8 @@
 #define SEND_BUFFER (TX_RING * 4096)
 /* Copy mode sends at most 32 packets a call. */
 #define TX_KICKS (TX_RING / 32)
+/* Whoever has the device may give it up without our being told. */
+#define REFUSAL_NS (30 * NS_PER_SEC)
 
 /* --- frames; the queue's lock is held --- */
 
@@ -151,9 +153,7 @@ struct nic_losses nic_losses(const struct nic *nic)
 		struct xdp_statistics data = socket_statistics(nic->queues[i]->data);
 		struct xdp_statistics hs = socket_statistics(nic->queues[i]->handshake);
 
-		/* The fill ring is both sockets', and counted by each. */
-		sum.data += data.rx_dropped + data.rx_ring_full +
-			    data.rx_fill_ring_empty_descs;
+		sum.data += data.rx_dropped + data.rx_ring_full;
 		sum.handshake += hs.rx_dropped + hs.rx_ring_full;
 	}
 	return sum;
@@ -399,6 +399,15 @@ static int attach_xdp(struct device *dev, struct nic *nic)
 	return nic->link_fd < 0 ? nic->link_fd : 0;
 }
 
+/* The sockets' own counters end with them. */
+static void keep_losses(struct device *dev, const struct nic *nic)
+{
+	struct nic_losses l = nic_losses(nic);
+
+	device_drop(dev, DROP_rx_ring_full, l.data);
+	device_drop(dev, DROP_handshake_queue_full, l.handshake);
+}
+
 static void close_all(struct device *dev, struct nic *nic)
 {
 	datapath_set_nic(dev->datapath, nic->ifindex, NULL);
@@ -460,12 +469,13 @@ static void say_why(char *why, size_t len, const struct nic *nic, const char *st
 	if (err == -EBUSY)
 		hint = " (another program has it: see `ip link show`; --nic none does "
 		       "without)";
+	else if (err == -ENOBUFS)
+		hint = " (its memory counts as locked: needs CAP_IPC_LOCK or a larger "
+		       "`ulimit -l`)";
 	else if (nic->mode == NIC_ZEROCOPY)
 		hint = " (zero-copy needs a driver that has it: use :copy, or no suffix)";
 	else if (nic->mode == NIC_COPY)
 		hint = " (native XDP needs a driver that has it: use :skb, or no suffix)";
-	else if (err == -EPERM)
-		hint = " (run as root, or with CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF)";
 	snprintf(why, len, "%s: %s: %s%s", nic->name, step, strerror(-err), hint);
 }
 
@@ -547,6 +557,7 @@ void nic_detach(struct device *dev, struct nic *nic)
 	rcu_assign_pointer(dev->nics.list[nic->id], NULL);
 	workers_wake(dev);
 	urcu_qsbr_synchronize_rcu();
+	keep_losses(dev, nic);
 	close_all(dev, nic);
 }
 
@@ -567,7 +578,8 @@ struct nic *nic_find(struct device *dev, uint32_t ifindex)
 static struct nic_refusal *find_refusal(struct device *dev, uint32_t ifindex)
 {
 	for (unsigned i = 0; i < WG_MAX_NICS; i++)
-		if (dev->nics.refused[i].ifindex == ifindex)
+		if (dev->nics.refused[i].ifindex == ifindex &&
+		    clock_now() < dev->nics.refused[i].until)
 			return &dev->nics.refused[i];
 	return NULL;
 }
@@ -579,14 +591,19 @@ static void refuse(struct device *dev, uint32_t ifindex)
 	struct rtnl_link link = {0};
 
 	rtnl_link_get(&dev->rtnl, ifindex, &link);
-	*r = (struct nic_refusal){
-		.ifindex = ifindex, .mtu = link.mtu, .up = link.flags & IFF_UP};
+	*r = (struct nic_refusal){.ifindex = ifindex,
+				  .mtu = link.mtu,
+				  .up = link.flags & IFF_UP,
+				  .until = clock_now() + REFUSAL_NS};
 }
 
 void nic_link_changed(struct device *dev, uint32_t ifindex, const struct rtnl_link *link)
 {
 	struct nic_refusal *r = find_refusal(dev, ifindex);
+	struct nic *nic = nic_find(dev, ifindex);
 
+	if (nic && link)
+		memcpy(nic->name, link->name, sizeof(nic->name));
 	if (r && (!link || link->mtu != r->mtu || r->up != !!(link->flags & IFF_UP)))
 		r->ifindex = 0;
 }
@@ -596,9 +613,9 @@ static bool suits(struct device *dev, uint32_t ifindex)
 {
 	struct rtnl_link link;
 
-	return !wgif_is(dev, ifindex) &&
-	       !rtnl_link_get(&dev->rtnl, ifindex, &link) && link.type == ARPHRD_ETHER &&
-	       strcmp(link.kind, "tun") && (link.flags & IFF_UP);
+	return !wgif_is(dev, ifindex) && !rtnl_link_get(&dev->rtnl, ifindex, &link) &&
+	       link.type == ARPHRD_ETHER && strcmp(link.kind, "tun") &&
+	       (link.flags & IFF_UP);
 }
 
 /* Whether the device was asked for, or any is welcome; and in which mode. */

@@ -80,11 +80,12 @@ struct nic {
 };
 
 /* A device that could not be attached, as it was then: not tried again before it
- * changes. */
+ * changes, or some time has passed. */
 struct nic_refusal {
 	uint32_t ifindex;
 	uint32_t mtu;
 	bool up;
+	uint64_t until; /* ns */
 };
 
 struct nics {
@@ -103,7 +104,8 @@ int nic_attach(struct device *dev, uint32_t ifindex, enum nic_mode mode, struct 
 /* Control thread; paths no longer name it. Waits a grace period. */
 void nic_detach(struct device *dev, struct nic *nic);
 struct nic *nic_find(struct device *dev, uint32_t ifindex);
-/* A link changed, or went (NULL): one that was refused may be tried again. */
+/* A link changed, or went (NULL): it may have a new name, and one that was refused may be
+ * tried again. */
 void nic_link_changed(struct device *dev, uint32_t ifindex, const struct rtnl_link *link);
 /* Whether its frames hold packets of this MTU (or are as large as they get). */
 bool nic_fits(const struct nic *nic, uint32_t mtu);

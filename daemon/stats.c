@@ -163,6 +163,13 @@ static void put_endpoint(struct json_object *o, const struct endpoint *ep)
 	put_string(o, "endpoint", text);
 }
 
+static const char *path_name(const struct peer *peer)
+{
+	if (!peer->path || !peer->path->route.ifindex || !peer->dev->udp)
+		return "none";
+	return peer->path->nic ? "af_xdp" : "udp";
+}
+
 static struct json_object *peer_object(struct device *dev, const struct peer *peer)
 {
 	struct json_object *o = json_object_new_object();
@@ -173,7 +180,7 @@ static struct json_object *peer_object(struct device *dev, const struct peer *pe
 	put_number(o, "slot", peer->slot);
 	if (peer->has_endpoint)
 		put_endpoint(o, &peer->endpoint);
-	put_string(o, "path", !peer->path ? "none" : peer->path->nic ? "af_xdp" : "udp");
+	put_string(o, "path", path_name(peer));
 	if (peer->path && peer->path->nic)
 		put_string(o, "nic", peer->path->nic->name);
 	put_number(o, "rx_bytes", atomic_load(&peer->wire.rx_bytes));

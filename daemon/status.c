@@ -40,23 +40,27 @@ static int connect_to(const char *ifname)
 	return fd;
 }
 
-/* The answer's first line, the JSON document; the caller frees it. */
-static char *ask(int fd)
+/* The answer's first line, the JSON document; the caller frees it. NULL: `why` says it. */
+static char *ask(int fd, const char **why)
 {
 	static const char request[] = "status=1\n\n";
 	char *line = NULL;
 	size_t room = 0;
-	FILE *f;
+	FILE *f = fdopen(fd, "r+");
 
-	if (write(fd, request, sizeof(request) - 1) != sizeof(request) - 1)
-		return NULL;
-	f = fdopen(fd, "r");
-	if (!f || getline(&line, &room, f) < 0 || line[0] != '{') {
+	*why = "not a wgxdp interface";
+	errno = 0;
+	if (!f || write(fd, request, sizeof(request) - 1) != sizeof(request) - 1 ||
+	    getline(&line, &room, f) < 0 || line[0] != '{') {
+		if (errno == EAGAIN)
+			*why = "it is there, but busy or stopped";
 		free(line);
 		line = NULL;
 	}
 	if (f)
 		fclose(f);
+	else
+		close(fd);
 	return line;
 }
 
@@ -133,10 +137,11 @@ static void print_peer(struct json_object *peer)
 		       (unsigned long long)(time(NULL) - (time_t)handshake));
 	printf("    on the wire: %s bytes received, %s sent\n", text(peer, "rx_bytes"),
 	       text(peer, "tx_bytes"));
-	printf("    on the interface: %s packets (%s bytes) received, %s (%s) sent, "
+	printf("    on the interface: %s bytes received (in %s writes), %s sent (%s "
+	       "packets), "
 	       "%s with a source not allowed\n",
-	       text(stats, "from_peer_packets"), text(stats, "from_peer_bytes"),
-	       text(stats, "to_peer_packets"), text(stats, "to_peer_bytes"),
+	       text(stats, "from_peer_bytes"), text(stats, "from_peer_packets"),
+	       text(stats, "to_peer_bytes"), text(stats, "to_peer_packets"),
 	       text(stats, "from_peer_bad_source"));
 }
 
@@ -155,19 +160,25 @@ static void print_status(struct json_object *o)
 		print_peer(json_object_array_get_idx(peers, i));
 }
 
+static int no_answer(const char *ifname, const char *why, const char *hint)
+{
+	fprintf(stderr, "wgxdp: no wgxdp answers for %s: %s%s\n", ifname, why, hint);
+	return 1;
+}
+
 static int status_one(const char *ifname, bool json)
 {
 	int fd = connect_to(ifname);
-	char *answer = fd < 0 ? NULL : ask(fd);
 	struct json_object *o;
+	const char *why;
+	char *answer;
 
-	if (!answer) {
-		fprintf(stderr,
-			"wgxdp: no wgxdp answers for %s: %s (is it running here, and "
-			"are you root?)\n",
-			ifname, fd < 0 ? strerror(-fd) : "not a wgxdp interface");
-		return 1;
-	}
+	if (fd < 0)
+		return no_answer(ifname, strerror(-fd),
+				 " (is it running here, and are you root?)");
+	answer = ask(fd, &why);
+	if (!answer)
+		return no_answer(ifname, why, "");
 	o = json ? NULL : json_tokener_parse(answer);
 	if (json)
 		fputs(answer, stdout);
@@ -182,6 +193,7 @@ static int status_all(bool json)
 {
 	DIR *dir = opendir(UAPI_DIR);
 	struct dirent *entry;
+	bool found = false;
 	int status = 0;
 
 	while (dir && (entry = readdir(dir))) {
@@ -193,7 +205,10 @@ static int status_all(bool json)
 		memcpy(name, entry->d_name, len - 5);
 		name[len - 5] = '\0';
 		status |= status_one(name, json);
+		found = true;
 	}
+	if (!found)
+		fprintf(stderr, "wgxdp: no interface of wgxdp here\n");
 	if (dir)
 		closedir(dir);
 	return status;

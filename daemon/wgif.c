@@ -140,11 +140,15 @@ bool wgif_is(const struct device *dev, uint32_t ifindex)
 	return !dev->wgif.away && ifindex == dev->wgif.tap.ifindex;
 }
 
-/* In the namespace where wg0 is, by the TAP's word: fn, and home again. */
+/* In the namespace where wg0 is, by the TAP's word: fn, and home again. At home no
+ * capability is needed for that. */
 static int visit(struct device *dev, int (*fn)(struct device *dev))
 {
-	int err, ns = tap_netns(dev->wgif.fd);
+	int err, ns;
 
+	if (!dev->wgif.away)
+		return fn(dev);
+	ns = tap_netns(dev->wgif.fd);
 	if (ns < 0)
 		return ns;
 	err = enter(ns);

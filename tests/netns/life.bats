@@ -148,10 +148,44 @@ refuses() {
 	traceless A
 }
 
-@test "without CAP_NET_ADMIN: one line that says so" {
-	refuses CAP_NET_ADMIN capsh --drop=cap_net_admin -- -c "exec $WGXDP wg0"
-	refuses CAP_NET_ADMIN capsh --drop=cap_net_admin -- -c "exec $WGXDP -f wg0"
+@test "without a capability that it needs: one line that names it" {
+	local cap
+
+	for cap in net_admin net_raw bpf perfmon; do
+		refuses "CAP_$cap" setpriv --bounding-set=-$cap,-sys_admin \
+			--inh-caps=-$cap,-sys_admin "$WGXDP" -f wg0
+	done
+	cp "$WGXDP" "$TMP/wgxdp"
+	chmod 755 "$TMP/wgxdp" "$TMP"
+	refuses CAP_NET_ADMIN setpriv --reuid 65534 --regid 65534 --clear-groups \
+		"$TMP/wgxdp" -f wg0
 	traceless A
+}
+
+# with_few_capabilities COMMAND...: no more than the man page asks for.
+with_few_capabilities() {
+	local few=net_admin,+net_raw,+bpf,+perfmon,+ipc_lock
+
+	setpriv --bounding-set=-all,+$few --inh-caps=-all,+$few "$@"
+}
+
+@test "with no more capabilities than it needs it carries a tunnel" {
+	export -f with_few_capabilities
+	on A bash -c 'with_few_capabilities "$0" --nic toB wg0' "$WGXDP" 3>&-
+	start_wg wireguard-go B
+	wg_setup A B
+	wait_until 10 pings A "$(inner4 B)"
+	status_is A '.peers[0].path == "af_xdp"'
+	on A ip link del wg0
+	wait_until 5 refute on A pgrep -x wgxdp
+	traceless A
+}
+
+@test "--nic on the command line takes the place of WGXDP_NIC" {
+	on A env WGXDP_NIC=nosuch0 "$WGXDP" --nic none wg0 3>&-
+	refute has_xdp A toB
+	on A ip link del wg0
+	wait_until 5 refute on A pgrep -x wgxdp
 }
 
 @test "a wrong command line is refused" {
@@ -261,7 +295,7 @@ move_back() {
 	move_wg0
 	wait_until 15 pings C "$(inner4 B)"
 	on C ip link set wg0 down
-	wait_until 5 status_is A '.peers[0].path == "udp"'
+	wait_until 5 status_is A '.peers[0].path == "none"'
 	on C ip link set wg0 up
 	wait_until 15 pings C "$(inner4 B)"
 }

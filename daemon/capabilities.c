@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: MIT
+#include "capabilities.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <sys/capability.h>
+
+static bool have(cap_value_t cap)
+{
+	cap_flag_value_t value = CAP_CLEAR;
+	cap_t caps = cap_get_proc();
+
+	if (caps && cap_get_flag(caps, cap, CAP_EFFECTIVE, &value))
+		value = CAP_CLEAR;
+	cap_free(caps);
+	return value == CAP_SET;
+}
+
+/* CAP_SYS_ADMIN stands in for the two that came out of it. */
+static bool have_bpf(cap_value_t cap)
+{
+	return have(cap) || have(CAP_SYS_ADMIN);
+}
+
+int capabilities_check(char *why, size_t why_len)
+{
+	char missing[128] = "";
+
+	if (!have(CAP_NET_ADMIN)) /* wg0, TC, XDP */
+		strcat(missing, " CAP_NET_ADMIN");
+	if (!have(CAP_NET_RAW)) /* AF_XDP sockets */
+		strcat(missing, " CAP_NET_RAW");
+	if (!have_bpf(CAP_BPF))
+		strcat(missing, " CAP_BPF");
+	if (!have_bpf(CAP_PERFMON)) /* BPF programs that compare packet pointers */
+		strcat(missing, " CAP_PERFMON");
+	if (!missing[0])
+		return 0;
+	snprintf(why, why_len, "missing%s: run as root, or with these capabilities",
+		 missing);
+	return -EPERM;
+}
+
+bool capabilities_lock_memory(void)
+{
+	return have(CAP_IPC_LOCK);
+}
