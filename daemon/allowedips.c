@@ -122,6 +122,7 @@ static int tell_mirror(struct allowedips *table, const struct ip_addr *addr, uin
 static void own(struct allowedips_owner *owner, struct allowedips_entry *e)
 {
 	e->owner = owner;
+	e->stale = false;
 	cds_list_add_tail(&e->of_owner, &owner->entries);
 	owner->count++;
 }
@@ -224,12 +225,12 @@ int allowedips_insert(struct allowedips *table, struct allowedips_owner *owner,
 	e = find(table, &p, hash);
 	if (!e)
 		return insert_new(table, owner, &p, hash);
-	if (e->owner == owner)
+	if (e->owner == owner && !e->stale)
 		return 0;
-	err = tell_mirror(table, &e->addr, e->cidr, owner, true);
+	err = e->owner == owner ? 0 : tell_mirror(table, &e->addr, e->cidr, owner, true);
 	if (err)
 		return err;
-	if (previous)
+	if (previous && e->owner != owner)
 		*previous = e->owner;
 	disown(e);
 	own(owner, e);
@@ -254,18 +255,39 @@ int allowedips_remove(struct allowedips *table, struct allowedips_owner *owner,
 	return err;
 }
 
-int allowedips_remove_owner(struct allowedips *table, struct allowedips_owner *owner)
+static int remove_some(struct allowedips *table, struct allowedips_owner *owner,
+		       bool only_stale)
 {
 	struct allowedips_entry *e, *next;
 	int err, first = 0;
 
 	cds_list_for_each_entry_safe (e, next, &owner->entries, of_owner) {
+		if (only_stale && !e->stale)
+			continue;
 		err = tell_mirror(table, &e->addr, e->cidr, owner, false);
 		if (!first)
 			first = err;
 		drop(table, e);
 	}
 	return first;
+}
+
+int allowedips_remove_owner(struct allowedips *table, struct allowedips_owner *owner)
+{
+	return remove_some(table, owner, false);
+}
+
+void allowedips_replace_begin(struct allowedips_owner *owner)
+{
+	struct allowedips_entry *e;
+
+	cds_list_for_each_entry (e, &owner->entries, of_owner)
+		e->stale = true;
+}
+
+int allowedips_replace_end(struct allowedips *table, struct allowedips_owner *owner)
+{
+	return remove_some(table, owner, true);
 }
 
 struct allowedips_owner *allowedips_lookup(const struct allowedips *table,

@@ -32,6 +32,7 @@ struct allowedips_entry {
 	uint32_t hash;
 	struct ip_addr addr; /* host bits are zero */
 	uint8_t cidr;
+	bool stale; /* between allowedips_replace_begin() and _end() */
 };
 
 /*
@@ -94,6 +95,14 @@ int allowedips_remove(struct allowedips *table, struct allowedips_owner *owner,
  * holds a prefix and its slot must not be used again.
  */
 int allowedips_remove_owner(struct allowedips *table, struct allowedips_owner *owner);
+
+/*
+ * Replaces all that an owner has by what is inserted in between: what stays is never
+ * away, not for a moment, so that traffic goes on. _end() returns 0 or the mirror's
+ * first error, as allowedips_remove_owner() does.
+ */
+void allowedips_replace_begin(struct allowedips_owner *owner);
+int allowedips_replace_end(struct allowedips *table, struct allowedips_owner *owner);
 
 /* The owner of the longest prefix that covers the address, or NULL. */
 struct allowedips_owner *allowedips_lookup(const struct allowedips *table,

@@ -104,9 +104,15 @@ static int set_allowed_ip(struct peer *peer, const struct uapi_op *op)
 
 static void set_keepalive(struct peer *peer, uint16_t seconds)
 {
+	bool on = seconds && !peer->persistent_keepalive;
+
 	peer->persistent_keepalive = seconds;
-	if (peer->dev->up)
-		timers_set_persistent_keepalive(&peer->timers, seconds, clock_now());
+	if (!peer->dev->up)
+		return;
+	timers_set_persistent_keepalive(&peer->timers, seconds, clock_now());
+	/* The first one now: the timer may be put off by what was sent just before. */
+	if (on)
+		worker_command(peer->dev, peer, WORKER_SEND_KEEPALIVE);
 }
 
 static int set_peer(struct peer *peer, const struct uapi_op *op)
@@ -122,7 +128,8 @@ static int set_peer(struct peer *peer, const struct uapi_op *op)
 		set_keepalive(peer, op->value.keepalive);
 		return 0;
 	case UAPI_REPLACE_ALLOWED_IPS:
-		return allowedips_remove_owner(&peer->dev->allowed, &peer->allowed);
+		allowedips_replace_begin(&peer->allowed);
+		return 0;
 	case UAPI_ALLOWED_IP:
 		return set_allowed_ip(peer, op);
 	default:
@@ -156,13 +163,15 @@ static int set_peer_lines(struct device *dev, const struct uapi_set *set, size_t
 			  size_t end)
 {
 	struct peer *peer;
-	int err = find_peer(dev, set, i, &peer);
+	int err = find_peer(dev, set, i, &peer), err_end;
 
-	for (i++; peer && !err && i < end; i++)
+	if (!peer)
+		return err;
+	for (i++; !err && i < end; i++)
 		err = set_peer(peer, &set->ops[i]);
-	if (peer)
-		peer_reschedule(peer);
-	return err;
+	err_end = allowedips_replace_end(&dev->allowed, &peer->allowed);
+	peer_reschedule(peer);
+	return err ? err : err_end;
 }
 
 static bool may_be_refused(enum uapi_key key)

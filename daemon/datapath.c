@@ -14,6 +14,7 @@
 #include <fcntl.h>
 #include <linux/if_link.h>
 #include <linux/magic.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,7 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -31,9 +33,12 @@
 #include "nic.skel.h"
 #include "wgif.skel.h"
 
-#define BPFFS	  "/sys/fs/bpf"
-#define PIN_ROOT  BPFFS "/wgxdp"
-#define STATS_LEN (sizeof(struct worker_stats) * (WG_MAX_WORKERS + 1))
+#define BPFFS	 "/sys/fs/bpf"
+#define PIN_ROOT BPFFS "/wgxdp"
+/* How long a process that is ending may take. */
+#define PIN_WAIT_MS  5000
+#define PIN_RETRY_MS 20
+#define STATS_LEN    (sizeof(struct worker_stats) * (WG_MAX_WORKERS + 1))
 
 struct datapath {
 	struct nic_bpf *nic;
@@ -167,20 +172,48 @@ static int ensure_bpffs(char *why, size_t why_len)
 	return -errno;
 }
 
-static int lock_pin_dir(struct datapath *dp)
+/* -EAGAIN: somebody has it, or removed it between our two calls. */
+static int open_pin_dir(const char *path)
 {
+	struct stat st;
+	int fd, err;
+
+	if (mkdir(path, 0700) && errno != EEXIST)
+		return -errno;
+	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? -EAGAIN : -errno;
+	err = flock(fd, LOCK_EX | LOCK_NB) || fstat(fd, &st) ? -errno : 0;
+	if (!err && !st.st_nlink)
+		err = -EAGAIN;
+	if (!err)
+		return fd;
+	close(fd);
+	return err;
+}
+
+/*
+ * `wg-quick down` returns when the interface is deleted, and a restart starts us while
+ * the process that had it is still detaching from its NICs. So where pins have an owner
+ * and the interface is not there, wait for it to end.
+ */
+static int lock_pin_dir(struct datapath *dp, const char *ifname)
+{
+	const struct timespec pause = {.tv_nsec = PIN_RETRY_MS * 1000000L};
 	int fd;
 
-	if ((mkdir(PIN_ROOT, 0700) && errno != EEXIST) ||
-	    (mkdir(dp->pin_dir, 0700) && errno != EEXIST))
+	if (mkdir(PIN_ROOT, 0700) && errno != EEXIST)
 		return -errno;
-	fd = open(dp->pin_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return -errno;
-	if (flock(fd, LOCK_EX | LOCK_NB)) {
-		close(fd);
-		return -EEXIST;
+	for (unsigned ms = 0;; ms += PIN_RETRY_MS) {
+		fd = open_pin_dir(dp->pin_dir);
+		if (fd != -EAGAIN)
+			break;
+		if (ms >= PIN_WAIT_MS || if_nametoindex(ifname))
+			return -EEXIST;
+		nanosleep(&pause, NULL);
 	}
+	if (fd < 0)
+		return fd;
 	unlink_all(fd);
 	dp->pin_dir_fd = fd;
 	return 0;
@@ -211,7 +244,7 @@ int datapath_pin(struct datapath *dp, const char *ifname, char *why, size_t why_
 	if (err)
 		return err;
 	snprintf(dp->pin_dir, sizeof(dp->pin_dir), "%s/%s", PIN_ROOT, ifname);
-	err = lock_pin_dir(dp);
+	err = lock_pin_dir(dp, ifname);
 	if (!err)
 		err = pin_maps(dp->nic->obj, dp->pin_dir);
 	if (!err)

@@ -546,6 +546,52 @@ static void test_many(void **state)
 	allowedips_destroy(&t);
 }
 
+/* The mirror hears of what goes and of what comes, and nothing of what stays. */
+static void test_replace(void **state)
+{
+	struct fixture *f = *state;
+	struct ip_addr goes = ip("10.1.0.0"), stays = ip("10.2.0.0"),
+		       comes = ip("fd00::");
+	struct allowedips_owner *o = &f->owners[1], *previous = o;
+
+	assert_int_equal(allowedips_insert(&f->table, o, &goes, 16, NULL), 0);
+	assert_int_equal(allowedips_insert(&f->table, o, &stays, 16, NULL), 0);
+	f->notes.calls = 0;
+
+	allowedips_replace_begin(o);
+	assert_ptr_equal(allowedips_lookup(&f->table, &stays), o);
+	assert_int_equal(allowedips_insert(&f->table, o, &stays, 16, &previous), 0);
+	assert_null(previous);
+	assert_int_equal(f->notes.calls, 0);
+	assert_int_equal(allowedips_insert(&f->table, o, &comes, 64, NULL), 0);
+	assert_int_equal(f->notes.calls, 1);
+	assert_int_equal(allowedips_replace_end(&f->table, o), 0);
+	assert_int_equal(f->notes.calls, 2);
+	assert_false(f->notes.present);
+	assert_memory_equal(&f->notes.addr, &goes, sizeof(goes));
+
+	assert_int_equal(o->count, 2);
+	assert_null(allowedips_lookup(&f->table, &goes));
+	assert_ptr_equal(allowedips_lookup(&f->table, &stays), o);
+	/* Over with it: another end takes nothing. */
+	assert_int_equal(allowedips_replace_end(&f->table, o), 0);
+	assert_int_equal(o->count, 2);
+}
+
+/* What another owner takes in between is not taken from it by the end. */
+static void test_replace_and_move(void **state)
+{
+	struct fixture *f = *state;
+	struct ip_addr a = ip("10.1.0.0");
+
+	assert_int_equal(allowedips_insert(&f->table, &f->owners[1], &a, 16, NULL), 0);
+	allowedips_replace_begin(&f->owners[1]);
+	assert_int_equal(allowedips_insert(&f->table, &f->owners[2], &a, 16, NULL), 0);
+	assert_int_equal(allowedips_replace_end(&f->table, &f->owners[1]), 0);
+	assert_int_equal(allowedips_replace_end(&f->table, &f->owners[2]), 0);
+	assert_ptr_equal(allowedips_lookup(&f->table, &a), &f->owners[2]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -557,6 +603,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_impossible, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_mirror_refuses, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_remove_owner, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_replace, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_replace_and_move, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_destroy_empties_owners, setup,
 						teardown),
 		cmocka_unit_test(test_against_model),

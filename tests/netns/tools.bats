@@ -1,0 +1,182 @@
+# SPDX-License-Identifier: MIT
+# wg(8) beside traffic, and many of its kind at once.
+
+load lib
+
+setup() {
+	needs_root
+	needs_wgxdp
+}
+
+# key N: a public key that nobody has.
+key() { printf '%031d%s' "$1" B | base64 -w 0; }
+
+# A client that the program on standard input is.
+client() { on A python3 - "$SOCKETS/wg0.sock"; }
+
+# A file as large as a real one: the peer that matters and n more.
+sync_conf() {
+	local conf=$1 n=$2 i
+
+	on A wg showconf wg0 >"$conf"
+	for ((i = 0; i < n; i++)); do
+		printf '\n[Peer]\nPublicKey = %s\nAllowedIPs = 10.9.%d.%d/32\n' "$(key "$i")" \
+			$((i >> 8)) $((i & 255))
+	done >>"$conf"
+}
+
+@test "syncconf under traffic loses nothing" {
+	tunnel wgxdp wgxdp
+	# So many that they are not replaced in a moment.
+	# shellcheck disable=SC2046 # words on purpose
+	on A wg set wg0 peer "${PUBKEY[B]}" allowed-ips \
+		"$(printf '10.99.%d.%d,' $(echo {0..9}_{0..255} | tr _ ' '))$(inner4 B),$(inner6 B)"
+	sync_conf "$TMP/few.conf" 0
+	sync_conf "$TMP/many.conf" 100
+	on_path A af_xdp
+	latest=$(wg_field A latest-handshakes)
+
+	on_bg B timeout 30 iperf3 -s -1 -p 9000 >"$TMP/iperf-server.log" 2>&1
+	wait_until 5 listening_tcp B 9000
+	on_bg A timeout 30 iperf3 -c "$(inner4 B)" -p 9000 -t 4 -b 100M -J >"$TMP/iperf.json"
+	iperf=$!
+	on_bg A ping -q -n -c 300 -i 0.01 -W 2 "$(inner6 B)" >"$TMP/ping"
+	ping=$!
+	syncs=0
+	while kill -0 $ping 2>/dev/null; do
+		on A wg syncconf wg0 "$TMP/many.conf"
+		on A wg syncconf wg0 "$TMP/few.conf"
+		syncs=$((syncs + 1))
+	done
+	wait $ping
+	wait $iperf
+	echo "$syncs rounds"
+	cat "$TMP/ping"
+	grep -q "^300 packets transmitted, 300 received" "$TMP/ping"
+	jq -e '.end.sum_received.bits_per_second > 80000000' "$TMP/iperf.json"
+	((syncs >= 10))
+	# The session is the one from the start.
+	[ "$(on A wg show wg0 latest-handshakes | grep -F "${PUBKEY[B]}" | cut -f 2)" = "$latest" ]
+	[ "$(on A wg show wg0 peers)" = "${PUBKEY[B]}" ]
+}
+
+# writer FIRST: fifty peers come and go, by wg(8), one request each.
+writer() {
+	local i
+
+	for ((i = $1; i < $1 + 50; i++)); do
+		on A wg set wg0 peer "$(key "$i")" persistent-keepalive 25 \
+			allowed-ips "10.$((i >> 8)).$((i & 255)).0/24,fd00:$i::/64" || return
+		((i % 2)) || on A wg set wg0 peer "$(key "$i")" remove || return
+	done
+}
+
+# reader: each dump is whole, and of peers that are whole.
+reader() {
+	local i
+
+	for ((i = 0; i < 50; i++)); do
+		on A wg show wg0 dump >"$TMP/dump.$1" || return
+		awk -F'\t' 'NR == 1 && NF != 4 || NR > 1 && NF != 8 { exit 1 }
+			NR > 1 && ($8 != 25 || split($4, ips, ",") != 2) { exit 1 }' \
+			"$TMP/dump.$1" || return
+	done
+}
+
+@test "twenty clients at once, a thousand requests: all answered, all consistent" {
+	host_new A
+	start_wg wgxdp A
+	for n in $(seq 0 9); do
+		writer $((n * 50)) 3>&- &
+		children[n]=$!
+		reader "$n" 3>&- &
+		children[n + 10]=$!
+	done
+	for child in "${children[@]}"; do
+		wait "$child"
+	done
+	for ((i = 1; i < 500; i += 2)); do
+		key "$i"
+		echo
+	done | sort >"$TMP/want"
+	diff "$TMP/want" <(on A wg show wg0 peers | sort)
+	[ "$(on A wg show wg0 allowed-ips | wc -w)" = 750 ]
+}
+
+@test "a request, however it is cut into pieces" {
+	host_new A
+	start_wg wgxdp A
+	client <<-'PY'
+		import socket, sys
+		request = b"set=1\npublic_key=" + b"01" * 31 + b"41\nallowed_ip=10.1.0.0/16\n\nget=1\n\n"
+		for size in list(range(1, 9)) + [len(request) - 1]:
+		    s = socket.socket(socket.AF_UNIX)
+		    s.settimeout(5)
+		    s.connect(sys.argv[1])
+		    for i in range(0, len(request), size):
+		        s.send(request[i:i + size])
+		    answer = b""
+		    while answer.count(b"errno=0\n\n") < 2:
+		        more = s.recv(65536)
+		        assert more, answer
+		        answer += more
+		    assert answer.startswith(b"errno=0\n\n"), answer
+		    assert answer.endswith(b"\nallowed_ip=10.1.0.0/16\nerrno=0\n\n"), answer
+	PY
+}
+
+# More than are served at once. The first half of them stops within a request, the
+# others ask again and again for what they never read.
+hanging_clients() {
+	client >"$TMP/hanging" <<-'PY'
+		import socket, sys, time
+		kept = []
+		for n in range(100):
+		    s = socket.socket(socket.AF_UNIX)
+		    s.connect(sys.argv[1])
+		    kept.append(s)
+		    if n < 50:
+		        s.send(b"set=1\nlisten_port=1")
+		        continue
+		    s.setblocking(False)
+		    try:
+		        while True:
+		            s.send(b"get=1\n\n" * 64)
+		    except (BlockingIOError, BrokenPipeError):
+		        pass
+		print("there", flush=True)
+		time.sleep(60)
+	PY
+}
+
+@test "clients that hang half-way block nobody" {
+	tunnel wgxdp wgxdp
+	for ((i = 0; i < 200; i++)); do
+		printf '[Peer]\nPublicKey = %s\nAllowedIPs = 10.9.%d.0/24\n' "$(key "$i")" "$i"
+	done >"$TMP/more.conf"
+	on A wg addconf wg0 "$TMP/more.conf"
+	hanging_clients 3>&- &
+	wait_until 20 grep -q there "$TMP/hanging"
+
+	start=${EPOCHREALTIME/./}
+	for i in $(seq 50); do
+		on A wg set wg0 fwmark "$i"
+		[ "$(($(on A wg show wg0 fwmark)))" = "$i" ]
+	done
+	echo "100 requests in $(((${EPOCHREALTIME/./} - start) / 1000)) ms"
+	((${EPOCHREALTIME/./} - start < 10000000))
+	[ "$(on A wg show wg0 listen-port)" = "$PORT" ]
+	ping_all A "$(inner4 B)" 100
+	# What they cost is bounded.
+	(($(on A awk '/VmRSS/ { print $2 }' "/proc/$(daemon_pid A)/status") < 64000))
+}
+
+@test "status of a daemon that does not answer gives up, and says why" {
+	host_new A
+	on A mkdir -p "$SOCKETS"
+	on_bg A timeout 30 socat "UNIX-LISTEN:$SOCKETS/wg0.sock" SYSTEM:'sleep 30'
+	wait_until 5 on A test -S "$SOCKETS/wg0.sock"
+	refute on A timeout 20 "$WGXDP" status wg0 2>"$TMP/err"
+	cat "$TMP/err"
+	grep -qx "wgxdp: no wgxdp answers for wg0: it is there, but busy or stopped" "$TMP/err"
+}
