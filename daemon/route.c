@@ -144,6 +144,16 @@ bool route_affected_by_addr(const struct route *route, bool added,
 	return ip_addr_equal(&route->source, addr);
 }
 
+bool route_left_source(struct rtnl *r, const struct endpoint *ep, uint32_t before,
+		       uint32_t after)
+{
+	uint32_t owner;
+
+	if (ep->source.family == IP_NONE || !before || before == after)
+		return false;
+	return !rtnl_addr_link(r, &ep->source, &owner) && owner == before;
+}
+
 bool route_equal(const struct route *a, const struct route *b)
 {
 	return a->ifindex == b->ifindex && ip_addr_equal(&a->source, &b->source) &&

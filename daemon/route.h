@@ -63,6 +63,15 @@ bool route_affected_by_link(const struct route *route, uint32_t ifindex);
 bool route_affected_by_addr(const struct route *route, bool added,
 			    const struct ip_addr *addr);
 
+/*
+ * Whether the sticky source has to be forgotten because the way that it belonged to is
+ * gone: the same endpoint was reached by device `before`, which has that address, and
+ * now is by `after` (0: by none). An address of another device, lo perhaps, is as good
+ * on the new way.
+ */
+bool route_left_source(struct rtnl *r, const struct endpoint *ep, uint32_t before,
+		       uint32_t after);
+
 bool route_equal(const struct route *a, const struct route *b);
 
 #endif

@@ -482,6 +482,31 @@ int rtnl_route_get(struct rtnl *r, const struct ip_addr *dst, const struct ip_ad
 	return err;
 }
 
+/* The entry that matches in the routing table names it; the route itself would go by lo. */
+int rtnl_addr_link(struct rtnl *r, const struct ip_addr *addr, uint32_t *ifindex)
+{
+	static const struct ip_addr none;
+	struct rtnl_route entry = {0};
+	struct request req;
+	struct nlmsghdr *nlh;
+	struct rtmsg *rtm;
+	int err;
+
+	*ifindex = 0;
+	if (addr_family(addr) == AF_UNSPEC)
+		return -EAFNOSUPPORT;
+	nlh = route_request(&req, addr, &none);
+	rtm = mnl_nlmsg_get_payload(nlh);
+	rtm->rtm_flags = RTM_F_FIB_MATCH;
+	err = query_one(r, nlh, parse_route, &entry);
+	if (err)
+		return err;
+	if (entry.type != RTN_LOCAL)
+		return -EADDRNOTAVAIL;
+	*ifindex = entry.ifindex;
+	return 0;
+}
+
 bool rtnl_neigh_usable(uint16_t state)
 {
 	return state & (NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE |

@@ -87,6 +87,9 @@ int rtnl_route_get(struct rtnl *r, const struct ip_addr *dst, const struct ip_ad
 		   uint32_t oif_scope, uint32_t fwmark, uint16_t sport, uint16_t dport,
 		   struct rtnl_route *out);
 
+/* The link that an address of ours is on; -EADDRNOTAVAIL where it is not ours. */
+int rtnl_addr_link(struct rtnl *r, const struct ip_addr *addr, uint32_t *ifindex);
+
 /* Whether a neighbour in that NUD_ state has a link-layer address to send to. */
 bool rtnl_neigh_usable(uint16_t state);
 

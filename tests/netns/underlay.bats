@@ -130,3 +130,171 @@ listens() { on "$1" ss -Hulpn "sport = :$PORT" | grep -q wgxdp; }
 }
 
 has_udp() { on "$1" ss -Huln "sport = :$PORT" | grep -q .; }
+
+# ---- other devices
+
+# has_kind KIND [ARGUMENTS]: skips where the kernel knows no such device.
+has_kind() {
+	if unshare --net ip link add probe0 type "$@" 2>&1 | grep -q "Unknown device type"; then
+		skip "this kernel has no ${1} devices"
+	fi
+}
+
+# stacked upon|into KIND [ARGUMENTS of ip link add...]: the hosts' addresses are on a
+# device of that kind, which lies upon the veth or has it as its port.
+stacked() {
+	host_new A
+	host_new B
+	join A B
+	"$@" A toB
+	"$@" B toA
+	on A ip address add 192.0.2.1 peer 192.0.2.2 dev upper
+	on B ip address add 192.0.2.2 peer 192.0.2.1 dev upper
+	start_wg wgxdp A
+	start_wg wgxdp B
+	wg_setup A B
+	wait_until 10 pings A "$(inner4 B)"
+	ping_all A "$(inner4 B)" 20 -s 1300
+	ping_all B "$(inner6 A)" 20
+	not_a_trickle A B
+	not_a_trickle A B -R
+}
+
+upon() { # KIND... HOST DEVICE
+	local kind=("${@:1:$#-2}") host=${*: -2:1} dev=${*: -1}
+
+	on "$host" ip address flush dev "$dev"
+	on "$host" ip link add link "$dev" name upper type "${kind[@]}"
+	on "$host" ip link set upper up
+}
+
+into() { # KIND... HOST DEVICE
+	local kind=("${@:1:$#-2}") host=${*: -2:1} dev=${*: -1}
+
+	on "$host" ip address flush dev "$dev"
+	on "$host" ip link set "$dev" down
+	on "$host" ip link add name upper type "${kind[@]}"
+	on "$host" ip link set "$dev" master upper
+	on "$host" ip link set "$dev" up
+	on "$host" ip link set upper up
+}
+
+@test "over a VLAN" {
+	has_kind vlan id 5
+	stacked upon vlan id 5
+}
+@test "over a macvlan" {
+	has_kind macvlan
+	stacked upon macvlan mode bridge
+}
+@test "over a bridge at both ends" {
+	has_kind bridge
+	stacked into bridge
+}
+@test "over a bond" {
+	has_kind bond
+	stacked into bond mode active-backup miimon 100
+}
+
+# A and B talk by M, in which two interfaces make the tunnel, by lo. What M gets from
+# one side goes into that side's interface and comes out of the other's.
+@test "over lo: two interfaces of one host" {
+	host_new A
+	host_new M
+	host_new B
+	join A M
+	join M B
+	on A ip route add 192.0.2.3 via 192.0.2.2
+	on B ip route add 192.0.2.1 via 192.0.2.2
+	start_wg wgxdp M
+	IFACE=wg1 start_wg wgxdp M
+	wg_keys M B
+	on M wg set wg0 private-key "$TMP/M.key" listen-port 51820 peer "${PUBKEY[B]}" \
+		endpoint 127.0.0.1:51821 allowed-ips 0.0.0.0/0
+	on M wg set wg1 private-key "$TMP/B.key" listen-port 51821 peer "${PUBKEY[M]}" \
+		endpoint 127.0.0.1:51820 allowed-ips 0.0.0.0/0
+	on M sysctl -qw net.ipv4.ip_forward=1
+	on M ip link set wg0 up
+	on M ip link set wg1 up
+	on M ip rule add iif toA lookup 100
+	on M ip route add 192.0.2.3 dev wg0 table 100
+	on M ip rule add iif toB lookup 101
+	on M ip route add 192.0.2.1 dev wg1 table 101
+	wait_until 10 pings A 192.0.2.3
+	before=$(wg_field M transfer wg1 | cut -f 1)
+	ping_all A 192.0.2.3 50
+	ping_all A 192.0.2.3 10 -s 5000
+	(($(wg_field M transfer wg1 | cut -f 1) - before > 50 * 116))
+	on_bg B timeout 60 iperf3 -s -1
+	wait_until 5 listening_tcp B 5201
+	on A timeout 60 iperf3 -J -t 1 -c 192.0.2.3 >"$TMP/iperf"
+	jq -e '.end.sum_received.bits_per_second > 20e6' "$TMP/iperf"
+	status_is M '.nics == []' wg0
+}
+
+# inner_tunnel A B: wg1, 10.1.0.0/24, whose endpoints are in wg0.
+inner_tunnel() {
+	local host
+
+	for host; do
+		IFACE=wg1 start_wg wgxdp "$host"
+		on "$host" wg set wg1 private-key "$TMP/$host.key" listen-port 51821
+		on "$host" ip address add "10.1.0.${HOST_NUM[$host]}/24" dev wg1
+	done
+	on "$1" wg set wg1 peer "${PUBKEY[$2]}" allowed-ips 10.1.0.0/24 \
+		endpoint "$(inner4 "$2"):51821"
+	on "$2" wg set wg1 peer "${PUBKEY[$1]}" allowed-ips 10.1.0.0/24
+	on "$1" ip link set wg1 mtu "$MTU" up
+	on "$2" ip link set wg1 mtu "$MTU" up
+	wait_until 10 pings "$1" 10.1.0.2
+}
+
+inside() {
+	tunnel wgxdp wgxdp
+	inner_tunnel A B
+	on_path A af_xdp
+	ping_all A 10.1.0.2 50 -s 1200
+	on_bg B timeout 60 iperf3 -s -1
+	wait_until 5 listening_tcp B 5201
+	on A timeout 60 iperf3 -J -t 1 -c 10.1.0.2 >"$TMP/iperf"
+	jq -e '.end.sum_received.bits_per_second > 20e6' "$TMP/iperf"
+	status_is A '.nics == []' wg1
+}
+
+@test "WireGuard inside WireGuard" { MTU=1340 inside; }
+@test "WireGuard inside WireGuard, which fragments it" { MTU=1420 inside; }
+
+fragments_in() { # IP|IP6
+	on B cat /proc/net/snmp /proc/net/snmp6 | awk -v p="$1" '
+		$1 == "Ip:" && p == "IP" && !n { n = split($0, name); next }
+		$1 == "Ip:" && p == "IP" {
+			for (i = 1; i <= n; i++)
+				if (name[i] == "ReasmOKs")
+					print $i
+		}
+		$1 == "Ip6ReasmOKs" && p == "IP6" { print $2 }'
+}
+
+# fragments 4|6 IP|IP6 PREFIX METRIC: A's packets leave in pieces, B's whole; B has XDP on its NIC.
+fragments() {
+	local before
+
+	tunnel wgxdp wgxdp "$1"
+	on_path B af_xdp
+	on A ip route replace "$3" dev toB metric "$4" mtu 1300
+	before=$(fragments_in "$2")
+	ping_all A "$(inner4 B)" 50 -s 1392 -M "do"
+	# The first ones may leave before the new MTU is known.
+	(($(fragments_in "$2") - before >= 40))
+	not_a_trickle A B
+}
+
+@test "what comes in fragments, IPv4" { fragments 4 IP 192.0.2.2/32 0; }
+@test "what comes in fragments, IPv6" { fragments 6 IP6 2001:db8::2/128 256; }
+
+@test "a wg0 MTU of 65000: the underlay fragments, IPv6" {
+	tunnel wgxdp wgxdp 6
+	set_mtus 1500 65000
+	ping_all A "$(inner4 B)" 5 -s 60000 -M "do"
+	not_a_trickle A B
+}

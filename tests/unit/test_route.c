@@ -493,6 +493,54 @@ static void test_source_v6(void **state)
 	source_comes_and_goes(*state, "fd00::2", "fd00::1", "fd00::9");
 }
 
+static void left_source(struct fixture *f, const char *dst, const char *ours,
+			const char *on_lo)
+{
+	struct endpoint ep = endpoint_of(dst);
+
+	assert_false(route_left_source(&f->rtnl, &ep, f->a0, 0)); /* there is none */
+	ep.source = addr_of(ours);
+	assert_true(route_left_source(&f->rtnl, &ep, f->a0, f->a0 + 100));
+	assert_true(route_left_source(&f->rtnl, &ep, f->a0, 0));
+	assert_false(route_left_source(&f->rtnl, &ep, f->a0, f->a0));
+	assert_false(route_left_source(&f->rtnl, &ep, 0, f->a0));
+	assert_false(route_left_source(&f->rtnl, &ep, f->a0 + 100, f->a0));
+	ep.source = addr_of(on_lo);
+	assert_false(route_left_source(&f->rtnl, &ep, f->a0, f->a0 + 100));
+	assert_false(route_left_source(&f->rtnl, &ep, f->a0, 0));
+}
+
+static void test_source_left_behind(void **state)
+{
+	struct fixture *f = *state;
+
+	ip("link set lo up");
+	ip("addr add 10.9.9.9/32 dev lo");
+	ip("addr add fd99::9/128 dev lo");
+	left_source(f, "10.0.0.2", "10.0.0.1", "10.9.9.9");
+	left_source(f, "fd00::2", "fd00::1", "fd99::9");
+}
+
+static void test_link_of_address(void **state)
+{
+	struct fixture *f = *state;
+	struct ip_addr addr = addr_of("10.0.0.1");
+	uint32_t ifindex;
+
+	assert_int_equal(rtnl_addr_link(&f->rtnl, &addr, &ifindex), 0);
+	assert_int_equal(ifindex, f->a0);
+	addr = addr_of("fd00::1");
+	assert_int_equal(rtnl_addr_link(&f->rtnl, &addr, &ifindex), 0);
+	assert_int_equal(ifindex, f->a0);
+	addr = addr_of("10.0.0.2");
+	assert_int_equal(rtnl_addr_link(&f->rtnl, &addr, &ifindex), -EADDRNOTAVAIL);
+	assert_int_equal(ifindex, 0);
+	addr = addr_of("fd00::2");
+	assert_int_equal(rtnl_addr_link(&f->rtnl, &addr, &ifindex), -EADDRNOTAVAIL);
+	memset(&addr, 0, sizeof(addr));
+	assert_int_equal(rtnl_addr_link(&f->rtnl, &addr, &ifindex), -EAFNOSUPPORT);
+}
+
 /* A rule can refuse what a source address may reach; then the source does not count. */
 static void test_source_without_route(void **state)
 {
@@ -1362,6 +1410,8 @@ int main(void)
 		T(test_rules_by_port),
 		T(test_source_v4),
 		T(test_source_v6),
+		T(test_source_left_behind),
+		T(test_link_of_address),
 		T(test_source_without_route),
 		T(test_refusing_routes),
 		T(test_no_address),

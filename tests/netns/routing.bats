@@ -1,0 +1,535 @@
+# SPDX-License-Identifier: MIT
+# The way to a peer changes under a tunnel that is in use: the traffic follows, with no
+# more than a second lost and with nobody's help.
+
+load lib
+
+setup() {
+	needs_root
+	needs_wgxdp
+}
+
+INTERVAL=0.02
+PINGS=80
+MAX_LOST=50 # a second
+
+answers() { (($(grep -c 'bytes from' "$TMP/follow") >= $1)); }
+
+# The very last one is answered: what was lost is not the end.
+recovered() { grep -q "bytes from.*icmp_seq=$PINGS " "$TMP/follow"; }
+
+# follows HOST ADDRESS COMMAND...: pings all the while, and COMMAND in the middle.
+follows() {
+	local host=$1 addr=$2 pinger received
+
+	shift 2
+	on "$host" timeout 20 ping -n -i $INTERVAL -c $PINGS -W 1 "$addr" \
+		>"$TMP/follow" 2>&1 3>&- &
+	pinger=$!
+	wait_until 5 answers 10
+	"$@"
+	wait $pinger || true
+	received=$(grep -c 'bytes from' "$TMP/follow")
+	echo "$*: $((PINGS - received)) of $PINGS lost"
+	((PINGS - received <= MAX_LOST))
+	recovered
+}
+
+# second_link: another veth, called "second" in both A and B, up, without addresses.
+second_link() {
+	nsenter --target "${HOST_PID[A]}" --net ip link add second type veth \
+		peer name second netns "${HOST_PID[B]}"
+	on A ip link set second up
+	on B ip link set second up
+}
+
+# The links' addresses on the second link, too; routes stay with the first.
+same_addresses() {
+	on A ip address add 192.0.2.1/32 dev second
+	on B ip address add 192.0.2.2/32 dev second
+}
+
+goes_by() { status_is A ".peers[0] | .nic == \"$1\" and .path == \"af_xdp\""; }
+
+# received_on HOST DEVICE
+received_on() { on "$1" ip -s -j link show "$2" | jq '.[0].stats64.rx.packets'; }
+
+# pings_by DEVICE: A's messages reach B there, and there alone.
+pings_by() {
+	local toA second
+
+	toA=$(received_on B toA)
+	second=$(received_on B second)
+	ping_all A "$(inner4 B)" 50
+	toA=$(($(received_on B toA) - toA))
+	second=$(($(received_on B second) - second))
+	echo "toA: $toA, second: $second"
+	((${!1} >= 50 && toA + second - ${!1} < 20))
+}
+
+# ---- marks
+
+# Two links; marked packets to B go by the second one.
+mark_setup() {
+	tunnel wgxdp wgxdp
+	second_link
+	same_addresses
+	on A ip route add 192.0.2.2/32 dev second table 100
+	on A ip rule add fwmark 0x42 lookup 100
+}
+
+@test "a mark sends the tunnel by another table, AF_XDP" {
+	mark_setup
+	on_path A af_xdp
+	pings_by toA
+	on A wg set wg0 fwmark 0x42
+	wait_until 5 goes_by second
+	pings_by second
+	on A ip rule del fwmark 0x42
+	wait_until 5 goes_by toB
+	pings_by toA
+	on A ip rule add fwmark 0x42 lookup 100
+	wait_until 5 goes_by second
+	on A wg set wg0 fwmark 0
+	wait_until 5 goes_by toB
+	pings_by toA
+}
+
+@test "a mark sends the tunnel by another table, UDP sockets" {
+	WGXDP_ARGS="--nic none" mark_setup
+	pings_by toA
+	on A wg set wg0 fwmark 0x42
+	pings_by second
+	on A wg set wg0 listen-port 51999
+	pings_by second
+	on A wg set wg0 fwmark 0
+	pings_by toA
+}
+
+# As wg-quick does it: all that bears no mark goes into wg0, the endpoint's address too.
+@test "a default route into wg0 that covers the endpoint" {
+	tunnel wgxdp wgxdp
+	on A wg set wg0 fwmark 51820 peer "${PUBKEY[B]}" allowed-ips 0.0.0.0/0,::/0
+	on A sysctl -qw net.ipv4.conf.all.src_valid_mark=1
+	on A ip route del 192.0.2.2 dev toB
+	on A ip route add 192.0.2.0/24 dev toB table 300
+	on A ip route add default dev wg0 table 200
+	on A ip rule add not fwmark 51820 table 200
+	on A ip rule add fwmark 51820 table 300
+	on B ip address add 198.51.100.1/32 dev lo
+	wait_until 5 pings A 198.51.100.1
+	wait_until 5 goes_by toB
+	ping_all A 198.51.100.1 50
+	# The endpoint's own address, from inside the tunnel.
+	ping_all A 192.0.2.2 50
+	on A wg set wg0 peer "${PUBKEY[B]}" remove
+	on A wg set wg0 peer "${PUBKEY[B]}" allowed-ips 0.0.0.0/0 endpoint "$(endpoint B 4)"
+	wait_until 5 pings A 198.51.100.1
+}
+
+# ---- our own address
+
+sees() { [ "$(wg_field B endpoints)" = "$1" ]; }
+
+# writes_to FROM TO ENDPOINT: from now on. The first packets get no answer: one that TO
+# sent before it heard of the change would take FROM back.
+writes_to() {
+	on "$2" sysctl -qw net.ipv4.icmp_echo_ignore_all=1
+	on "$1" wg set wg0 peer "${PUBKEY[$2]}" endpoint "$3"
+	on "$1" ping -q -n -c 5 -i 0.1 -W 0.1 "$(inner4 "$2")" >/dev/null || true
+	on "$2" sysctl -qw net.ipv4.icmp_echo_ignore_all=0
+	ping_all "$1" "$(inner4 "$2")" 20
+}
+
+# sticky FAMILY SECOND_ADDRESS SECOND_ENDPOINT FIRST_ENDPOINT: B writes to A's second address, and
+# would hear of it if A answered by another one.
+sticky() {
+	tunnel wgxdp wgxdp "$1"
+	on A ip address add "$2" dev toB
+	on B ip route add "$2" dev toA
+	writes_to B A "$3"
+	ping_all A "$(inner4 B)" 20
+	sees "$3"
+	# The response to a handshake, too.
+	on B wg set wg0 peer "${PUBKEY[A]}" remove
+	wg_peer B A endpoint "$3"
+	wait_until 5 pings B "$(inner4 A)"
+	ping_all A "$(inner4 B)" 20
+	sees "$3"
+	follows A "$(inner4 B)" on A ip address del "$2" dev toB
+	sees "$4"
+}
+
+@test "answers leave from the address written to, IPv4" {
+	sticky 4 192.0.2.101/32 192.0.2.101:51820 192.0.2.1:51820
+}
+@test "answers leave from the address written to, IPv6" {
+	sticky 6 2001:db8::101/128 "[2001:db8::101]:51820" "[2001:db8::1]:51820"
+}
+@test "answers leave from the address written to, UDP sockets" {
+	WGXDP_ARGS="--nic none" sticky 4 192.0.2.101/32 192.0.2.101:51820 192.0.2.1:51820
+}
+
+# Two links with addresses of their own, B's address on neither: what left by the first
+# with its address must not leave by the second with that one, where B cannot answer it.
+two_uplinks() {
+	host_new A
+	host_new B
+	join A B
+	second_link
+	on A ip address add 198.51.100.1 peer 198.51.100.2 dev second
+	on B ip address add 198.51.100.2 peer 198.51.100.1 dev second
+	on B ip address add 203.0.113.2/32 dev lo
+	on A ip route add 203.0.113.2 via 192.0.2.2 metric 10
+	on A ip route add 203.0.113.2 via 198.51.100.2 metric 20
+	start_wg wgxdp A "$@"
+	start_wg wgxdp B "$@"
+	wg_setup A B
+	on A wg set wg0 peer "${PUBKEY[B]}" endpoint 203.0.113.2:51820
+	wait_until 10 pings A "$(inner4 B)"
+	sees 192.0.2.1:51820
+}
+
+uplink_fails() {
+	two_uplinks "$@"
+	follows A "$(inner4 B)" on A ip link set toB down
+	sees 198.51.100.1:51820
+	on A ip link set toB up
+	follows A "$(inner4 B)" on A ip route add 203.0.113.2 via 192.0.2.2 metric 10
+}
+
+@test "one of two uplinks fails: the other one and its address, AF_XDP" { uplink_fails; }
+@test "one of two uplinks fails: the other one and its address, UDP sockets" {
+	uplink_fails --nic none
+}
+
+# An address that belongs to no link stays, whatever way leads there.
+@test "one of two uplinks fails: an address on lo stays" {
+	two_uplinks
+	on A ip address add 203.0.113.1/32 dev lo
+	on B sysctl -qw net.ipv4.conf.toA.ignore_routes_with_linkdown=1
+	on B ip route add 203.0.113.1 via 192.0.2.1 metric 10 src 203.0.113.2
+	on B ip route add 203.0.113.1 via 198.51.100.1 metric 20 src 203.0.113.2
+	writes_to B A 203.0.113.1:51820
+	sees 203.0.113.1:51820
+	follows A "$(inner4 B)" on A ip link set toB down
+	sees 203.0.113.1:51820
+}
+
+# ---- routes
+
+@test "a route moves to another device and back" {
+	tunnel wgxdp wgxdp
+	second_link
+	same_addresses
+	on_path A af_xdp
+	follows A "$(inner4 B)" on A ip route replace 192.0.2.2/32 dev second src 192.0.2.1
+	wait_until 5 goes_by second
+	follows A "$(inner4 B)" on A ip route replace 192.0.2.2/32 dev toB src 192.0.2.1
+	wait_until 5 goes_by toB
+}
+
+no_route_for_a_while() {
+	on A ip route del 192.0.2.2/32 dev toB
+	on A ip route add 192.0.2.2/32 dev toB
+}
+
+unreachable_for_a_while() {
+	on A ip route add unreachable 192.0.2.2/32 metric 0
+	on A ip route del unreachable 192.0.2.2/32
+}
+
+@test "no route, and a route again" {
+	tunnel wgxdp wgxdp
+	on A ip address del 192.0.2.1 peer 192.0.2.2 dev toB
+	on A ip address add 192.0.2.1/32 dev toB
+	on A ip route add 192.0.2.2/32 dev toB
+	wait_until 5 pings A "$(inner4 B)"
+	follows A "$(inner4 B)" no_route_for_a_while
+	on A ip route del 192.0.2.2/32 dev toB
+	on A ip route add 192.0.2.2/32 dev toB metric 7
+	follows A "$(inner4 B)" unreachable_for_a_while
+}
+
+# multipath FAMILY ADDRESS NEXTHOP_BY_TOB NEXTHOP_BY_SECOND ENDPOINT
+multipath() {
+	tunnel wgxdp wgxdp "$1"
+	second_link
+	on A ip address add 198.51.100.1 peer 198.51.100.2 dev second
+	on B ip address add 198.51.100.2 peer 198.51.100.1 dev second
+	on A ip address add 2001:db8:1::1 peer 2001:db8:1::2 dev second nodad
+	on B ip address add 2001:db8:1::2 peer 2001:db8:1::1 dev second nodad
+	on B ip address add "$2" dev lo
+	# shellcheck disable=SC2086 # words on purpose
+	on A ip route add "$2" nexthop $3 dev toB nexthop $4 dev second
+	on A wg set wg0 peer "${PUBKEY[B]}" endpoint "$5"
+	wait_until 5 pings A "$(inner4 B)"
+	wait_until 5 status_is A '.peers[0].path == "af_xdp"'
+	ping_all A "$(inner4 B)" 20
+	now=$(status_of A '.peers[0].nic')
+	follows A "$(inner4 B)" on A ip link set "$now" down
+	refute goes_by "$now"
+	wait_until 5 status_is A '.peers[0].path == "af_xdp"'
+}
+
+@test "a multipath route loses its way, IPv4" {
+	multipath 4 203.0.113.2/32 "via 192.0.2.2" "via 198.51.100.2" 203.0.113.2:51820
+}
+@test "a multipath route loses its way, IPv6" {
+	multipath 6 2001:db8:2::2/128 "via 2001:db8::2" "via 2001:db8:1::2" \
+		"[2001:db8:2::2]:51820"
+}
+
+@test "on-link routes" {
+	tunnel wgxdp wgxdp
+	on B ip address add 203.0.113.2/32 dev lo
+	on A ip route add 203.0.113.2 dev toB
+	on A wg set wg0 peer "${PUBKEY[B]}" endpoint 203.0.113.2:51820
+	wait_until 5 pings A "$(inner4 B)"
+	wait_until 5 goes_by toB
+	ping_all A "$(inner4 B)" 20
+	# A gateway that no other route leads to.
+	on B ip address add 203.0.113.77/32 dev lo
+	on A ip route replace 203.0.113.2 via 203.0.113.77 dev toB onlink
+	wait_until 5 pings A "$(inner4 B)"
+	wait_until 5 goes_by toB
+	ping_all A "$(inner4 B)" 20
+}
+
+# link_local HOST DEVICE
+link_local() {
+	on "$1" ip -6 -j address show dev "$2" scope link |
+		jq -er '[.[].addr_info[] | select(.local)][0].local'
+}
+
+@test "link-local endpoints with their scope" {
+	local a b
+
+	tunnel wgxdp wgxdp
+	wait_until 5 link_local A toB
+	wait_until 5 link_local B toA
+	a=$(link_local A toB)
+	b=$(link_local B toA)
+	writes_to A B "[$b%toB]:51820"
+	wait_until 5 goes_by toB
+	ping_all A "$(inner4 B)" 20
+	# B learnt it, scope and all, and speaks there by itself.
+	sees "[$a%toA]:51820"
+	on_path B af_xdp
+	[ "$(wg_field A endpoints)" = "[$b%toB]:51820" ]
+	on A wg set wg0 peer "${PUBKEY[B]}" remove
+	on B wg set wg0 peer "${PUBKEY[A]}" remove
+	wg_peer A B
+	wg_peer B A endpoint "[$a%toA]:51820"
+	wait_until 5 pings B "$(inner4 A)"
+	[ "$(wg_field A endpoints)" = "[$b%toB]:51820" ]
+}
+
+# ---- links
+
+down_and_up() {
+	on A ip link set toB down
+	on A ip link set toB up
+	on A ip -6 route replace 2001:db8::2/128 dev toB
+}
+
+@test "the NIC goes down and comes back" {
+	tunnel wgxdp wgxdp
+	on_path A af_xdp
+	follows A "$(inner4 B)" down_and_up
+	wait_until 5 goes_by toB
+	has_xdp A toB
+	before=$(paths A)
+	ping_all A "$(inner4 B)" 40
+	went_by A xdp "$before" 40
+}
+
+# The peer's NIC takes the carrier with it.
+carrier_lost() {
+	on B ip link set toA down
+	wait_until 5 no_carrier
+	on B ip link set toA up
+}
+
+no_carrier() {
+	on A ip -j link show toB | jq -e '.[0].flags | index("NO-CARRIER")' >/dev/null
+}
+
+@test "the carrier goes and comes back" {
+	tunnel wgxdp wgxdp
+	on_path A af_xdp
+	follows A "$(inner4 B)" carrier_lost
+	wait_until 5 goes_by toB
+}
+
+made_anew() {
+	on A ip link del toB
+	join A B
+}
+
+nic_made_anew() {
+	WGXDP_ARGS=$1 tunnel wgxdp wgxdp
+	follows A "$(inner4 B)" made_anew
+	follows A "$(inner4 B)" made_anew
+}
+
+@test "the NIC is removed and made anew" {
+	nic_made_anew ""
+	wait_until 5 goes_by toB
+	before=$(paths A)
+	ping_all A "$(inner4 B)" 40
+	went_by A xdp "$before" 40
+}
+@test "the NIC is removed and made anew, UDP sockets" { nic_made_anew "--nic none"; }
+
+@test "the NIC that was demanded is removed and made anew" {
+	host_new A
+	host_new B
+	join A B
+	start_wg wgxdp A --nic toB:copy
+	start_wg wgxdp B
+	wg_setup A B
+	wait_until 10 pings A "$(inner4 B)"
+	follows A "$(inner4 B)" made_anew
+	wait_until 5 goes_by toB
+}
+
+renamed() {
+	on A ip link set toB down
+	on A ip link set toB name uplink0
+	on A ip link set uplink0 up
+}
+
+@test "the NIC is renamed" {
+	tunnel wgxdp wgxdp
+	on_path A af_xdp
+	follows A "$(inner4 B)" renamed
+	wait_until 5 goes_by uplink0
+	status_is A '[.nics[].name] == ["uplink0"]'
+	before=$(paths A)
+	ping_all A "$(inner4 B)" 40
+	went_by A xdp "$before" 40
+}
+
+# ---- neighbours
+
+# neighbour_mac TELLS_OTHERS ARGUMENTS FAMILY
+neighbour_mac() {
+	WGXDP_ARGS=$2 tunnel wgxdp wgxdp "$3"
+	on B sysctl -qw "net.ipv4.conf.all.arp_notify=$1" "net.ipv4.conf.toA.arp_notify=$1" \
+		"net.ipv6.conf.all.ndisc_notify=$1" "net.ipv6.conf.toA.ndisc_notify=$1"
+	follows A "$(inner4 B)" on B ip link set toA address 02:00:00:00:00:77
+	# The sender that moved is the one that speaks, too.
+	follows B "$(inner4 A)" on B ip link set toA address 02:00:00:00:00:78
+	on A ip neigh show | tee "$TMP/neigh"
+	grep -q 02:00:00:00:00:78 "$TMP/neigh"
+}
+
+@test "the peer's MAC changes, and it says so" { neighbour_mac 1 "" 4; }
+@test "the peer's MAC changes without a word" { neighbour_mac 0 "" 4; }
+@test "the peer's MAC changes without a word, IPv6" { neighbour_mac 0 "" 6; }
+@test "the peer's MAC changes without a word, UDP sockets" { neighbour_mac 0 "--nic none" 4; }
+
+@test "our own MAC changes" {
+	tunnel wgxdp wgxdp
+	on_path A af_xdp
+	follows A "$(inner4 B)" on A ip link set toB address 02:00:00:00:00:55
+	wait_until 5 goes_by toB
+}
+
+# ---- loops
+
+# busy HOST: clock ticks that its daemon has used.
+busy() {
+	local stat
+
+	stat=$(<"/proc/${HOST_PID[$1]}/root/proc/$(daemon_pid "$1")/stat")
+	# shellcheck disable=SC2086 # words on purpose
+	set -- ${stat##*) }
+	echo $((${12} + ${13}))
+}
+
+sent_into() { on A ip -s -j link show "$1" | jq '.[0].stats64.tx.packets'; }
+
+# loop ARGUMENTS...: B's address is routed into the tunnel to B.
+loop() {
+	local ticks packets dropped
+
+	WGXDP_ARGS=$1 tunnel wgxdp wgxdp
+	on A wg set wg0 peer "${PUBKEY[B]}" allowed-ips 0.0.0.0/0
+	packets=$(sent_into wg0)
+	ticks=$(busy A)
+	on A ip route replace 192.0.2.2/32 dev wg0
+	dropped=$(drops A no_endpoint)
+	on A ping -q -n -c 100 -i 0.01 -W 1 "$(inner4 B)" || true
+	drops_at_least A no_endpoint $((dropped + 50))
+	ticks=$(($(busy A) - ticks))
+	packets=$(($(sent_into wg0) - packets))
+	echo "$packets packets into wg0, $ticks ticks"
+	((packets < 400 && ticks < 50))
+	on A ip route replace 192.0.2.2/32 dev toB
+	wait_until 2 pings A "$(inner4 B)"
+	ping_all A "$(inner4 B)" 20
+}
+
+@test "an endpoint routed into its own tunnel, AF_XDP" { loop ""; }
+@test "an endpoint routed into its own tunnel, UDP sockets" { loop "--nic none"; }
+
+# ---- queues
+
+@test "two queues, two workers" {
+	host_new A
+	host_new B
+	nsenter --target "${HOST_PID[A]}" --net ip link add toB numrxqueues 2 numtxqueues 2 \
+		type veth peer name toA numrxqueues 2 numtxqueues 2 netns "${HOST_PID[B]}"
+	on A ethtool -L toB rx 2 tx 2 || true
+	on B ethtool -L toA rx 2 tx 2 || true
+	on A ethtool -l toB | sed -n '/Current/,$p' | grep -q 'RX:[[:space:]]*2$'
+	join_end A B
+	join_end B A
+	start_wg wgxdp A --workers 2
+	start_wg wgxdp B --workers 2
+	wg_setup A B
+	wait_until 10 pings A "$(inner4 B)"
+	status_is A '.workers == 2 and .nics[0].queues == 2'
+	on_path A af_xdp
+	before=$(paths A)
+	head -c 20000000 /dev/urandom >"$TMP/file"
+	send_file A B
+	send_file B A
+	many_flows A B
+	many_flows B A
+	went_by A xdp "$before" 1000
+	both_queues_used A
+	both_queues_used B
+}
+
+# Which queue of wg0 a flow takes is the kernel's choice: one of these takes the other.
+many_flows() {
+	local server
+
+	on "$2" timeout 30 iperf3 -s -1 >/dev/null 3>&- &
+	server=$!
+	wait_until 5 listening_tcp "$2" 5201
+	on "$1" timeout 30 iperf3 -c "$(inner4 "$2")" -n 16M -P 12 >"$TMP/iperf"
+	wait "$server"
+}
+
+send_file() {
+	local receiver
+
+	on "$2" timeout 30 socat -u TCP-LISTEN:9000,reuseaddr "CREATE:$TMP/got" 3>&- &
+	receiver=$!
+	wait_until 5 listening_tcp "$2" 9000
+	on "$1" timeout 30 socat -u "OPEN:$TMP/file" "TCP:$(inner4 "$2"):9000"
+	wait "$receiver"
+	cmp "$TMP/file" "$TMP/got"
+}
+
+# Each worker received something by AF_XDP.
+both_queues_used() {
+	# shellcheck disable=SC2153 # of lib.bash
+	on "$1" bpftool -j map dump pinned "$PINS/wg0/worker_stats" |
+		jq -e '[.[].formatted.value.rx_xdp_packets // 0 | select(. > 0)]
+			| debug | length >= 2'
+}
