@@ -16,7 +16,8 @@ LIBS	:= libbpf libxdp libsodium libmnl liburcu-qsbr liburcu-cds json-c libcap
 WARN	:= -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	   -Wpointer-arith -Wwrite-strings -Wno-unused-parameter $(if $(WERROR),-Werror)
 CFLAGS	?= -O2 -g
-ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE -Iinclude -Idaemon -I$(B)/bpf $(WARN) \
+# As the kernel does: packets and counters are looked at as more than one type.
+ALL_CFLAGS = -std=gnu11 -fno-strict-aliasing -D_GNU_SOURCE -Iinclude -Idaemon -I$(B)/bpf $(WARN) \
 	   -pthread $(shell $(PKGCONF) --cflags $(LIBS)) $(CFLAGS) $(SANITIZE)
 LDLIBS	= -pthread $(shell $(PKGCONF) --libs $(LIBS)) $(SANITIZE)
 BPF_CFLAGS = -O2 -g -target bpf -mcpu=v3 -Iinclude -Wall -Wextra -Wno-unused-parameter \

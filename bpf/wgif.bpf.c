@@ -6,11 +6,12 @@
  * so they carry the peer's slot (the tag) between these programs and the workers.
  * Egress looks the destination up in the allowed IPs and writes the peer's tag
  * into the destination address, over whatever is there: nobody can forge it with
- * a packet socket. Ingress finds in the source address the tag of the peer whose
- * key opened the packet, and lets it in only if the inner source address belongs
- * to that same peer. The worker addresses such frames to nobody, for which the
- * kernel drops them (PACKET_OTHERHOST) unless ingress has made them PACKET_HOST:
- * without these programs nothing passes.
+ * a packet socket. Where no peer has the destination, it writes a slot that none
+ * has: the worker then tells the sender by ICMP. Ingress finds in the source address
+ * the tag of the peer whose key opened the packet, and lets it in only if the inner
+ * source address belongs to that same peer. The worker addresses such frames to
+ * nobody, for which the kernel drops them (PACKET_OTHERHOST) unless ingress has made
+ * them PACKET_HOST: without these programs nothing passes.
  */
 #include <linux/if_packet.h>
 #include <linux/pkt_cls.h>
@@ -142,6 +143,13 @@ static __always_inline __u32 packets_in(const struct __sk_buff *skb)
 	return skb->gso_segs > 1 ? skb->gso_segs : 1;
 }
 
+/* Dropping it here would be an error of the device (ENOBUFS) to the application. */
+static __always_inline int refuse(struct __sk_buff *skb)
+{
+	count_drop(DROP_egress_no_peer);
+	return write_tag(skb, WG_SLOT_NONE) ? TC_ACT_OK : TC_ACT_SHOT;
+}
+
 SEC("tc")
 int wg_egress(struct __sk_buff *skb)
 {
@@ -155,7 +163,7 @@ int wg_egress(struct __sk_buff *skb)
 		return drop(DROP_egress_not_ip);
 	/* A packet that cannot be tagged must not leave with the tag that it has. */
 	if (owner != OWNED || !write_tag(skb, peer))
-		return drop(DROP_egress_no_peer);
+		return refuse(skb);
 	stats = stats_of(peer);
 	if (stats) {
 		stats->to_peer_packets += packets_in(skb);

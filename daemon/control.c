@@ -165,7 +165,10 @@ static void roam(struct peer *peer)
 	pthread_mutex_lock(&peer->roam_lock);
 	ep = peer->roamed;
 	pthread_mutex_unlock(&peer->roam_lock);
-	peer_set_endpoint(peer, &ep);
+	/* Even if it is back where we thought: the worker's path is a makeshift. */
+	peer->endpoint = ep;
+	peer->has_endpoint = true;
+	peer_resolve_path(peer);
 }
 
 /* What a worker asked for may have come true meanwhile: the packet that it could not
@@ -269,13 +272,8 @@ static void drop_paths_of(struct device *dev, const struct nic *nic)
 	struct peer *peer;
 
 	cds_list_for_each_entry (peer, &dev->peers, list) {
-		struct path *old = peer->path, *path;
-
-		if (!old || old->nic != nic)
-			continue;
-		path = path_new(&peer->endpoint);
-		rcu_assign_pointer(peer->path, path);
-		path_free_deferred(old);
+		if (peer->path && peer->path->nic == nic)
+			peer_publish_path(peer, path_new(&peer->endpoint));
 	}
 }
 

@@ -11,6 +11,10 @@
 #include "device.h"
 #include "peer.h"
 
+/* Initiations and responses are marked AF41 (RFC 2597), as the kernel's WireGuard marks
+ * them, so that a full link does not cost the session; data and cookies are not. */
+#define HANDSHAKE_TOS 0x88
+
 static void count_sent(struct peer *peer, size_t len)
 {
 	atomic_fetch_add(&peer->wire.tx_bytes, len);
@@ -30,7 +34,8 @@ static void send_to_peer(struct peer *peer, void *message, size_t len, uint64_t 
 	struct device *dev = peer->dev;
 
 	cookie_maker_add_macs(&peer->cookie, message, len, now);
-	if (!dev->udp || !peer->path || udp_send(dev->udp, peer->path, message, len)) {
+	if (!dev->udp || !peer->path ||
+	    udp_send(dev->udp, peer->path, HANDSHAKE_TOS, message, len)) {
 		device_drop(dev, peer->path ? DROP_udp_send_error : DROP_no_endpoint, 1);
 		return;
 	}
@@ -198,7 +203,7 @@ static void send_cookie(struct device *dev, const struct endpoint *from,
 	path_init(&path, from);
 	if (!cookie_reply_create(&dev->cookies, message, len, sender, &from->addr,
 				 from->port, now, &reply) &&
-	    dev->udp && udp_send(dev->udp, &path, &reply, sizeof(reply)))
+	    dev->udp && udp_send(dev->udp, &path, 0, &reply, sizeof(reply)))
 		device_drop(dev, DROP_udp_send_error, 1);
 }
 

@@ -175,14 +175,23 @@ void path_free_deferred(struct path *p)
 		urcu_qsbr_call_rcu(&p->rcu, path_free);
 }
 
-static void finish_v4(uint8_t *ip, uint16_t total_len, uint16_t id)
+static void finish_v4(uint8_t *ip, uint16_t total_len, uint16_t id, uint8_t tos)
 {
+	ip[IPV4_TOS] = tos;
 	put_be16(ip + IPV4_TOTAL_LEN, total_len);
 	put_be16(ip + IPV4_ID, id);
 	store16(ip + IPV4_CHECK, csum_finish(csum_add(0, ip, IPV4_HEADER_LEN)));
 }
 
-void path_write_headers(const struct path *p, uint8_t *out, uint32_t len, uint16_t ip_id)
+static void finish_v6(uint8_t *ip, uint16_t payload_len, uint8_t tos)
+{
+	ip[0] |= tos >> 4;
+	ip[1] = (uint8_t)(tos << 4); /* no flow label */
+	put_be16(ip + IPV6_PAYLOAD_LEN, payload_len);
+}
+
+void path_write_headers(const struct path *p, uint8_t *out, uint32_t len, uint16_t ip_id,
+			uint8_t tos)
 {
 	uint8_t *ip = out + ETH_HLEN, *udp = out + p->header_len - UDP_HEADER_LEN;
 	uint16_t udp_len = (uint16_t)(len + UDP_HEADER_LEN);
@@ -191,10 +200,10 @@ void path_write_headers(const struct path *p, uint8_t *out, uint32_t len, uint16
 	memcpy(out, p->header, p->header_len);
 	put_be16(udp + UDP_LEN, udp_len);
 	if (p->endpoint.addr.family == IP_V4) {
-		finish_v4(ip, (uint16_t)(udp_len + IPV4_HEADER_LEN), ip_id);
+		finish_v4(ip, (uint16_t)(udp_len + IPV4_HEADER_LEN), ip_id, tos);
 		sum = csum_pseudo4(ip + IPV4_ADDRS, IP_PROTO_UDP, udp_len);
 	} else {
-		put_be16(ip + IPV6_PAYLOAD_LEN, udp_len);
+		finish_v6(ip, udp_len, tos);
 		sum = csum_pseudo6(ip + IPV6_ADDRS, IP_PROTO_UDP, udp_len);
 	}
 	store16(udp + UDP_CHECK, csum_finish_nonzero(csum_add(sum, udp, udp_len)));

@@ -51,8 +51,10 @@ void path_use_nic(struct path *p, struct nic *nic, uint16_t listen_port);
 void path_free_deferred(struct path *p);
 
 /* Writes path->header_len bytes of headers to `out`, which the UDP payload of `len`
- * bytes follows in memory: lengths and checksums filled in. */
-void path_write_headers(const struct path *p, uint8_t *out, uint32_t len, uint16_t ip_id);
+ * bytes follows in memory: lengths and checksums filled in. `tos` is the IPv4 TOS or the
+ * IPv6 traffic class. */
+void path_write_headers(const struct path *p, uint8_t *out, uint32_t len, uint16_t ip_id,
+			uint8_t tos);
 
 void endpoint_to_sockaddr(const struct endpoint *ep, struct sockaddr_storage *to,
 			  socklen_t *len);

@@ -77,6 +77,7 @@ static void peer_init(struct peer *peer, struct device *dev, const uint8_t *publ
 
 static void peer_free(struct peer *peer)
 {
+	path_free_deferred(peer->path);
 	staged_destroy(&peer->staged);
 	pthread_mutex_destroy(&peer->roam_lock);
 	sodium_memzero(peer, sizeof(*peer));
@@ -132,7 +133,6 @@ void peer_remove(struct peer *peer)
 	cds_list_add_tail(&peer->list, &dev->dead_peers);
 	dev->peer_count--;
 	peer->dead = true;
-	path_free_deferred(peer->path);
 }
 
 void peers_reap(struct device *dev)
@@ -237,6 +237,17 @@ void peer_clear_sessions(struct peer *peer)
 
 /* --- the way there --- */
 
+void peer_publish_path(struct peer *peer, struct path *path)
+{
+	struct path *old;
+
+	pthread_mutex_lock(&peer->roam_lock);
+	old = peer->path;
+	rcu_assign_pointer(peer->path, path);
+	pthread_mutex_unlock(&peer->roam_lock);
+	path_free_deferred(old);
+}
+
 static void use_route(struct peer *peer, struct path *path, const struct route *route)
 {
 	struct device *dev = peer->dev;
@@ -247,27 +258,52 @@ static void use_route(struct peer *peer, struct path *path, const struct route *
 		path_use_nic(path, nic, dev->udp->port);
 }
 
-/* A sticky source address that we no longer have is forgotten. */
+static void forget_source(struct peer *peer)
+{
+	memset(&peer->endpoint.source, 0, sizeof(peer->endpoint.source));
+}
+
+static int find_route(struct peer *peer, struct route *route)
+{
+	struct device *dev = peer->dev;
+
+	return route_resolve(&dev->rtnl, &peer->endpoint, device_port(dev), dev->fwmark,
+			     route);
+}
+
+/* A sticky source address is forgotten when we no longer have it, or when the way that
+ * it belonged to is gone: by another one the peer's answers to it may not arrive. */
+static int find_route_from_source(struct peer *peer, struct route *route)
+{
+	const struct path *old = peer->path;
+	int err = find_route(peer, route);
+
+	if (!err && route->source_gone)
+		forget_source(peer);
+	if (!old || !endpoint_equal(&old->endpoint, &peer->endpoint) ||
+	    !route_left_source(&peer->dev->rtnl, &peer->endpoint, old->route.ifindex,
+			       err ? 0 : route->ifindex))
+		return err;
+	forget_source(peer);
+	return find_route(peer, route);
+}
+
 void peer_resolve_path(struct peer *peer)
 {
 	struct device *dev = peer->dev;
-	struct path *old = peer->path, *path = NULL;
+	struct path *path = NULL;
 	struct route route;
 	int err;
 
 	if (peer->has_endpoint) {
-		err = route_resolve(&dev->rtnl, &peer->endpoint, device_port(dev),
-				    dev->fwmark, &route);
-		if (!err && route.source_gone)
-			memset(&peer->endpoint.source, 0, sizeof(peer->endpoint.source));
+		err = find_route_from_source(peer, &route);
 		/* An endpoint routed into its own tunnel would go round for ever. */
 		if (err || !wgif_is(dev, route.ifindex))
 			path = path_new(&peer->endpoint);
 		if (path && !err)
 			use_route(peer, path, &route);
 	}
-	rcu_assign_pointer(peer->path, path);
-	path_free_deferred(old);
+	peer_publish_path(peer, path);
 }
 
 void peer_set_endpoint(struct peer *peer, const struct endpoint *ep)

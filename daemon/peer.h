@@ -66,7 +66,7 @@ struct peer {
 	atomic_uint events_lazy;
 	struct cds_wfcq_node urgent_node;
 	struct cds_wfcq_node lazy_node;
-	pthread_mutex_t roam_lock;
+	pthread_mutex_t roam_lock; /* who writes `path` or `roamed` holds it */
 	struct endpoint roamed; /* where it last wrote from, when EVENT_ROAMED is set */
 
 	/* The control thread's own. */
@@ -117,6 +117,9 @@ void peer_end_handshake(struct peer *peer);
 
 /* Moves the peer to this endpoint and resolves the way there. */
 void peer_set_endpoint(struct peer *peer, const struct endpoint *ep);
+/* Puts this path, which may be NULL, in the place of the one that is there. The control
+ * thread, and a worker that saw the peer move. */
+void peer_publish_path(struct peer *peer, struct path *path);
 /* Builds the path anew: something that it was made of has changed. */
 void peer_resolve_path(struct peer *peer);
 /* Lets the timer queue know the peer's next deadline. */

@@ -64,12 +64,18 @@ void receive_emit(void *worker, uint32_t slot, const struct virtio_net_hdr *vh,
 static void note_roaming(struct worker *w, struct peer *peer, const struct endpoint *from)
 {
 	const struct path *path = rcu_dereference(peer->path);
+	struct path *fresh;
 
 	if (path && endpoint_equal(&path->endpoint, from))
 		return;
+	/* At once, by the UDP socket: an answer to what is inside, sent the old way, would
+	 * take the peer back there. The control thread makes a better path of it. */
+	fresh = path_new(from);
 	pthread_mutex_lock(&peer->roam_lock);
 	peer->roamed = *from;
 	pthread_mutex_unlock(&peer->roam_lock);
+	if (fresh)
+		peer_publish_path(peer, fresh);
 	events_raise(&w->dev->events, peer, EVENT_ROAMED);
 }
 
@@ -107,6 +113,8 @@ static bool deliver(struct worker *w, const struct rx_packet *p)
 	inner = inner_packet_len(packet, len);
 	if (inner < 0)
 		worker_drop(w, DROP_bad_inner, 1);
+	else if (!outer_ecn_to_inner(p->ecn, packet))
+		worker_drop(w, DROP_ecn, 1);
 	else
 		gro_receive(&w->gro, p->keypair->peer->slot, packet, (size_t)inner);
 	return true;
@@ -210,13 +218,18 @@ static struct keypair *receiving_keypair(struct worker *w, const struct wg_data 
 
 /* Adds a transport message, at least WG_DATA_OVERHEAD long, to the batch. */
 static void add(struct worker *w, const struct endpoint *from, uint8_t *message,
-		uint32_t len)
+		uint32_t len, uint8_t ecn)
 {
 	struct keypair *kp = receiving_keypair(w, (struct wg_data *)message);
 
 	if (kp)
 		w->rx.packets[w->rx.count++] = (struct rx_packet){
-			.keypair = kp, .source = *from, .message = message, .len = len};
+			.keypair = kp,
+			.source = *from,
+			.message = message,
+			.len = len,
+			.ecn = ecn,
+		};
 }
 
 /* --- from AF_XDP --- */
@@ -235,7 +248,7 @@ void receive_from_nic(struct worker *w, struct nic_queue *q)
 
 		w->stats->rx_xdp_packets++;
 		w->stats->rx_xdp_bytes += len;
-		add(w, &from, message, len);
+		add(w, &from, message, len, outer_ecn(&frames[i]));
 	}
 	process(w);
 	nic_release(q, frames, n);
@@ -258,7 +271,7 @@ static size_t handshake_len(uint32_t type)
 }
 
 /* What the XDP program checks on the other path. */
-static void add_udp(struct worker *w, const struct endpoint *from, uint8_t *message,
+static void add_udp(struct worker *w, const struct udp_received *r, uint8_t *message,
 		    uint32_t len)
 {
 	uint32_t type = len >= sizeof(type) ? le32toh(load32(message)) : 0;
@@ -272,12 +285,12 @@ static void add_udp(struct worker *w, const struct endpoint *from, uint8_t *mess
 		}
 		w->stats->rx_udp_packets++;
 		w->stats->rx_udp_bytes += len;
-		add(w, from, message, len);
+		add(w, &r->source, message, len, r->tos & ECN_MASK);
 	} else if (!handshake_len(type)) {
 		worker_drop(w, DROP_bad_type, 1);
 	} else if (len != handshake_len(type)) {
 		worker_drop(w, DROP_bad_length, 1);
-	} else if (!handshake_queue_put(&w->dev->handshakes, from, message, len)) {
+	} else if (!handshake_queue_put(&w->dev->handshakes, &r->source, message, len)) {
 		worker_drop(w, DROP_handshake_queue_full, 1);
 	}
 }
@@ -289,7 +302,7 @@ static void split_received(struct worker *w, const struct udp_received *r)
 
 		if (w->rx.count == WORKER_BATCH)
 			process(w);
-		add_udp(w, &r->source, r->data + at, len);
+		add_udp(w, r, r->data + at, len);
 	}
 }
 

@@ -18,6 +18,8 @@
 #include "clock.h"
 #include "device.h"
 #include "gso.h"
+#include "icmp.h"
+#include "outer.h"
 #include "peer.h"
 
 /* Reads from wg0 before the worker looks elsewhere. */
@@ -84,7 +86,7 @@ static void seal(struct worker *w)
 static void transmit_nic(struct worker *w)
 {
 	struct nic_frame frames[WORKER_BATCH];
-	uint32_t lens[WORKER_BATCH];
+	struct tx_packet *from[WORKER_BATCH];
 	unsigned n = 0, sent;
 
 	for (unsigned i = 0; i < w->tx.count; i++) {
@@ -92,10 +94,10 @@ static void transmit_nic(struct worker *w)
 
 		if (!p->frame.data)
 			continue;
-		path_write_headers(p->path, p->frame.data, p->len, w->tx.ip_id++);
+		path_write_headers(p->path, p->frame.data, p->len, w->tx.ip_id++, p->tos);
 		frames[n] = p->frame;
 		frames[n].len = p->path->header_len + p->len;
-		lens[n++] = p->len;
+		from[n++] = p;
 	}
 	if (!n)
 		return;
@@ -105,14 +107,17 @@ static void transmit_nic(struct worker *w)
 		worker_drop(w, DROP_tx_ring_full, n - sent);
 	}
 	w->stats->tx_xdp_packets += sent;
-	for (unsigned i = 0; i < sent; i++)
-		w->stats->tx_xdp_bytes += lens[i];
+	for (unsigned i = 0; i < sent; i++) {
+		from[i]->sent = true;
+		w->stats->tx_xdp_bytes += from[i]->len;
+	}
 }
 
 static void transmit_udp(struct worker *w)
 {
 	struct udp *udp = rcu_dereference(w->dev->udp);
 	struct udp_packet packets[WORKER_BATCH];
+	struct tx_packet *from[WORKER_BATCH];
 	unsigned n = 0, sent;
 
 	for (unsigned i = 0; i < w->tx.count; i++) {
@@ -120,9 +125,13 @@ static void transmit_udp(struct worker *w)
 
 		if (p->frame.data)
 			continue;
-		packets[n++] = (struct udp_packet){
-			.path = p->path, .data = p->message, .len = p->len};
-		w->stats->tx_udp_bytes += p->len;
+		packets[n] = (struct udp_packet){
+			.path = p->path,
+			.data = p->message,
+			.len = p->len,
+			.tos = p->tos,
+		};
+		from[n++] = p;
 	}
 	if (!n)
 		return;
@@ -130,6 +139,10 @@ static void transmit_udp(struct worker *w)
 	if (sent < n)
 		worker_drop(w, DROP_udp_send_error, n - sent);
 	w->stats->tx_udp_packets += sent;
+	for (unsigned i = 0; i < n; i++) {
+		from[i]->sent = packets[i].sent;
+		w->stats->tx_udp_bytes += packets[i].sent ? packets[i].len : 0;
+	}
 }
 
 static void stamp_sent(struct worker *w, struct peer *peer, bool data)
@@ -150,17 +163,20 @@ static void account(struct worker *w)
 	for (unsigned i = 0, end; i < w->tx.count; i = end) {
 		struct peer *peer = p[i].peer;
 		uint64_t bytes = 0;
+		unsigned sent = 0;
 		bool data = false;
 
 		for (end = i; end < w->tx.count && p[end].keypair == p[i].keypair;
 		     end++) {
-			bytes += p[end].len;
+			bytes += p[end].sent ? p[end].len : 0;
+			sent += p[end].sent;
 			data |= !p[end].keepalive;
 		}
 		atomic_fetch_add_explicit(&peer->wire.tx_bytes, bytes,
 					  memory_order_relaxed);
-		atomic_fetch_add_explicit(&peer->wire.tx_packets, end - i,
+		atomic_fetch_add_explicit(&peer->wire.tx_packets, sent,
 					  memory_order_relaxed);
+		/* Also for what could not be sent: the timers are to find out why. */
 		stamp_sent(w, peer, data);
 		if (keypair_wants_rekey(p[i].keypair, w->now))
 			ask_handshake(w, peer);
@@ -230,10 +246,12 @@ static uint8_t *take_arena(struct worker *w, uint32_t len)
 	return p;
 }
 
-/* A place in the batch for a message of `len` bytes; NULL when it is dropped. */
-static struct tx_packet *reserve(struct worker *w, struct peer *peer, struct keypair *kp,
-				 const struct path *path, uint32_t len)
+/* A place in the batch for a message of `len` bytes, otherwise like that one; NULL when
+ * it is dropped. */
+static struct tx_packet *reserve(struct worker *w, const struct tx_packet *like,
+				 uint32_t len)
 {
+	const struct path *path = like->path;
 	struct tx_packet *p;
 	struct nic_frame frame = {0};
 	uint8_t *message;
@@ -250,38 +268,39 @@ static struct tx_packet *reserve(struct worker *w, struct peer *peer, struct key
 		message = take_arena(w, len);
 	}
 	p = &w->tx.packets[w->tx.count++];
-	*p = (struct tx_packet){
-		.peer = peer,
-		.keypair = kp,
-		.path = path,
-		.message = message,
-		.len = len,
-		.frame = frame,
-	};
+	*p = *like;
+	p->message = message;
+	p->len = len;
+	p->frame = frame;
 	return p;
 }
 
-/* Section 5.4.6: to a multiple of 16, but never beyond wg0's MTU. */
-static uint32_t padded_len(const struct device *dev, uint32_t len)
+/* Section 5.4.6: to a multiple of 16, but never beyond wg0's MTU, nor so that the
+ * underlay would have to fragment for the padding's sake. */
+static uint32_t padded_len(const struct device *dev, const struct path *path,
+			   uint32_t len)
 {
-	uint32_t mtu = atomic_load_explicit(&dev->mtu, memory_order_relaxed);
+	uint32_t most = atomic_load_explicit(&dev->mtu, memory_order_relaxed);
 	uint32_t padded = (len + WG_PADDING - 1) & ~(WG_PADDING - 1U);
 
-	if (padded > mtu)
-		padded = len > mtu ? len : mtu;
+	if (path->max_datagram >= len + WG_DATA_OVERHEAD &&
+	    path->max_datagram < most + WG_DATA_OVERHEAD)
+		most = path->max_datagram - (uint32_t)WG_DATA_OVERHEAD;
+	if (padded > most)
+		padded = len > most ? len : most;
 	return padded;
 }
 
 /* --- packets --- */
 
-static void send_segments(struct worker *w, struct peer *peer, struct keypair *kp,
-			  const struct path *path, struct gso *gso, unsigned n)
+static void send_segments(struct worker *w, const struct tx_packet *like, struct gso *gso,
+			  unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
 		uint32_t len = (uint32_t)gso_segment_len(gso, i);
-		uint32_t padded = padded_len(w->dev, len);
+		uint32_t padded = padded_len(w->dev, like->path, len);
 		struct tx_packet *p =
-			reserve(w, peer, kp, path, padded + (uint32_t)WG_DATA_OVERHEAD);
+			reserve(w, like, padded + (uint32_t)WG_DATA_OVERHEAD);
 
 		if (!p) {
 			worker_drop(w, DROP_tx_ring_full, n - i - 1);
@@ -290,6 +309,16 @@ static void send_segments(struct worker *w, struct peer *peer, struct keypair *k
 		gso_next(gso, p->message + sizeof(struct wg_data));
 		memset(p->message + sizeof(struct wg_data) + len, 0, padded - len);
 	}
+}
+
+/* Tells the sender that nobody can take the packet. */
+static void refuse(struct worker *w, const uint8_t *packet, uint32_t len)
+{
+	struct icmp_error e;
+
+	if (icmp_unreachable(&e, packet, len) &&
+	    icmp_limit_take(&w->dev->workers.icmp, w->now))
+		icmp_send(&e, w->tap_fd);
 }
 
 /* A session that began while we were at it may have sent what waited just before this
@@ -305,53 +334,69 @@ static void stage(struct worker *w, struct peer *peer, const struct virtio_net_h
 		ask_handshake(w, peer);
 }
 
+static void send_by_session(struct worker *w, const struct tx_packet *like,
+			    const struct virtio_net_hdr *vh, const uint8_t *packet,
+			    uint32_t len)
+{
+	struct tx_packet marked = *like;
+	struct gso gso;
+	int n = gso_begin(&gso, vh, packet, len, ETH_HLEN);
+
+	if (n < 0) {
+		worker_drop(w, DROP_bad_gso, 1);
+		return;
+	}
+	marked.tos = ip_ecn(packet); /* and none of its DSCP: that would tell */
+	send_segments(w, &marked, &gso, (unsigned)n);
+}
+
 static void send_packet(struct worker *w, struct peer *peer,
 			const struct virtio_net_hdr *vh, const uint8_t *packet,
 			uint32_t len)
 {
-	struct keypair *kp = sending_keypair(w, peer);
-	const struct path *path = rcu_dereference(peer->path);
-	struct gso gso;
-	int n;
+	struct tx_packet like = {
+		.peer = peer,
+		.keypair = sending_keypair(w, peer),
+		.path = rcu_dereference(peer->path),
+	};
 
-	if (!path) {
+	if (!like.path) {
 		worker_drop(w, DROP_no_endpoint, 1);
-		return;
-	}
-	if (!kp) {
+		refuse(w, packet, len);
+	} else if (!like.keypair) {
 		stage(w, peer, vh, packet, len);
-		return;
+	} else {
+		send_by_session(w, &like, vh, packet, len);
 	}
-	n = gso_begin(&gso, vh, packet, len, ETH_HLEN);
-	if (n < 0)
-		worker_drop(w, DROP_bad_gso, 1);
-	else
-		send_segments(w, peer, kp, path, &gso, (unsigned)n);
 }
 
-/* The peer that TC egress wrote into the destination address. */
-static struct peer *tagged_peer(struct worker *w, const uint8_t *mac)
+/* The slot that TC egress wrote into the destination address. */
+static bool read_tag(const uint8_t *mac, uint32_t *slot)
 {
-	if (mac[0] != WG_TAG_0 || mac[1] != WG_TAG_1 || mac[2] != WG_TAG_2)
-		return NULL;
-	return peer_at(w->dev, (uint32_t)mac[3] << 16 | (uint32_t)mac[4] << 8 | mac[5]);
+	*slot = (uint32_t)mac[3] << 16 | (uint32_t)mac[4] << 8 | mac[5];
+	return mac[0] == WG_TAG_0 && mac[1] == WG_TAG_1 && mac[2] == WG_TAG_2;
 }
 
 static void send_frame(struct worker *w, const uint8_t *buffer, size_t len)
 {
 	const uint8_t *frame = buffer + sizeof(struct virtio_net_hdr);
+	const uint8_t *packet = frame + ETH_HLEN;
 	struct virtio_net_hdr vh;
 	struct peer *peer;
+	uint32_t slot;
 
 	if (len < sizeof(vh) + ETH_HLEN) {
 		worker_drop(w, DROP_bad_gso, 1);
 		return;
 	}
 	memcpy(&vh, buffer, sizeof(vh));
-	peer = tagged_peer(w, frame);
-	if (peer)
-		send_packet(w, peer, &vh, frame + ETH_HLEN,
-			    (uint32_t)(len - sizeof(vh) - ETH_HLEN));
+	len -= sizeof(vh) + ETH_HLEN;
+	if (!read_tag(frame, &slot))
+		worker_drop(w, DROP_no_tag, 1);
+	else if (slot == WG_SLOT_NONE) /* counted by TC egress */
+		refuse(w, packet, (uint32_t)len);
+	else if ((peer = peer_at(w->dev, slot)))
+		send_packet(w, peer, &vh, packet, (uint32_t)len);
 	else
 		worker_drop(w, DROP_no_tag, 1);
 }
@@ -385,16 +430,17 @@ void send_staged(struct worker *w, struct peer *peer)
 
 void send_keepalive(struct worker *w, struct peer *peer)
 {
-	struct keypair *kp = sending_keypair(w, peer);
-	const struct path *path = rcu_dereference(peer->path);
-	struct tx_packet *p;
+	struct tx_packet like = {
+		.peer = peer,
+		.keypair = sending_keypair(w, peer),
+		.path = rcu_dereference(peer->path),
+		.keepalive = true,
+	};
 
-	if (!kp && path)
+	if (!like.keypair && like.path)
 		ask_handshake(w, peer);
-	if (!kp || !path)
+	if (!like.keypair || !like.path)
 		return;
-	p = reserve(w, peer, kp, path, WG_DATA_OVERHEAD);
-	if (p)
-		p->keepalive = true;
+	reserve(w, &like, WG_DATA_OVERHEAD);
 	finish(w);
 }

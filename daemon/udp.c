@@ -42,21 +42,25 @@ static int set_mark(int fd, uint32_t fwmark)
 
 static int open_socket(int family, uint32_t fwmark)
 {
-	int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int err, fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (fd < 0)
 		return -errno;
 	if (family == AF_INET6) {
 		set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
 		set_option(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
+		set_option(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
 		set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT);
 	} else {
 		set_option(fd, IPPROTO_IP, IP_PKTINFO, 1);
+		set_option(fd, IPPROTO_IP, IP_RECVTOS, 1);
 		set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT);
 	}
 	set_buffers(fd);
-	if (fwmark)
-		set_mark(fd, fwmark);
+	if (fwmark && (err = set_mark(fd, fwmark))) {
+		close(fd);
+		return err;
+	}
 	return fd;
 }
 
@@ -161,10 +165,46 @@ static void address_message(struct msghdr *m, const struct path *path)
 	m->msg_controllen = path->cmsg_len;
 }
 
+#define CONTROL_MAX \
+	(PATH_CMSG_MAX + CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(uint16_t)))
+
+/* Appends a control message. The path's are shared with other threads: what is appended
+ * to is a copy of them, in `room`, CONTROL_MAX bytes. */
+static void add_control(struct msghdr *m, uint8_t *room, int level, int type,
+			const void *value, size_t len)
+{
+	struct cmsghdr *c;
+
+	if (m->msg_controllen && m->msg_control != room)
+		memcpy(room, m->msg_control, m->msg_controllen);
+	m->msg_control = room;
+	c = (struct cmsghdr *)(room + m->msg_controllen);
+	c->cmsg_level = level;
+	c->cmsg_type = type;
+	c->cmsg_len = CMSG_LEN(len);
+	memcpy(CMSG_DATA(c), value, len);
+	m->msg_controllen += CMSG_SPACE(len);
+}
+
+/* The socket's own is zero. */
+static void add_tos(struct msghdr *m, uint8_t *room, const struct path *path, uint8_t tos)
+{
+	int value = tos;
+
+	if (!tos)
+		return;
+	if (path->to.ss_family == AF_INET)
+		add_control(m, room, IPPROTO_IP, IP_TOS, &value, sizeof(value));
+	else
+		add_control(m, room, IPPROTO_IPV6, IPV6_TCLASS, &value, sizeof(value));
+}
+
 /* A source address that we no longer have is refused with EINVAL: the caller's
  * next path, made when the address went, has none. */
-int udp_send(struct udp *u, const struct path *path, const void *message, size_t len)
+int udp_send(struct udp *u, const struct path *path, uint8_t tos, const void *message,
+	     size_t len)
 {
+	uint8_t control[CONTROL_MAX] __attribute__((aligned(8)));
 	struct iovec iov = {.iov_base = (void *)message, .iov_len = len};
 	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
 	int fd = socket_for(u, path);
@@ -172,6 +212,7 @@ int udp_send(struct udp *u, const struct path *path, const void *message, size_t
 	if (fd < 0)
 		return -EAFNOSUPPORT;
 	address_message(&m, path);
+	add_tos(&m, control, path, tos);
 	return sendmsg(fd, &m, 0) < 0 ? -errno : 0;
 }
 
@@ -180,14 +221,14 @@ int udp_send(struct udp *u, const struct path *path, const void *message, size_t
 struct tx_messages {
 	struct mmsghdr mm[UDP_TX_BATCH];
 	struct iovec iov[UDP_TX_BATCH];
-	uint8_t control[UDP_TX_BATCH][PATH_CMSG_MAX + CMSG_SPACE(sizeof(uint16_t))]
-		__attribute__((aligned(8)));
+	uint8_t control[UDP_TX_BATCH][CONTROL_MAX] __attribute__((aligned(8)));
 	unsigned packets[UDP_TX_BATCH]; /* in each message */
+	struct udp_packet *first[UDP_TX_BATCH];
 	unsigned count;
 };
 
-/* How many packets from the first on fit one UDP_SEGMENT send: same path, same
- * size, the last may be shorter. The kernel does not segment what it would have to
+/* How many packets from the first on fit one UDP_SEGMENT send: same path, TOS
+ * and size, the last may be shorter. The kernel does not segment what it would have to
  * fragment. */
 static unsigned segment_run(const struct udp_packet *p, unsigned n)
 {
@@ -197,30 +238,22 @@ static unsigned segment_run(const struct udp_packet *p, unsigned n)
 	if (p[0].len > p[0].path->max_datagram)
 		return 1;
 	for (i = 1; i < n && i < SEGMENTS_MAX; i++) {
-		if (p[i].path != p[0].path || p[i].len > p[0].len ||
-		    p[i - 1].len != p[0].len || bytes + p[i].len > SEGMENTED_BYTES)
+		if (p[i].path != p[0].path || p[i].tos != p[0].tos ||
+		    p[i].len > p[0].len || p[i - 1].len != p[0].len ||
+		    bytes + p[i].len > SEGMENTED_BYTES)
 			break;
 		bytes += p[i].len;
 	}
 	return i;
 }
 
-static void add_segment_size(struct msghdr *m, uint8_t *control, uint16_t size)
+static void add_segment_size(struct msghdr *m, uint8_t *room, uint16_t size)
 {
-	struct cmsghdr *c;
-
-	memcpy(control, m->msg_control, m->msg_controllen);
-	c = (struct cmsghdr *)(control + m->msg_controllen);
-	c->cmsg_level = SOL_UDP;
-	c->cmsg_type = UDP_SEGMENT;
-	c->cmsg_len = CMSG_LEN(sizeof(size));
-	memcpy(CMSG_DATA(c), &size, sizeof(size));
-	m->msg_control = control;
-	m->msg_controllen += CMSG_SPACE(sizeof(size));
+	add_control(m, room, SOL_UDP, UDP_SEGMENT, &size, sizeof(size));
 }
 
-static void build_messages(struct udp *u, struct tx_messages *t,
-			   const struct udp_packet *p, unsigned n)
+static void build_messages(struct udp *u, struct tx_messages *t, struct udp_packet *p,
+			   unsigned n)
 {
 	bool segment = !atomic_load_explicit(&u->no_segment, memory_order_relaxed);
 
@@ -236,15 +269,17 @@ static void build_messages(struct udp *u, struct tx_messages *t,
 		m->msg_iov = t->iov + i;
 		m->msg_iovlen = run;
 		address_message(m, p[i].path);
+		add_tos(m, t->control[t->count], p[i].path, p[i].tos);
 		if (run > 1)
 			add_segment_size(m, t->control[t->count], (uint16_t)p[i].len);
+		t->first[t->count] = p + i;
 		t->packets[t->count++] = run;
 	}
 }
 
 /* A segmented send was refused: the device cannot (EIO), or the path's MTU is less
  * than we know (EINVAL, EMSGSIZE). Each packet by itself may be fragmented. */
-static unsigned send_singly(struct udp *u, int fd, const struct msghdr *segmented)
+static unsigned send_singly(int fd, const struct msghdr *segmented, struct udp_packet *p)
 {
 	struct msghdr m = *segmented;
 	unsigned sent = 0;
@@ -253,18 +288,29 @@ static unsigned send_singly(struct udp *u, int fd, const struct msghdr *segmente
 	m.msg_iovlen = 1;
 	for (size_t i = 0; i < segmented->msg_iovlen; i++) {
 		m.msg_iov = &segmented->msg_iov[i];
-		sent += sendmsg(fd, &m, 0) >= 0;
+		p[i].sent = sendmsg(fd, &m, 0) >= 0;
+		sent += p[i].sent;
 	}
 	return sent;
 }
 
-static unsigned refused(struct udp *u, int fd, const struct msghdr *m, int error)
+static unsigned refused(struct udp *u, int fd, struct tx_messages *t, unsigned i,
+			int error)
 {
+	const struct msghdr *m = &t->mm[i].msg_hdr;
+
 	if (m->msg_iovlen == 1 || error == EAGAIN || error == ENOBUFS)
 		return 0;
 	if (error == EIO)
 		atomic_store(&u->no_segment, true);
-	return send_singly(u, fd, m);
+	return send_singly(fd, m, t->first[i]);
+}
+
+static unsigned note_sent(struct tx_messages *t, unsigned i)
+{
+	for (unsigned j = 0; j < t->packets[i]; j++)
+		t->first[i][j].sent = true;
+	return t->packets[i];
 }
 
 /* One family, one sendmmsg; a message that is refused for good is passed over. */
@@ -275,19 +321,15 @@ static unsigned send_messages(struct udp *u, int fd, struct tx_messages *t)
 	while (done < t->count) {
 		int n = sendmmsg(fd, t->mm + done, t->count - done, 0);
 
-		if (n <= 0) {
-			sent += refused(u, fd, &t->mm[done].msg_hdr, errno);
-			n = 1;
-		} else {
-			for (int i = 0; i < n; i++)
-				sent += t->packets[done + (unsigned)i];
-		}
-		done += (unsigned)n;
+		if (n <= 0)
+			sent += refused(u, fd, t, done++, errno);
+		for (int i = 0; i < n; i++)
+			sent += note_sent(t, done++);
 	}
 	return sent;
 }
 
-unsigned udp_send_batch(struct udp *u, const struct udp_packet *p, unsigned n)
+unsigned udp_send_batch(struct udp *u, struct udp_packet *p, unsigned n)
 {
 	struct tx_messages t;
 	unsigned sent = 0;
@@ -326,29 +368,54 @@ void udp_reader_destroy(struct udp_reader *r)
 	r->area = NULL;
 }
 
+static void read_v4(const struct cmsghdr *c, struct udp_received *out)
+{
+	struct in_pktinfo info;
+
+	if (c->cmsg_type == IP_TOS) {
+		out->tos = *CMSG_DATA(c);
+	} else if (c->cmsg_type == IP_PKTINFO) {
+		memcpy(&info, CMSG_DATA(c), sizeof(info));
+		out->source.source.family = IP_V4;
+		memcpy(out->source.source.bytes, &info.ipi_addr, 4);
+	}
+}
+
+static void read_v6(const struct cmsghdr *c, struct udp_received *out)
+{
+	struct in6_pktinfo info;
+	int tos;
+
+	if (c->cmsg_type == IPV6_TCLASS) {
+		memcpy(&tos, CMSG_DATA(c), sizeof(tos));
+		out->tos = (uint8_t)tos;
+	} else if (c->cmsg_type == IPV6_PKTINFO) {
+		memcpy(&info, CMSG_DATA(c), sizeof(info));
+		out->source.source.family = IP_V6;
+		memcpy(out->source.source.bytes, &info.ipi6_addr, 16);
+	}
+}
+
+static void read_udp(const struct cmsghdr *c, struct udp_received *out)
+{
+	int size;
+
+	if (c->cmsg_type != UDP_GRO)
+		return;
+	memcpy(&size, CMSG_DATA(c), sizeof(size));
+	if (size > 0)
+		out->segment = (uint32_t)size;
+}
+
 static void read_control(struct msghdr *m, struct udp_received *out)
 {
-	struct ip_addr *to = &out->source.source;
-
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
-		if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
-			const struct in_pktinfo *info = (const void *)CMSG_DATA(c);
-
-			to->family = IP_V4;
-			memcpy(to->bytes, &info->ipi_addr, 4);
-		} else if (c->cmsg_level == IPPROTO_IPV6 &&
-			   c->cmsg_type == IPV6_PKTINFO) {
-			const struct in6_pktinfo *info = (const void *)CMSG_DATA(c);
-
-			to->family = IP_V6;
-			memcpy(to->bytes, &info->ipi6_addr, 16);
-		} else if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_GRO) {
-			int size;
-
-			memcpy(&size, CMSG_DATA(c), sizeof(size));
-			if (size > 0)
-				out->segment = (uint32_t)size;
-		}
+		if (c->cmsg_level == IPPROTO_IP)
+			read_v4(c, out);
+		else if (c->cmsg_level == IPPROTO_IPV6)
+			read_v6(c, out);
+		else if (c->cmsg_level == SOL_UDP)
+			read_udp(c, out);
 	}
 }
 
@@ -378,6 +445,7 @@ unsigned udp_receive(struct udp_reader *r, int fd,
 		endpoint_from_sockaddr(&from[i], &out[i].source);
 		out[i].data = iov[i].iov_base;
 		out[i].len = out[i].segment = mm[i].msg_len;
+		out[i].tos = 0;
 		read_control(&mm[i].msg_hdr, &out[i]);
 	}
 	return n > 0 ? (unsigned)n : 0;

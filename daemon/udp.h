@@ -30,18 +30,22 @@ void udp_close(struct udp *udp);
 void udp_set_gro(struct udp *udp, bool on);
 int udp_set_fwmark(struct udp *udp, uint32_t fwmark);
 
-/* Sends one message along the path (any nic is left aside). 0 or -errno. */
-int udp_send(struct udp *udp, const struct path *path, const void *message, size_t len);
+/* Sends one message along the path (any nic is left aside); `tos` is the IPv4 TOS or the
+ * IPv6 traffic class. 0 or -errno. */
+int udp_send(struct udp *udp, const struct path *path, uint8_t tos, const void *message,
+	     size_t len);
 
 struct udp_packet {
 	const struct path *path;
 	void *data;
 	uint32_t len;
+	uint8_t tos;
+	bool sent; /* set by udp_send_batch() */
 };
 
-/* Sends up to 64 packets, in order, those of one path and size together
+/* Sends up to 64 packets, in order, those of one path, TOS and size together
  * (UDP_SEGMENT). Returns how many the kernel took. */
-unsigned udp_send_batch(struct udp *udp, const struct udp_packet *packets, unsigned n);
+unsigned udp_send_batch(struct udp *udp, struct udp_packet *packets, unsigned n);
 
 #define UDP_RX_BUFFERS	   16
 #define UDP_RX_BUFFER_SIZE 65536
@@ -52,6 +56,7 @@ struct udp_received {
 	uint8_t *data;
 	uint32_t len;
 	uint32_t segment; /* size of each message but the last */
+	uint8_t tos;	  /* of them all */
 };
 
 struct udp_reader {

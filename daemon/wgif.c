@@ -27,7 +27,8 @@
 
 #define WG0_MTU 1420
 
-static const uint8_t wg0_mac[6] = {WG_TAG_0, WG_TAG_1, WG_TAG_2, 0xff, 0xff, 0xff};
+/* Neither a peer's tag nor that of "no peer". */
+static const uint8_t wg0_mac[6] = {WG_TAG_0, WG_TAG_1, WG_TAG_2, 0xff, 0xff, 0xfd};
 
 void wgif_init(struct wgif *w)
 {

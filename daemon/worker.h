@@ -21,6 +21,7 @@
 
 #include "aead.h"
 #include "gro.h"
+#include "icmp.h"
 #include "nic.h"
 #include "udp.h"
 #include "wg_maps.h"
@@ -42,7 +43,9 @@ struct tx_packet {
 	const struct path *path;
 	uint8_t *message;
 	uint32_t len; /* of the whole message */
+	uint8_t tos;  /* of the outer IP header */
 	bool keepalive;
+	bool sent;
 	struct nic_frame frame; /* data is NULL: by the UDP socket */
 };
 
@@ -63,6 +66,7 @@ struct rx_packet {
 	struct endpoint source;
 	uint8_t *message;
 	uint32_t len;
+	uint8_t ecn; /* of the outer IP header */
 };
 
 struct rx_batch {
@@ -97,6 +101,7 @@ struct workers {
 	struct worker *list[WG_MAX_WORKERS];
 	unsigned count;
 	unsigned max;
+	struct icmp_limit icmp; /* of all together */
 };
 
 enum worker_command {

@@ -28,7 +28,7 @@
 #define WG_TAG_0 0x02
 #define WG_TAG_1 0x57
 #define WG_TAG_2 0x47
-/* No peer has this slot: it is wg0's own address, which nothing is sent to. */
+/* No peer has this slot: TC egress writes it for a destination that is nobody's. */
 #define WG_SLOT_NONE 0xffffffU
 
 struct lpm4_key {
@@ -98,6 +98,7 @@ struct peer_stats {
 	X(replay, "transport message seen before or too old")                     \
 	X(key_expired, "transport message under a key past its life")             \
 	X(bad_inner, "decrypted packet malformed")                                \
+	X(ecn, "congestion marked on a packet that knows no ECN")                 \
 	X(tap_error, "interface refused a decrypted packet")                      \
 	X(no_tag, "packet read from the interface without a peer tag")            \
 	X(bad_gso, "packet read from the interface malformed")                    \

@@ -90,3 +90,89 @@ new_family() {
 	wait_until 10 status_is A '.peers[0] | .path == "af_xdp" and .nic == "second"'
 	still_talks "192.0.2.2:51820"
 }
+
+# ---- behind a NAT
+
+# natted: A reaches B through N, which hides it behind its own address and keeps a
+# mapping that is not used for two seconds at most.
+natted() {
+	host_new A
+	host_new B
+	host_new N
+	join A N
+	join N B
+	on N sysctl -qw net.ipv4.ip_forward=1
+	on N nft -f - <<-EOF
+		table ip nat {
+			chain out {
+				type nat hook postrouting priority srcnat
+				oifname "toB" ip protocol udp masquerade to :40000
+			}
+		}
+	EOF
+	on N sysctl -qw net.netfilter.nf_conntrack_udp_timeout=2 \
+		net.netfilter.nf_conntrack_udp_timeout_stream=2
+	on A ip route add 192.0.2.2/32 via 192.0.2.3
+	start_wg wgxdp A
+	start_wg "$1" B
+	wg_setup A B
+	wait_until 10 pings A "$(inner4 B)"
+	seen_at_b "192.0.2.3:40000"
+}
+
+seen_at_b() { [ "$(wg_field B endpoints)" = "$1" ]; }
+
+seconds() { sed 's/[. ].*//' /proc/uptime; }
+
+after() { (($(seconds) >= $1)); }
+
+# The NAT gives A another port, as one does that has begun anew: a link that goes takes
+# its mappings along.
+nat_forgets() {
+	on N nft flush chain ip nat out
+	on N nft add rule ip nat out oifname toB ip protocol udp masquerade to :40001
+	on N ip link set toB down
+	on N ip link set toB up
+}
+
+has_nft() {
+	command -v nft >/dev/null || skip "needs nft (Debian package nftables)"
+	unshare --net nft add table ip nat || skip "this kernel has no nf_tables"
+}
+
+@test "behind a NAT: a persistent keepalive keeps the way back open" {
+	has_nft
+	natted wgxdp
+	on_path A af_xdp
+	# Without it the way back closes: so it is not there for nothing.
+	wait_until 5 after $(($(seconds) + 3))
+	refute pings B "$(inner4 A)"
+	wait_until 5 pings A "$(inner4 B)"
+	on A wg set wg0 peer "${PUBKEY[B]}" persistent-keepalive 1
+	wait_until 6 after $(($(seconds) + 4))
+	ping_all B "$(inner4 A)" 20
+}
+
+nat_changes() {
+	natted "$1"
+	on A wg set wg0 peer "${PUBKEY[B]}" persistent-keepalive 1
+	nat_forgets
+	wait_until 3 seen_at_b "192.0.2.3:40001"
+	ping_all B "$(inner4 A)" 20
+	ping_all A "$(inner4 B)" 20
+}
+
+@test "behind a NAT that changes the port: wgxdp sees it" {
+	has_nft
+	nat_changes wgxdp
+}
+@test "behind a NAT that changes the port: wireguard-go sees it" {
+	has_nft
+	nat_changes wireguard-go
+}
+
+@test "from IPv6 to IPv4: wgxdp sees wgxdp move" {
+	tunnel wgxdp wgxdp 6
+	on B wg set wg0 peer "${PUBKEY[A]}" endpoint "192.0.2.1:51820"
+	still_talks "192.0.2.2:51820"
+}

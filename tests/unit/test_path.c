@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * Addresses to sockets' and back, and the headers of what goes by AF_XDP. Headers are
+ * Addresses to sockets' and back, the headers of what goes by AF_XDP, and ECN. Headers are
  * read byte by byte, by the RFCs' figures and a checksum of the test's own, so that
  * nothing of the program's says whether it is right.
  */
@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "nic.h"
+#include "outer.h"
 #include "path.h"
 
 #define ETH	    14 /* bytes of its header */
@@ -245,6 +246,7 @@ struct packet {
 	struct path path;
 	uint8_t *bytes;
 	uint32_t payload;
+	uint8_t tos;
 };
 
 static struct route route_of(const struct ip_addr *source, uint32_t mtu)
@@ -282,7 +284,7 @@ static void write_packet(struct packet *k, const uint8_t *payload, uint32_t len,
 	assert_non_null(room);
 	memset(room, 0xa5, size + 16);
 	memcpy(room + 8 + k->path.header_len, payload, len);
-	path_write_headers(&k->path, room + 8, len, ip_id);
+	path_write_headers(&k->path, room + 8, len, ip_id, k->tos);
 	for (int i = 0; i < 8; i++) {
 		assert_int_equal(room[i], 0xa5);
 		assert_int_equal(room[8 + size + i], 0xa5);
@@ -314,7 +316,7 @@ static void assert_v4(const struct packet *k, uint16_t ip_id)
 	assert_memory_equal(k->bytes, l2_v4, sizeof(l2_v4));
 	assert_int_equal(k->path.header_len, ETH + 20 + 8);
 	assert_int_equal(ip[0], 0x45);
-	assert_int_equal(ip[1], 0); /* TOS: nothing of the inner packet shows */
+	assert_int_equal(ip[1], k->tos);
 	assert_int_equal(word(ip + 2), 20 + 8 + k->payload);
 	assert_int_equal(word(ip + 4), ip_id);
 	assert_int_equal(word(ip + 6), 0); /* may be fragmented, is not */
@@ -336,7 +338,9 @@ static void assert_v6(const struct packet *k)
 
 	assert_memory_equal(k->bytes, l2_v6, sizeof(l2_v6));
 	assert_int_equal(k->path.header_len, ETH + 40 + 8);
-	assert_memory_equal(ip, ((uint8_t[]){0x60, 0, 0, 0}), 4);
+	assert_int_equal(ip[0], 0x60 | k->tos >> 4);
+	assert_int_equal(ip[1], k->tos << 4 & 0xff);
+	assert_int_equal(word(ip + 2), 0); /* the rest of the flow label */
 	assert_int_equal(word(ip + 4), 8 + k->payload);
 	assert_int_equal(ip[6], 17);
 	assert_int_equal(ip[7], 57);
@@ -347,12 +351,14 @@ static void assert_v6(const struct packet *k)
 
 static void setup_v4(struct packet *k, struct nic *nic)
 {
+	k->tos = 0;
 	use_nic(&k->path, "198.51.100.7", "192.0.2.1", nic, 1500);
 	assert_ptr_equal(k->path.nic, nic);
 }
 
 static void setup_v6(struct packet *k, struct nic *nic)
 {
+	k->tos = 0;
 	use_nic(&k->path, "2001:db8:f::7", "2001:db8::1", nic, 1500);
 	assert_ptr_equal(k->path.nic, nic);
 }
@@ -399,6 +405,26 @@ static void test_headers_v6(void **state)
 		write_packet(&k, payload, lengths[i], 1);
 		assert_v6(&k);
 		free(k.bytes);
+	}
+}
+
+/* Every value, and in the order that shows what one leaves to the next. */
+static void test_tos(void **state)
+{
+	struct nic nic = {.frame_size = 2048};
+	const uint8_t payload[33] = {7};
+	struct packet v4, v6;
+
+	setup_v4(&v4, &nic);
+	setup_v6(&v6, &nic);
+	for (int tos = 255; tos >= 0; tos--) {
+		v4.tos = v6.tos = (uint8_t)tos;
+		write_packet(&v4, payload, sizeof(payload), 1);
+		assert_v4(&v4, 1);
+		free(v4.bytes);
+		write_packet(&v6, payload, sizeof(payload), 1);
+		assert_v6(&v6);
+		free(v6.bytes);
 	}
 }
 
@@ -509,6 +535,100 @@ static void test_tiny_mtu_goes_by_the_socket(void **state)
 	}
 }
 
+/* --- ECN (RFC 6040 figure 4) --- */
+
+#define DROPPED 4
+
+/* [inner][outer], both in the order not-ECT, ECT(1), ECT(0), CE. */
+static const uint8_t decapsulated[4][4] = {
+	{0, 0, 0, DROPPED},
+	{1, 1, 1, 3},
+	{2, 1, 2, 3},
+	{3, 3, 3, 3},
+};
+
+/* 20 bytes of header with random fields and options, its checksum right or not. */
+static void ipv4_header(uint8_t ip[24], uint8_t tos, uint64_t *seed, bool right)
+{
+	uint32_t sum;
+
+	fill_random(ip, 24, seed);
+	ip[0] = 0x46;
+	ip[1] = tos;
+	ip[10] = ip[11] = 0;
+	sum = ones_sum(0, ip, 24) ^ 0xffff;
+	if (!right)
+		sum ^= 0x0100;
+	ip[10] = (uint8_t)(sum >> 8);
+	ip[11] = (uint8_t)sum;
+}
+
+static void check_ecn_v4(uint8_t dscp, uint8_t inner, uint8_t outer, uint64_t *seed)
+{
+	uint8_t want = decapsulated[inner][outer], ip[24], before[24];
+	bool right = *seed & 0x10000;
+
+	ipv4_header(ip, (uint8_t)(dscp << 2 | inner), seed, right);
+	memcpy(before, ip, sizeof(ip));
+	assert_int_equal(ip_ecn(ip), inner);
+	assert_int_equal(outer_ecn_to_inner(outer, ip), want != DROPPED);
+	if (want == inner || want == DROPPED) {
+		assert_memory_equal(ip, before, sizeof(ip));
+		return;
+	}
+	assert_int_equal(ip[1], dscp << 2 | want);
+	assert_int_equal(ones_sum(0, ip, sizeof(ip)) == 0xffff, right);
+	before[1] = ip[1];
+	memcpy(before + 10, ip + 10, 2);
+	assert_memory_equal(ip, before, sizeof(ip));
+}
+
+static void test_ecn_v4(void **state)
+{
+	uint64_t seed = 3;
+
+	for (int i = 0; i < 64 * 16 * 20; i++)
+		check_ecn_v4(i / 16 % 64, i / 4 % 4, i % 4, &seed);
+}
+
+static void check_ecn_v6(uint8_t dscp, uint8_t inner, uint8_t outer, uint64_t *seed)
+{
+	uint8_t want = decapsulated[inner][outer], ip[40], before[40];
+
+	fill_random(ip, sizeof(ip), seed);
+	ip[0] = (uint8_t)(0x60 | dscp >> 2);
+	ip[1] = (uint8_t)(dscp << 6 | inner << 4 | (ip[1] & 15));
+	memcpy(before, ip, sizeof(ip));
+	assert_int_equal(ip_ecn(ip), inner);
+	assert_int_equal(outer_ecn_to_inner(outer, ip), want != DROPPED);
+	if (want != DROPPED)
+		before[1] = (uint8_t)((before[1] & ~0x30) | want << 4);
+	assert_memory_equal(ip, before, sizeof(ip));
+}
+
+static void test_ecn_v6(void **state)
+{
+	uint64_t seed = 4;
+
+	for (int i = 0; i < 64 * 16; i++)
+		check_ecn_v6(i / 16, i / 4 % 4, i % 4, &seed);
+}
+
+static void test_ecn_of_a_frame(void **state)
+{
+	uint8_t bytes[ETH + 40] = {0};
+	const struct nic_frame f = {.data = bytes, .len = sizeof(bytes)};
+
+	for (uint8_t ecn = 0; ecn < 4; ecn++) {
+		bytes[ETH] = 0x45;
+		bytes[ETH + 1] = 0x88 | ecn;
+		assert_int_equal(outer_ecn(&f), ecn);
+		bytes[ETH] = 0x68;
+		bytes[ETH + 1] = (uint8_t)(0x8f | ecn << 4);
+		assert_int_equal(outer_ecn(&f), ecn);
+	}
+}
+
 static int begin(void **state)
 {
 	urcu_qsbr_register_thread();
@@ -535,11 +655,15 @@ int main(void)
 		cmocka_unit_test(test_path_new),
 		cmocka_unit_test(test_headers_v4),
 		cmocka_unit_test(test_headers_v6),
+		cmocka_unit_test(test_tos),
 		cmocka_unit_test(test_checksum_of_zero),
 		cmocka_unit_test(test_writing_changes_no_path),
 		cmocka_unit_test(test_max_message),
 		cmocka_unit_test(test_max_datagram),
 		cmocka_unit_test(test_tiny_mtu_goes_by_the_socket),
+		cmocka_unit_test(test_ecn_v4),
+		cmocka_unit_test(test_ecn_v6),
+		cmocka_unit_test(test_ecn_of_a_frame),
 	};
 
 	return cmocka_run_group_tests(tests, begin, end);

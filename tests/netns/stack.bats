@@ -1,0 +1,524 @@
+# SPDX-License-Identifier: MIT
+# What the stack around the tunnel sees of it: ICMP errors, ECN and DSCP, TTL, DF and
+# padding, and packets that go on to another device.
+
+load lib
+
+# ---- ICMP
+
+# alone: A with a peer that has no endpoint, and routes that no peer has.
+alone() {
+	host_new A
+	start_wg wgxdp A
+	wg_keys A B
+	# shellcheck disable=SC2034 # lib.bash reads it
+	HOST_NUM[B]=2
+	on A wg set wg0 private-key "$TMP/A.key" listen-port "$PORT"
+	wg_up A
+	wg_peer A B
+	on A ip route add 10.9.9.0/24 dev wg0
+	on A ip -6 route add fd09::/64 dev wg0
+}
+
+# unreachable HOST ADDRESS FROM: ping hears so from that address, and at once.
+unreachable() {
+	local said="Destination Host Unreachable"
+
+	case $2 in
+	*:*) said="Destination unreachable: Address unreachable" ;;
+	esac
+	refute on "$1" ping -n -c 2 -i 0.1 -W 5 "$2" >"$TMP/ping"
+	cat "$TMP/ping"
+	grep -q "^From $3 icmp_seq=1 $said" "$TMP/ping"
+	grep -q "^From $3 icmp_seq=2 $said" "$TMP/ping"
+}
+
+# cannot_connect HOST ADDRESS: TCP and UDP fail with EHOSTUNREACH before a retransmission.
+cannot_connect() {
+	on "$1" python3 - "$2" <<-'PY'
+		import errno, socket, sys, time
+		family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+		for _ in range(20):
+		    s = socket.socket(family, socket.SOCK_STREAM)
+		    begin = time.monotonic()
+		    assert s.connect_ex((sys.argv[1], 80)) == errno.EHOSTUNREACH
+		    assert time.monotonic() - begin < 0.9
+		    s.close()
+		s = socket.socket(family, socket.SOCK_DGRAM)
+		s.settimeout(5)
+		# IP_RECVERR, IPV6_RECVERR: UDP keeps errors that may pass to itself otherwise.
+		if family == socket.AF_INET:
+		    s.setsockopt(socket.IPPROTO_IP, 11, 1)
+		else:
+		    s.setsockopt(socket.IPPROTO_IPV6, 25, 1)
+		s.connect((sys.argv[1], 9))
+		s.send(b"x" * 1300)
+		try:
+		    s.recv(1)
+		    sys.exit("an answer")
+		except OSError as e:
+		    assert e.errno == errno.EHOSTUNREACH, e
+	PY
+}
+
+@test "a destination in nobody's allowed IPs: unreachable, the sender is told" {
+	needs_wgxdp
+	alone
+	unreachable A 10.9.9.9 "$(inner4 A)"
+	unreachable A fd09::9 "$(inner6 A)"
+	cannot_connect A 10.9.9.9
+	cannot_connect A fd09::9
+	drops_at_least A egress_no_peer 46
+	[ "$(drops A no_endpoint)" = 0 ]
+	[ "$(drops A no_tag)" = 0 ]
+}
+
+@test "a peer without an endpoint: unreachable, the sender is told" {
+	needs_wgxdp
+	alone
+	unreachable A "$(inner4 B)" "$(inner4 A)"
+	unreachable A "$(inner6 B)" "$(inner6 A)"
+	cannot_connect A "$(inner4 B)"
+	cannot_connect A "$(inner6 B)"
+	drops_at_least A no_endpoint 46
+	[ "$(drops A egress_no_peer)" = 0 ]
+}
+
+# behind_a: L, whose default route is A.
+behind_a() {
+	alone
+	host_new L
+	join A L
+	on A sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+	on L ip route add default via "$(outer4 A)"
+	on L ip -6 route add default via "$(outer6 A)"
+}
+
+@test "unreachable for a packet that was forwarded: from the address on the way back" {
+	needs_wgxdp
+	behind_a
+	unreachable L 10.9.9.9 "$(outer4 A)"
+	unreachable L fd09::9 "$(outer6 A)"
+	unreachable L "$(inner4 B)" "$(outer4 A)"
+	unreachable L "$(inner6 B)" "$(outer6 A)"
+	cannot_connect L 10.9.9.9
+	cannot_connect L fd09::9
+}
+
+needs_nft() {
+	if ! command -v nft >/dev/null || ! on A nft add table inet t; then
+		skip "needs nft(8) and nf_tables"
+	fi
+}
+
+@test "unreachable for a packet that was masqueraded: the one behind is told" {
+	needs_wgxdp
+	behind_a
+	needs_nft
+	on A nft -f - <<-'NFT'
+		table inet t {
+			chain c {
+				type nat hook postrouting priority srcnat
+				oifname wg0 masquerade
+			}
+		}
+	NFT
+	unreachable L 10.9.9.9 "$(inner4 A)"
+	unreachable L fd09::9 "$(inner6 A)"
+	cannot_connect L 10.9.9.9
+}
+
+in_unreachables() {
+	on "$1" nstat -asz IcmpInDestUnreachs | awk '/^IcmpIn/ { print $2 }'
+}
+
+# flood_nobody HOST ADDRESS COUNT: datagrams, allowed to be broadcast.
+flood_nobody() {
+	on "$1" python3 - "$2" "$3" <<-'PY'
+		import socket, sys
+		s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+		s.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+		s.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 4)
+		for _ in range(int(sys.argv[2])):
+		    s.sendto(b"x", (sys.argv[1], 9))
+	PY
+}
+
+@test "unreachable messages are limited in rate" {
+	local before begin n took
+
+	needs_wgxdp
+	alone
+	before=$(in_unreachables A)
+	begin=${EPOCHREALTIME/[.,]/}
+	flood_nobody A 10.9.9.9 20000
+	wait_until 5 drops_at_least A egress_no_peer 20000
+	unreachable A 10.9.9.9 "$(inner4 A)" # the last of the flood was read before
+	n=$(($(in_unreachables A) - before))
+	took=$((${EPOCHREALTIME/[.,]/} - begin))
+	echo "$n in $took us"
+	[ $n -ge 50 ]
+	[ $n -le $((50 + took / 1000)) ]
+}
+
+@test "nobody is told about multicast and broadcast" {
+	local to before
+
+	needs_wgxdp
+	alone
+	before=$(in_unreachables A)
+	on A ip route add 224.0.0.0/4 dev wg0
+	for to in 224.1.2.3 255.255.255.255 10.0.0.255; do
+		on A ip route replace 255.255.255.255 dev wg0
+		flood_nobody A $to 10
+	done
+	drops_at_least A egress_no_peer 30
+	unreachable A 10.9.9.9 "$(inner4 A)" # after them
+	[ $(($(in_unreachables A) - before)) = 2 ]
+}
+
+@test "unreachable where wg0 is, in another network namespace" {
+	needs_wgxdp
+	alone
+	host_new C
+	nsenter --target "${HOST_PID[A]}" --net ip link set wg0 netns "${HOST_PID[C]}"
+	on C ip address add "$(inner4 A)/24" dev wg0
+	on C ip address add "$(inner6 A)/64" dev wg0 nodad
+	on C ip link set wg0 up
+	on C ip route add 10.9.9.0/24 dev wg0
+	on C ip -6 route add fd09::/64 dev wg0
+	# Until the programs are back, every destination is nobody's.
+	wait_until 10 filtered C
+	unreachable C 10.9.9.9 "$(inner4 A)"
+	unreachable C fd09::9 "$(inner6 A)"
+	unreachable C "$(inner4 B)" "$(inner4 A)"
+	cannot_connect C 10.9.9.9
+	# It holds nothing there that would keep the namespace, and with it wg0.
+	host_del C
+	wait_until 10 daemon_dead "A wg0"
+	wait_wg A
+}
+
+filtered() { on "$1" tc filter show dev wg0 egress | grep -q bpf; }
+
+# ---- the outer header
+
+# sniff HOST DEVICE: from now on a line for each IP packet that comes in or goes out, in
+# $TMP/sniff: in or out, version, tos, ttl, fragment field, length, sum of the L4 checksum (ok, bad,
+# none), protocol and what it begins with (UDP: the payload, others: the header).
+sniff() {
+	cat >"$TMP/sniff.py" <<-'PY'
+		import socket, struct, sys
+		s = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(3))
+		s.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
+		s.bind((sys.argv[1], 3))
+
+		def check(addrs, proto, l4):
+		    if proto not in (6, 17):
+		        return "none"
+		    if proto == 17 and l4[6:8] == b"\0\0":
+		        return "none"
+		    data = addrs + struct.pack("!II", len(l4), proto) + l4 + b"\0" * (len(l4) % 2)
+		    return "bad" if int.from_bytes(data, "big") % 65535 else "ok"
+
+		def line(p, kind):
+		    if p[0] >> 4 == 4:
+		        total, frag = struct.unpack_from("!H", p, 2)[0], struct.unpack_from("!H", p, 6)[0]
+		        tos, ttl, proto = p[1], p[8], p[9]
+		        addrs, l4 = p[12:20], p[(p[0] & 15) * 4:total]
+		    else:
+		        total, frag = 40 + struct.unpack_from("!H", p, 4)[0], 0
+		        tos, ttl, proto = (p[0] << 4 | p[1] >> 4) & 255, p[7], p[6]
+		        addrs, l4 = p[8:40], p[40:total]
+		    head = l4[8] if proto == 17 and len(l4) > 8 else l4[0]
+		    csum = "none" if frag & 0x3fff else check(addrs, proto, l4)
+		    return f"{'out' if kind == socket.PACKET_OUTGOING else 'in'} v={p[0] >> 4} tos={tos} ttl={ttl} frag={frag:#x} len={total} csum={csum} proto={proto} head={head}"
+
+		print("ready", flush=True)
+		while True:
+		    p, meta = s.recvfrom(65536)
+		    if meta[1] in (0x800, 0x86dd) and len(p) > 20:
+		        print(line(p, meta[2]), flush=True)
+	PY
+	: >"$TMP/sniff"
+	on_bg "$1" python3 "$TMP/sniff.py" "$2" >"$TMP/sniff" 2>"$TMP/sniff.log"
+	wait_until 10 grep -q ready "$TMP/sniff"
+}
+
+sniffed() { grep -q "$1" "$TMP/sniff"; }
+
+# outer OUTER_FAMILY ARGUMENTS_OF_A: messages from A, as B's device sees them.
+outer() {
+	local family=$1 tos q inner
+
+	needs_wgxdp
+	host_new A
+	host_new B
+	join A B
+	# The socket's packets, too, with checksums.
+	on A ethtool -K toB tx off
+	on B ethtool -K toA tx off
+	start_wg wgxdp A "${@:2}"
+	start_wg wgxdp B --nic none
+	sniff B toA
+	wg_setup A B "$family"
+	wait_until 10 pings A "$(inner4 B)"
+	wait_until 5 sniffed "^in .* tos=136 .* proto=17 head=1$" # the initiation, AF41
+	refute sniffed " tos=0 .* proto=17 head=[12]$"
+	# The answerer marks, too.
+	wait_until 5 sniffed "^out .* tos=136 .* proto=17 head=2$"
+	if [ "${2:-}" != --nic ]; then
+		on_path A af_xdp
+	fi
+	# Outer lengths tell which packet was inside: 48 and 16 more for each.
+	for q in 0 1 2 3 184 185 186 187; do
+		inner=$((4 + (q & 3) + (q > 3) * 4))
+		tos=$((q & 3))
+		on A ping -q -c 1 -W 2 -Q $q -s $((inner * 16 - 28)) "$(inner4 B)"
+		on A ping -q -c 1 -W 2 -Q $q -s $((inner * 16 + 128 - 48)) "$(inner6 B)"
+		sniffed_message "$family" $tos $((inner * 16))
+		sniffed_message "$family" $tos $((inner * 16 + 128))
+	done
+	refute grep "csum=bad" "$TMP/sniff"
+}
+
+# sniffed_message FAMILY TOS INNER_LENGTH: TTL 64, and it may be fragmented.
+sniffed_message() {
+	local len=$(($3 + 32 + 28 + ($1 == 6) * 20))
+
+	wait_until 5 sniffed "^in v=$1 tos=$2 ttl=64 frag=0x0 len=$len .* proto=17 head=4$"
+}
+
+@test "outer header by AF_XDP over IPv4: ECN is inside's, DSCP is not" { outer 4; }
+@test "outer header by AF_XDP over IPv6: ECN is inside's, DSCP is not" { outer 6; }
+@test "outer header by the UDP socket over IPv4: ECN is inside's, DSCP is not" {
+	outer 4 --nic none
+}
+@test "outer header by the UDP socket over IPv6: ECN is inside's, DSCP is not" {
+	outer 6 --nic none
+}
+
+# pads ARGUMENTS_OF_A: the padding of the largest packets.
+pads() {
+	needs_wgxdp
+	host_new A
+	host_new B
+	join A B
+	on A ip link set toB mtu 1400
+	start_wg wgxdp A "$@"
+	start_wg wgxdp B --nic none
+	wg_setup A B
+	wait_until 10 pings A "$(inner4 B)"
+	on_path A "$([ $# = 0 ] && echo af_xdp || echo udp)"
+	sniff B toA
+	# 1340 is what fits the link without fragments; 1344 would be the padding.
+	ping_all A "$(inner4 B)" 1 -s $((1337 - 28))
+	wait_until 5 sniffed "^in .*frag=0x0 len=1400 .* head=4$"
+	refute sniffed "^in .*frag=0x2000"
+	on A ip link set wg0 mtu 1302
+	wait_until 5 padded_to_mtu
+	# The interface's MTU says how far.
+	refute sniffed "^in .*len=$((1312 + 60)) "
+}
+
+padded_to_mtu() {
+	: >"$TMP/sniff"
+	ping_all A "$(inner4 B)" 1 -s $((1301 - 28)) -M "do"
+	sniffed "^in .*len=$((1302 + 60)) "
+}
+
+@test "padding exceeds neither wg0's MTU nor the link's, by AF_XDP" { pads; }
+@test "padding exceeds neither wg0's MTU nor the link's, by the UDP socket" {
+	pads --nic none
+}
+
+# ---- ECN on the way
+
+# crosses FAMILY ARGUMENTS_OF_B: every mark by a router on the way meets every one of an
+# inner packet.
+crosses() {
+	local outer inner want n=0 marks=(not-ect ect1 ect0 ce)
+	# By inner, then outer; x: dropped.
+	local wants=(0 0 0 x 1 1 1 3 2 1 2 3 3 3 3 3)
+
+	needs_wgxdp
+	host_new A
+	host_new B
+	host_new M
+	needs_nft
+	join A M
+	join M B
+	on M sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+	on A ip route add "$(outer4 B)" via "$(outer4 M)"
+	on A ip route add "$(outer6 B)" via "$(outer6 M)"
+	on B ip route add "$(outer4 A)" via "$(outer4 M)"
+	on B ip route add "$(outer6 A)" via "$(outer6 M)"
+	start_wg wgxdp A
+	start_wg wgxdp B "${@:2}"
+	wg_setup A B "$1"
+	wait_until 10 pings A "$(inner4 B)"
+	if [ $# = 1 ]; then
+		on_path B af_xdp
+	fi
+	sniff B wg0
+	for outer in 0 1 2 3; do
+		on M nft -f - <<-NFT
+			table inet t
+			delete table inet t
+			table inet t {
+				chain c {
+					type filter hook forward priority 0
+					oifname toB ip ecn set ${marks[outer]}
+					oifname toB ip6 ecn set ${marks[outer]}
+				}
+			}
+		NFT
+		for inner in 0 1 2 3; do
+			want=${wants[inner * 4 + outer]}
+			n=$((n + 1))
+			crosses_with "$inner" "$want" $n
+		done
+	done
+	drops_at_least B ecn 2
+	[ "$(drops B ecn)" = 2 ]
+	[ "$(drops B bad_inner)" = 0 ]
+}
+
+# crosses_with INNER WANT N: N makes it known by its length.
+crosses_with() {
+	local dscp=184
+
+	if [ "$2" = x ]; then
+		refute on A ping -q -c 1 -W 0.3 -Q $((dscp + $1)) -s "$3" "$(inner4 B)"
+		refute on A ping -q -c 1 -W 0.3 -Q $((dscp + $1)) -s "$3" "$(inner6 B)"
+		refute sniffed "len=$((28 + $3)) .* head=8$"
+		refute sniffed "len=$((48 + $3)) .* head=128$"
+	else
+		on A ping -q -c 1 -W 2 -Q $((dscp + $1)) -s "$3" "$(inner4 B)"
+		on A ping -q -c 1 -W 2 -Q $((dscp + $1)) -s "$3" "$(inner6 B)"
+		wait_until 5 sniffed "v=4 tos=$((dscp + $2)) .* len=$((28 + $3)) .* head=8$"
+		wait_until 5 sniffed "v=6 tos=$((dscp + $2)) .* len=$((48 + $3)) .* head=128$"
+	fi
+}
+
+@test "ECN marked on the way, by AF_XDP over IPv4" { crosses 4; }
+@test "ECN marked on the way, by AF_XDP over IPv6" { crosses 6; }
+@test "ECN marked on the way, by the UDP socket over IPv4" { crosses 4 --nic none; }
+@test "ECN marked on the way, by the UDP socket over IPv6" { crosses 6 --nic none; }
+
+# ---- forwarded on
+
+# through_b ARGUMENTS: C is behind B, on a link whose devices do nothing for TCP and UDP.
+through_b() {
+	WGXDP_ARGS=$* tunnel wgxdp wgxdp
+	host_new C
+	join B C
+	on A wg set wg0 peer "${PUBKEY[B]}" allowed-ips \
+		"$(inner4 B)/32,$(inner6 B)/128,$(outer4 C)/32,$(outer6 C)/128"
+	on A ip route add "$(outer4 C)" dev wg0
+	on A ip route add "$(outer6 C)" dev wg0
+	on C ip route add "$(inner4 A)" via "$(outer4 B)"
+	on C ip route add "$(inner6 A)" via "$(outer6 B)"
+	on B sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+	on B ethtool -K toC tx off sg off tso off gso off gro off
+	on C ethtool -K toB rx off tx off sg off tso off gso off gro off
+	wait_until 10 pings A "$(outer4 C)"
+	sniff C toB
+}
+
+# sends_tcp FROM TO ADDRESS: several megabytes arrive whole.
+sends_tcp() {
+	local receiver
+
+	head -c 4000001 /dev/urandom >"$TMP/file"
+	on "$2" timeout 30 socat -u "TCP6-LISTEN:9000,reuseaddr,ipv6only=0" \
+		"CREATE:$TMP/got" 3>&- &
+	receiver=$!
+	wait_until 5 listening_tcp "$2" 9000
+	on "$1" timeout 30 socat -u "OPEN:$TMP/file" "TCP:[$3]:9000"
+	wait $receiver
+	[ "$(sha256sum <"$TMP/got")" = "$(sha256sum <"$TMP/file")" ]
+}
+
+# sends_udp FROM TO ADDRESS HOW: 320 datagrams; HOW is plain, segmented (by the kernel or
+# the device) or unsummed (no checksum).
+sends_udp() {
+	local receiver
+
+	cat >"$TMP/udp.py" <<-'PY'
+		import hashlib, os, socket, sys
+		role, addr, how, out = sys.argv[1:]
+		v6 = ":" in addr
+		s = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_DGRAM)
+		s.setsockopt(socket.SOL_SOCKET, 33, 16 << 20)
+		s.settimeout(10)
+		if how == "unsummed":
+		    if v6:
+		        s.setsockopt(17, 101 if role == "send" else 102, 1)
+		    else:
+		        s.setsockopt(socket.SOL_SOCKET, 11, 1)
+		if role == "send":
+		    digest = hashlib.sha256()
+		    for i in range(10):
+		        data = os.urandom(32 * 1000)
+		        digest.update(data)
+		        s.connect((addr, 9001))
+		        if how == "segmented":
+		            s.setsockopt(17, 103, 1000)
+		            s.send(data)
+		        else:
+		            for at in range(0, len(data), 1000):
+		                s.send(data[at:at + 1000])
+		        s.recv(1)
+		else:
+		    s.bind((addr, 9001))
+		    digest = hashlib.sha256()
+		    print("ready", flush=True)
+		    for i in range(320):
+		        data, peer = s.recvfrom(65536)
+		        assert len(data) == 1000, len(data)
+		        digest.update(data)
+		        if i % 32 == 31:
+		            s.sendto(b"k", peer)
+		open(out, "w").write(digest.hexdigest())
+	PY
+	on "$2" python3 "$TMP/udp.py" receive "$3" "$4" "$TMP/received" >"$TMP/udp" 3>&- &
+	receiver=$!
+	wait_until 10 grep -q ready "$TMP/udp"
+	on "$1" python3 "$TMP/udp.py" send "$3" "$4" "$TMP/sent"
+	wait $receiver
+	[ -s "$TMP/sent" ]
+	[ "$(cat "$TMP/sent")" = "$(cat "$TMP/received")" ]
+}
+
+all_through_b() {
+	local how
+
+	through_b "$@"
+	sends_tcp A C "::ffff:$(outer4 C)"
+	sends_tcp A C "$(outer6 C)"
+	sends_tcp C A "::ffff:$(inner4 A)"
+	sends_tcp C A "$(inner6 A)"
+	for how in plain segmented; do
+		sends_udp A C "$(outer4 C)" $how
+		sends_udp A C "$(outer6 C)" $how
+		sends_udp C A "$(inner4 A)" $how
+		sends_udp C A "$(inner6 A)" $how
+	done
+	refute grep "proto=17.*csum=none\|csum=none.*proto=17" "$TMP/sniff"
+	sends_udp A C "$(outer4 C)" unsummed
+	sends_udp A C "$(outer6 C)" unsummed
+	sends_udp C A "$(inner4 A)" unsummed
+	sends_udp C A "$(inner6 A)" unsummed
+	# What C's device saw: thousands of packets, each with its checksum, none too long.
+	[ "$(grep -c "csum=ok proto=6 " "$TMP/sniff")" -gt 10000 ]
+	[ "$(grep -c "csum=ok proto=17 " "$TMP/sniff")" -gt 2500 ]
+	[ "$(grep -c "csum=none proto=17 " "$TMP/sniff")" -ge 1280 ]
+	refute grep -m 3 "csum=bad" "$TMP/sniff"
+	awk 'sub(/.* len=/, "") && $1 > 1500 { bad = 1 } END { exit bad }' "$TMP/sniff"
+}
+
+@test "forwarded on to a device that helps with nothing" { all_through_b; }
+@test "forwarded on to a device that helps with nothing, without XDP" {
+	all_through_b --nic none
+}
