@@ -43,6 +43,12 @@ static inline bool endpoint_equal(const struct endpoint *a, const struct endpoin
 	       a->scope_id == b->scope_id;
 }
 
+/* fe80::/10: means something only together with an interface (RFC 4291 2.5.6). */
+static inline bool ip_addr_link_local(const struct ip_addr *a)
+{
+	return a->family == IP_V6 && a->bytes[0] == 0xfe && (a->bytes[1] & 0xc0) == 0x80;
+}
+
 static inline unsigned ip_addr_len(const struct ip_addr *a)
 {
 	return a->family == IP_V4 ? 4 : a->family == IP_V6 ? 16 : 0;

@@ -196,8 +196,7 @@ static uint32_t scope_of(const struct ip_addr *addr, int tap_fd)
 {
 	struct ifreq ifr = {0};
 
-	if (addr->family != IP_V6 || addr->bytes[0] != 0xfe ||
-	    (addr->bytes[1] & 0xc0) != 0x80 || ioctl(tap_fd, TUNGETIFF, &ifr))
+	if (!ip_addr_link_local(addr) || ioctl(tap_fd, TUNGETIFF, &ifr))
 		return 0;
 	return if_nametoindex(ifr.ifr_name);
 }

@@ -19,7 +19,7 @@ static void read_v6(const uint8_t *ip, uint32_t ifindex, struct endpoint *from)
 	from->addr.family = from->source.family = IP_V6;
 	memcpy(from->addr.bytes, ip + IPV6_ADDRS, 16);
 	memcpy(from->source.bytes, ip + IPV6_ADDRS + 16, 16);
-	if (ip[IPV6_ADDRS] == 0xfe && (ip[IPV6_ADDRS + 1] & 0xc0) == 0x80)
+	if (ip_addr_link_local(&from->addr))
 		from->scope_id = ifindex;
 }
 

@@ -10,15 +10,10 @@
 /* What Linux uses where neither route nor router advertisement says otherwise. */
 #define DEFAULT_TTL 64
 
-static bool is_v6_link_local(const struct ip_addr *a)
-{
-	return a->family == IP_V6 && a->bytes[0] == 0xfe && (a->bytes[1] & 0xc0) == 0x80;
-}
-
 /* Other addresses are routed whatever their scope, as the UDP sockets do it. */
 static uint32_t scope_of(const struct endpoint *ep, const struct ip_addr *a)
 {
-	return is_v6_link_local(a) ? ep->scope_id : 0;
+	return ip_addr_link_local(a) ? ep->scope_id : 0;
 }
 
 /* IPv4 route lookups refuse a source that is not ours; IPv6 ones take any. */
@@ -97,7 +92,7 @@ int route_resolve(struct rtnl *r, const struct endpoint *ep, uint16_t listen_por
 	int err;
 
 	memset(out, 0, sizeof(*out));
-	if (is_v6_link_local(&ep->addr) && !ep->scope_id)
+	if (ip_addr_link_local(&ep->addr) && !ep->scope_id)
 		return -EINVAL;
 	err = lookup(r, ep, listen_port, fwmark, &rt, &source_gone);
 	if (err)

@@ -2,7 +2,6 @@
 /*
  * What `wgxdp status` shows, as JSON: sums over workers, BPF maps and peers.
  */
-#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -148,21 +147,6 @@ static struct json_object *drops_object(const struct drops *drops)
 	return o;
 }
 
-static void put_endpoint(struct json_object *o, const struct endpoint *ep)
-{
-	char addr[INET6_ADDRSTRLEN] = "", text[INET6_ADDRSTRLEN + 32];
-	bool v4 = ep->addr.family == IP_V4;
-
-	inet_ntop(v4 ? AF_INET : AF_INET6, ep->addr.bytes, addr, sizeof(addr));
-	if (v4)
-		snprintf(text, sizeof(text), "%s:%u", addr, ep->port);
-	else if (ep->scope_id)
-		snprintf(text, sizeof(text), "[%s%%%u]:%u", addr, ep->scope_id, ep->port);
-	else
-		snprintf(text, sizeof(text), "[%s]:%u", addr, ep->port);
-	put_string(o, "endpoint", text);
-}
-
 static const char *path_name(const struct peer *peer)
 {
 	if (!peer->path || !peer->path->route.ifindex || !peer->dev->udp)
@@ -174,12 +158,13 @@ static struct json_object *peer_object(struct device *dev, const struct peer *pe
 {
 	struct json_object *o = json_object_new_object();
 	struct json_object *stats = json_object_new_object();
+	char endpoint[UAPI_ENDPOINT_TEXT];
 	struct peer_stats sum;
 
 	put_key(o, "public_key", peer->remote.public_key);
 	put_number(o, "slot", peer->slot);
 	if (peer->has_endpoint)
-		put_endpoint(o, &peer->endpoint);
+		put_string(o, "endpoint", uapi_endpoint_text(&peer->endpoint, endpoint));
 	put_string(o, "path", path_name(peer));
 	if (peer->path && peer->path->nic)
 		put_string(o, "nic", peer->path->nic->name);

@@ -165,12 +165,6 @@ static bool parse_scope(struct span value, uint32_t *index)
 	return *index != 0;
 }
 
-static bool is_link_local(const struct ip_addr *addr)
-{
-	return addr->family == IP_V6 && addr->bytes[0] == 0xfe &&
-	       (addr->bytes[1] & 0xc0) == 0x80;
-}
-
 /* An IPv6 address between the brackets, with or without a scope. */
 static bool parse_host6(struct span host, struct endpoint *ep)
 {
@@ -181,7 +175,7 @@ static bool parse_host6(struct span host, struct endpoint *ep)
 	if (!parse_addr(addr, &ep->addr) || !parse_scope(scope, &ep->scope_id))
 		return false;
 	/* Elsewhere it has no meaning, and would keep equal endpoints apart. */
-	if (!is_link_local(&ep->addr))
+	if (!ip_addr_link_local(&ep->addr))
 		ep->scope_id = 0;
 	return ep->addr.family == IP_V6;
 }
@@ -415,19 +409,26 @@ static const char *addr_text(const struct ip_addr *addr, char buf[INET6_ADDRSTRL
 			 INET6_ADDRSTRLEN);
 }
 
+const char *uapi_endpoint_text(const struct endpoint *ep, char out[UAPI_ENDPOINT_TEXT])
+{
+	char addr[INET6_ADDRSTRLEN];
+
+	addr_text(&ep->addr, addr);
+	if (ep->addr.family != IP_V6)
+		snprintf(out, UAPI_ENDPOINT_TEXT, "%s:%u", addr, ep->port);
+	else if (ep->scope_id)
+		snprintf(out, UAPI_ENDPOINT_TEXT, "[%s%%%" PRIu32 "]:%u", addr,
+			 ep->scope_id, ep->port);
+	else
+		snprintf(out, UAPI_ENDPOINT_TEXT, "[%s]:%u", addr, ep->port);
+	return out;
+}
+
 void uapi_put_endpoint(FILE *f, const struct endpoint *endpoint)
 {
-	const struct endpoint *ep = endpoint;
-	char buf[INET6_ADDRSTRLEN];
+	char text[UAPI_ENDPOINT_TEXT];
 
-	addr_text(&ep->addr, buf);
-	if (ep->addr.family != IP_V6)
-		fprintf(f, "endpoint=%s:%u\n", buf, ep->port);
-	else if (ep->scope_id)
-		fprintf(f, "endpoint=[%s%%%" PRIu32 "]:%u\n", buf, ep->scope_id,
-			ep->port);
-	else
-		fprintf(f, "endpoint=[%s]:%u\n", buf, ep->port);
+	fprintf(f, "endpoint=%s\n", uapi_endpoint_text(endpoint, text));
 }
 
 void uapi_put_allowed_ip(FILE *f, const struct ip_addr *addr, uint8_t cidr)

@@ -96,6 +96,11 @@ bool uapi_peer_has(const struct uapi_set *set, size_t i, enum uapi_key key);
  */
 void uapi_put_key(FILE *f, const char *name, const uint8_t key[32]);
 void uapi_put_number(FILE *f, const char *name, uint64_t number);
+/* "a.b.c.d:port" or "[v6%scope]:port", in `out`, which is returned. */
+#define UAPI_ENDPOINT_TEXT 80
+const char *uapi_endpoint_text(const struct endpoint *endpoint,
+			       char out[UAPI_ENDPOINT_TEXT]);
+
 void uapi_put_endpoint(FILE *f, const struct endpoint *endpoint);
 void uapi_put_allowed_ip(FILE *f, const struct ip_addr *addr, uint8_t cidr);
 
