@@ -7,7 +7,8 @@
  * Egress looks the destination up in the allowed IPs and writes the peer's tag
  * into the destination address, over whatever is there: nobody can forge it with
  * a packet socket. Where no peer has the destination, it writes a slot that none
- * has: the worker then tells the sender by ICMP. Ingress finds in the source address
+ * has: the worker then tells the sender by ICMP. What has been in too many tunnels
+ * of this host already goes round in a loop and ends here. Ingress finds in the source address
  * the tag of the peer whose key opened the packet, and lets it in only if the inner
  * source address belongs to that same peer. The worker addresses such frames to
  * nobody, for which the kernel drops them (PACKET_OTHERHOST) unless ingress has made
@@ -113,13 +114,50 @@ static __always_inline enum owner find_owner(const struct __sk_buff *skb,
 	return OWNED;
 }
 
-static __always_inline bool write_tag(struct __sk_buff *skb, __u32 peer)
+static __always_inline bool write_tags(struct __sk_buff *skb, __u32 peer, __u8 ttl)
 {
-	const __u8 tag[ETH_ALEN] = {WG_TAG_0,	WG_TAG_1,  WG_TAG_2,
-				    peer >> 16, peer >> 8, peer};
+	const __u8 flags = skb->ingress_ifindex ? WG_FORWARDED : 0;
+	const __u8 tags[2 * ETH_ALEN] = {
+		WG_TAG_0, WG_TAG_1, WG_TAG_2, peer >> 16, peer >> 8, peer,
+		WG_TAG_0, WG_TAG_1, WG_TAG_2, flags,	  0,	     ttl,
+	};
 
-	return !bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_dest), tag, ETH_ALEN,
-				    0);
+	return !bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_dest), tags,
+				    sizeof(tags), 0);
+}
+
+/* Whether the UDP socket of a wgxdp of this host sent the packet. */
+static __always_inline bool is_tunnel(struct __sk_buff *skb)
+{
+	struct bpf_sock *sk = skb->sk;
+
+	if (sk)
+		sk = bpf_sk_fullsock(sk);
+	return sk && sk->priority == WG_SOCKET_PRIORITY;
+}
+
+/* Sets *ttl to what the outer packet must have, 0: does not matter. False: too often. */
+static __always_inline bool outer_ttl(struct __sk_buff *skb, __u8 *ttl)
+{
+	const void *data = (const void *)(long)skb->data;
+	const void *end = (const void *)(long)skb->data_end;
+	const struct ethhdr *eth = eth_header(data, end);
+	const struct ipv6hdr *ip6;
+	const struct iphdr *ip4;
+	__u8 inner = 0;
+
+	*ttl = 0;
+	if (!is_tunnel(skb) || !eth)
+		return true;
+	if (eth->h_proto == bpf_htons(ETH_P_IP) && (ip4 = ipv4_header(eth + 1, end)))
+		inner = ip4->ttl;
+	else if (eth->h_proto == bpf_htons(ETH_P_IPV6) &&
+		 (ip6 = ipv6_header(eth + 1, end)))
+		inner = ip6->hop_limit;
+	if (inner <= WG_TTL_OF_A_TUNNEL)
+		return false;
+	*ttl = inner - WG_TTL_OF_A_TUNNEL;
+	return true;
 }
 
 /* Sets *peer to the slot in the source address, if that is a tag. */
@@ -147,7 +185,7 @@ static __always_inline __u32 packets_in(const struct __sk_buff *skb)
 static __always_inline int refuse(struct __sk_buff *skb)
 {
 	count_drop(DROP_egress_no_peer);
-	return write_tag(skb, WG_SLOT_NONE) ? TC_ACT_OK : TC_ACT_SHOT;
+	return write_tags(skb, WG_SLOT_NONE, 0) ? TC_ACT_OK : TC_ACT_SHOT;
 }
 
 SEC("tc")
@@ -156,13 +194,16 @@ int wg_egress(struct __sk_buff *skb)
 	struct peer_stats *stats;
 	enum owner owner;
 	__u32 peer = WG_SLOT_NONE;
+	__u8 ttl;
 
 	pull_headers(skb);
 	owner = find_owner(skb, DESTINATION, &peer);
 	if (owner == NOT_IP)
 		return drop(DROP_egress_not_ip);
+	if (!outer_ttl(skb, &ttl))
+		return drop(DROP_egress_loop);
 	/* A packet that cannot be tagged must not leave with the tag that it has. */
-	if (owner != OWNED || !write_tag(skb, peer))
+	if (owner != OWNED || !write_tags(skb, peer, ttl))
 		return refuse(skb);
 	stats = stats_of(peer);
 	if (stats) {

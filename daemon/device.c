@@ -63,7 +63,7 @@ static int init_tables(struct device *dev)
 		err = events_init(&dev->events);
 	if (!err)
 		err = handshake_queue_init(&dev->handshakes);
-	ratelimit_init(&dev->ratelimit);
+	ratelimit_init(&dev->ratelimit, HANDSHAKES_PER_SECOND, HANDSHAKES_BURST);
 	return err;
 }
 
@@ -309,6 +309,15 @@ int device_set_fwmark(struct device *dev, uint32_t fwmark)
 	return 0;
 }
 
+/* Nothing is sent under what the old key made; and the first initiation by the new one
+ * does not wait because the last one by the old one was a moment ago. */
+static void forget_old_key(struct peer *peer)
+{
+	peer_end_handshake(peer);
+	peer_clear_sessions(peer);
+	peer->timers.initiated = false;
+}
+
 /* A peer with our own public key would be ourselves: it goes. */
 int device_set_private_key(struct device *dev, const uint8_t key[WG_KEY_LEN])
 {
@@ -323,8 +332,7 @@ int device_set_private_key(struct device *dev, const uint8_t key[WG_KEY_LEN])
 	}
 	cds_list_for_each_entry (peer, &dev->peers, list) {
 		noise_remote_precompute(&peer->remote, &dev->identity);
-		peer_end_handshake(peer);
-		peer_clear_sessions(peer);
+		forget_old_key(peer);
 	}
 	return 0;
 }

@@ -33,6 +33,10 @@
 struct peer;
 struct uapi;
 
+/* What one source may make us compute (whitepaper section 5.3). */
+#define HANDSHAKES_PER_SECOND 20
+#define HANDSHAKES_BURST      5
+
 struct device {
 	char name[IFNAMSIZ];
 

@@ -254,15 +254,36 @@ int icmp_send(const struct icmp_error *e, int tap_fd)
 
 /* --- how many --- */
 
-/* full_at is when the bucket will be, or was, full again if no more is taken. */
-bool icmp_limit_take(struct icmp_limit *l, uint64_t now)
+void icmp_limit_init(struct icmp_limit *l)
 {
-	unsigned long long full_at = atomic_load(&l->full_at), from;
+	pthread_mutex_init(&l->lock, NULL);
+	l->full_at = 0;
+	ratelimit_init(&l->hosts, ICMP_HOST_PER_SECOND, ICMP_HOST_BURST);
+}
 
-	do {
-		from = full_at > now ? full_at : now;
-		if (from - now > (ICMP_BURST - 1) * TOKEN_NS)
-			return false;
-	} while (!atomic_compare_exchange_weak(&l->full_at, &full_at, from + TOKEN_NS));
+void icmp_limit_destroy(struct icmp_limit *l)
+{
+	pthread_mutex_destroy(&l->lock);
+}
+
+static bool take_of_all(struct icmp_limit *l, uint64_t now)
+{
+	uint64_t from = l->full_at > now ? l->full_at : now;
+
+	if (from - now > (ICMP_BURST - 1) * TOKEN_NS)
+		return false;
+	l->full_at = from + TOKEN_NS;
 	return true;
+}
+
+/* The host's own first: one that sends without end must not use up the others'. */
+bool icmp_limit_take(struct icmp_limit *l, const struct ip_addr *to, bool forwarded,
+		     uint64_t now)
+{
+	bool ok;
+
+	pthread_mutex_lock(&l->lock);
+	ok = (!forwarded || ratelimit_allow(&l->hosts, to, now)) && take_of_all(l, now);
+	pthread_mutex_unlock(&l->lock);
+	return ok;
 }

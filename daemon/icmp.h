@@ -6,12 +6,13 @@
 #ifndef ICMP_H
 #define ICMP_H
 
-#include <stdatomic.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 #include "endpoint.h"
+#include "ratelimit.h"
 
 #define ICMP_HEADER_LEN 8
 /* So much of the packet is quoted that the whole is no longer than what every host
@@ -19,10 +20,12 @@
 #define ICMP_QUOTE_V4 (576 - 20 - ICMP_HEADER_LEN)
 #define ICMP_QUOTE_V6 (1280 - 40 - ICMP_HEADER_LEN)
 
-/* What the kernel allows itself, its sysctls icmp_msgs_per_sec and icmp_msgs_burst left
- * alone; it does not limit what leaves by a raw socket. */
-#define ICMP_PER_SECOND 1000
-#define ICMP_BURST	50
+/* What the kernel allows itself, its sysctls icmp_msgs_per_sec, icmp_msgs_burst and
+ * icmp_ratelimit left alone; it does not limit what leaves by a raw socket. */
+#define ICMP_PER_SECOND	     1000
+#define ICMP_BURST	     50
+#define ICMP_HOST_PER_SECOND 1
+#define ICMP_HOST_BURST	     6
 
 struct icmp_error {
 	struct ip_addr to;    /* who sent the packet */
@@ -42,12 +45,18 @@ bool icmp_unreachable(struct icmp_error *e, const uint8_t *packet, size_t len);
  */
 int icmp_send(const struct icmp_error *e, int tap_fd);
 
-/* A bucket of tokens; zero is a full one. */
+/* How many messages in all, and how many to each host but our own. */
 struct icmp_limit {
-	atomic_ullong full_at; /* ns */
+	pthread_mutex_t lock;
+	uint64_t full_at; /* ns: when the bucket of all will be, or was, full again */
+	struct ratelimit hosts;
 };
 
-/* Takes a token, if there is one. */
-bool icmp_limit_take(struct icmp_limit *l, uint64_t now);
+void icmp_limit_init(struct icmp_limit *l);
+void icmp_limit_destroy(struct icmp_limit *l);
+/* Whether one may be sent about a packet from there; it is counted then. `forwarded`: the
+ * sender is another host. now is in nanoseconds of a monotonic clock. */
+bool icmp_limit_take(struct icmp_limit *l, const struct ip_addr *to, bool forwarded,
+		     uint64_t now);
 
 #endif

@@ -11,21 +11,22 @@
  * The table is a fixed number of small sets. A keyed hash picks the set, so that
  * nobody outside can choose sources that crowd somebody else's set. When all of a
  * set are live, new sources of that set are refused until one is full again, which
- * takes at most a burst's 250 ms.
+ * takes no longer than a burst takes to come back.
  */
 #include "ratelimit.h"
 
 #include <sodium.h>
 
-#define TOKEN_INTERVAL (1000000000ULL / RATELIMIT_PER_SECOND)
-#define REACH	       (RATELIMIT_BURST * TOKEN_INTERVAL)
+#include "clock.h"
 
 _Static_assert(crypto_shorthash_KEYBYTES == sizeof(((struct ratelimit *)0)->hash_key),
 	       "hash key is SipHash's");
 
-void ratelimit_init(struct ratelimit *rl)
+void ratelimit_init(struct ratelimit *rl, unsigned per_second, unsigned burst)
 {
 	memset(rl, 0, sizeof(*rl));
+	rl->interval = NS_PER_SEC / per_second;
+	rl->reach = burst * rl->interval;
 	randombytes_buf(rl->hash_key, sizeof(rl->hash_key));
 }
 
@@ -82,8 +83,8 @@ bool ratelimit_allow(struct ratelimit *rl, const struct ip_addr *src, uint64_t n
 	if (!entry)
 		return false;
 
-	source.full_at = (entry->full_at > now ? entry->full_at : now) + TOKEN_INTERVAL;
-	if (source.full_at > now + REACH)
+	source.full_at = (entry->full_at > now ? entry->full_at : now) + rl->interval;
+	if (source.full_at > now + rl->reach)
 		return false;
 	*entry = source;
 	return true;

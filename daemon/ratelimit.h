@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How often a source may make us compute a handshake (whitepaper section 5.3): 20
- * a second, 5 at once, for each IPv4 address and each IPv6 /64.
+ * How often something may be done for one host: a bucket of tokens for each IPv4
+ * address and each IPv6 /64.
  */
 #ifndef RATELIMIT_H
 #define RATELIMIT_H
@@ -11,10 +11,8 @@
 
 #include "endpoint.h"
 
-#define RATELIMIT_PER_SECOND 20
-#define RATELIMIT_BURST	     5
-#define RATELIMIT_WAYS	     8
-#define RATELIMIT_SETS	     1024 /* a power of two */
+#define RATELIMIT_WAYS 8
+#define RATELIMIT_SETS 1024 /* a power of two */
 
 /* A source whose bucket is not full. */
 struct ratelimit_entry {
@@ -25,16 +23,18 @@ struct ratelimit_entry {
 
 /* 192 KiB, for one thread. */
 struct ratelimit {
+	uint64_t interval; /* ns until one more token is there */
+	uint64_t reach;	   /* ns that a burst takes to come back */
 	uint8_t hash_key[16];
 	struct ratelimit_entry entries[RATELIMIT_SETS][RATELIMIT_WAYS];
 };
 
-/* Needs sodium_init() before. Allocates nothing. */
-void ratelimit_init(struct ratelimit *rl);
+/* So many tokens a second, so many at once. Needs sodium_init() before. Allocates nothing. */
+void ratelimit_init(struct ratelimit *rl, unsigned per_second, unsigned burst);
 
 /*
- * Take a token of this source, if it has one. now is in nanoseconds of a monotonic
- * clock. Says no as well where more sources are active at once than fit in the
+ * Takes a token of this host, if it has one. now is in nanoseconds of a monotonic
+ * clock. Says no as well where more hosts are active at once than fit in the
  * table, and to an address of no family.
  */
 bool ratelimit_allow(struct ratelimit *rl, const struct ip_addr *src, uint64_t now);

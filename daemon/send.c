@@ -130,6 +130,7 @@ static void transmit_udp(struct worker *w)
 			.data = p->message,
 			.len = p->len,
 			.tos = p->tos,
+			.ttl = p->ttl,
 		};
 		from[n++] = p;
 	}
@@ -312,21 +313,20 @@ static void send_segments(struct worker *w, const struct tx_packet *like, struct
 }
 
 /* Tells the sender that nobody can take the packet. */
-static void refuse(struct worker *w, const uint8_t *packet, uint32_t len)
+static void refuse(struct worker *w, const struct inner_packet *packet)
 {
 	struct icmp_error e;
 
-	if (icmp_unreachable(&e, packet, len) &&
-	    icmp_limit_take(&w->dev->workers.icmp, w->now))
+	if (icmp_unreachable(&e, packet->data, packet->len) &&
+	    icmp_limit_take(&w->dev->workers.icmp, &e.to, packet->forwarded, w->now))
 		icmp_send(&e, w->tap_fd);
 }
 
 /* A session that began while we were at it may have sent what waited just before this
  * packet joined the queue: hence the second look. */
-static void stage(struct worker *w, struct peer *peer, const struct virtio_net_hdr *vh,
-		  const uint8_t *packet, uint32_t len)
+static void stage(struct worker *w, struct peer *peer, const struct inner_packet *packet)
 {
-	worker_drop(w, DROP_staged_full, staged_push(&peer->staged, vh, packet, len));
+	worker_drop(w, DROP_staged_full, staged_push(&peer->staged, packet));
 	atomic_thread_fence(memory_order_seq_cst);
 	if (sending_keypair(w, peer))
 		send_staged(w, peer);
@@ -335,24 +335,23 @@ static void stage(struct worker *w, struct peer *peer, const struct virtio_net_h
 }
 
 static void send_by_session(struct worker *w, const struct tx_packet *like,
-			    const struct virtio_net_hdr *vh, const uint8_t *packet,
-			    uint32_t len)
+			    const struct inner_packet *packet)
 {
 	struct tx_packet marked = *like;
 	struct gso gso;
-	int n = gso_begin(&gso, vh, packet, len, ETH_HLEN);
+	int n = gso_begin(&gso, &packet->vh, packet->data, packet->len, ETH_HLEN);
 
 	if (n < 0) {
 		worker_drop(w, DROP_bad_gso, 1);
 		return;
 	}
-	marked.tos = ip_ecn(packet); /* and none of its DSCP: that would tell */
+	marked.tos = ip_ecn(packet->data); /* and none of its DSCP: that would tell */
+	marked.ttl = packet->ttl;
 	send_segments(w, &marked, &gso, (unsigned)n);
 }
 
 static void send_packet(struct worker *w, struct peer *peer,
-			const struct virtio_net_hdr *vh, const uint8_t *packet,
-			uint32_t len)
+			const struct inner_packet *packet)
 {
 	struct tx_packet like = {
 		.peer = peer,
@@ -362,41 +361,46 @@ static void send_packet(struct worker *w, struct peer *peer,
 
 	if (!like.path) {
 		worker_drop(w, DROP_no_endpoint, 1);
-		refuse(w, packet, len);
+		refuse(w, packet);
 	} else if (!like.keypair) {
-		stage(w, peer, vh, packet, len);
+		stage(w, peer, packet);
 	} else {
-		send_by_session(w, &like, vh, packet, len);
+		send_by_session(w, &like, packet);
 	}
 }
 
-/* The slot that TC egress wrote into the destination address. */
-static bool read_tag(const uint8_t *mac, uint32_t *slot)
+/* What TC egress wrote into the addresses: the slot, and what else it knows. */
+static bool read_tags(const struct ethhdr *eth, uint32_t *slot,
+		      struct inner_packet *packet)
 {
-	*slot = (uint32_t)mac[3] << 16 | (uint32_t)mac[4] << 8 | mac[5];
-	return mac[0] == WG_TAG_0 && mac[1] == WG_TAG_1 && mac[2] == WG_TAG_2;
+	const uint8_t *to = eth->h_dest, *from = eth->h_source;
+
+	*slot = (uint32_t)to[3] << 16 | (uint32_t)to[4] << 8 | to[5];
+	packet->forwarded = from[3] & WG_FORWARDED;
+	packet->ttl = from[5];
+	return to[0] == WG_TAG_0 && to[1] == WG_TAG_1 && to[2] == WG_TAG_2;
 }
 
 static void send_frame(struct worker *w, const uint8_t *buffer, size_t len)
 {
-	const uint8_t *frame = buffer + sizeof(struct virtio_net_hdr);
-	const uint8_t *packet = frame + ETH_HLEN;
-	struct virtio_net_hdr vh;
+	const struct ethhdr *eth = (void *)(buffer + sizeof(struct virtio_net_hdr));
+	struct inner_packet packet;
 	struct peer *peer;
 	uint32_t slot;
 
-	if (len < sizeof(vh) + ETH_HLEN) {
+	if (len < sizeof(packet.vh) + ETH_HLEN) {
 		worker_drop(w, DROP_bad_gso, 1);
 		return;
 	}
-	memcpy(&vh, buffer, sizeof(vh));
-	len -= sizeof(vh) + ETH_HLEN;
-	if (!read_tag(frame, &slot))
+	memcpy(&packet.vh, buffer, sizeof(packet.vh));
+	packet.data = (const uint8_t *)(eth + 1);
+	packet.len = (uint32_t)(len - sizeof(packet.vh) - ETH_HLEN);
+	if (!read_tags(eth, &slot, &packet))
 		worker_drop(w, DROP_no_tag, 1);
 	else if (slot == WG_SLOT_NONE) /* counted by TC egress */
-		refuse(w, packet, (uint32_t)len);
+		refuse(w, &packet);
 	else if ((peer = peer_at(w->dev, slot)))
-		send_packet(w, peer, &vh, packet, (uint32_t)len);
+		send_packet(w, peer, &packet);
 	else
 		worker_drop(w, DROP_no_tag, 1);
 }
@@ -422,7 +426,7 @@ void send_staged(struct worker *w, struct peer *peer)
 
 	for (; p; p = next) {
 		next = p->next;
-		send_packet(w, peer, &p->vh, p->data, p->len);
+		send_packet(w, peer, &p->packet);
 		staged_free(p);
 	}
 	finish(w);

@@ -21,7 +21,7 @@ void staged_destroy(struct staged *q)
 
 void staged_free(struct staged_packet *p)
 {
-	sodium_memzero(p->data, p->len);
+	sodium_memzero(p->data, p->packet.len);
 	free(p);
 }
 
@@ -33,7 +33,7 @@ static struct staged_packet *pop_locked(struct staged *q)
 	if (!q->head)
 		q->tail = &q->head;
 	q->count--;
-	q->bytes -= p->len;
+	q->bytes -= p->packet.len;
 	return p;
 }
 
@@ -49,24 +49,22 @@ static unsigned make_room_locked(struct staged *q, size_t len)
 	return lost;
 }
 
-unsigned staged_push(struct staged *q, const struct virtio_net_hdr *vh,
-		     const uint8_t *data, size_t len)
+unsigned staged_push(struct staged *q, const struct inner_packet *packet)
 {
-	struct staged_packet *p = malloc(sizeof(*p) + len);
+	struct staged_packet *p = malloc(sizeof(*p) + packet->len);
 	unsigned lost;
 
 	if (!p)
 		return 1;
 	p->next = NULL;
-	p->vh = *vh;
-	p->len = (uint32_t)len;
-	memcpy(p->data, data, len);
+	p->packet = *packet;
+	p->packet.data = memcpy(p->data, packet->data, packet->len);
 	pthread_mutex_lock(&q->lock);
-	lost = make_room_locked(q, len);
+	lost = make_room_locked(q, packet->len);
 	*q->tail = p;
 	q->tail = &p->next;
 	q->count++;
-	q->bytes += len;
+	q->bytes += packet->len;
 	pthread_mutex_unlock(&q->lock);
 	return lost;
 }

@@ -16,11 +16,19 @@
 #define STAGED_MAX_PACKETS 128
 #define STAGED_MAX_BYTES   (1U << 20)
 
+/* An IP packet as read from wg0, not yet segmented. */
+struct inner_packet {
+	struct virtio_net_hdr vh;
+	const uint8_t *data;
+	uint32_t len;
+	uint8_t ttl;	/* WG_TTL_OF_A_TUNNEL; 0: none */
+	bool forwarded; /* from another host */
+};
+
 struct staged_packet {
 	struct staged_packet *next;
-	struct virtio_net_hdr vh;
-	uint32_t len;
-	uint8_t data[]; /* IP packet as read from wg0, not yet segmented */
+	struct inner_packet packet;
+	uint8_t data[]; /* packet.data */
 };
 
 struct staged {
@@ -34,8 +42,7 @@ void staged_init(struct staged *q);
 void staged_destroy(struct staged *q);
 /* Copies the packet in; returns how many packets were lost for it (the oldest
  * ones, or this one without memory). Any thread. */
-unsigned staged_push(struct staged *q, const struct virtio_net_hdr *vh,
-		     const uint8_t *data, size_t len);
+unsigned staged_push(struct staged *q, const struct inner_packet *packet);
 /* Takes all, oldest first; the caller frees each with staged_free(). Any thread. */
 struct staged_packet *staged_take(struct staged *q);
 /* Wipes (it is plaintext) and frees one packet. */

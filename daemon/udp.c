@@ -10,6 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "wg_maps.h"
+
 #define UDP_TX_BATCH	  64
 #define SEGMENTS_MAX	  64
 #define SEGMENTED_BYTES	  65000
@@ -56,6 +58,8 @@ static int open_socket(int family, uint32_t fwmark)
 		set_option(fd, IPPROTO_IP, IP_RECVTOS, 1);
 		set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT);
 	}
+	/* wgif.bpf.c knows what we send by it. */
+	set_option(fd, SOL_SOCKET, SO_PRIORITY, WG_SOCKET_PRIORITY);
 	set_buffers(fd);
 	if (fwmark && (err = set_mark(fd, fwmark))) {
 		close(fd);
@@ -166,7 +170,7 @@ static void address_message(struct msghdr *m, const struct path *path)
 }
 
 #define CONTROL_MAX \
-	(PATH_CMSG_MAX + CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(uint16_t)))
+	(PATH_CMSG_MAX + 2 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(uint16_t)))
 
 /* Appends a control message. The path's are shared with other threads: what is appended
  * to is a copy of them, in `room`, CONTROL_MAX bytes. */
@@ -199,6 +203,18 @@ static void add_tos(struct msghdr *m, uint8_t *room, const struct path *path, ui
 		add_control(m, room, IPPROTO_IPV6, IPV6_TCLASS, &value, sizeof(value));
 }
 
+static void add_ttl(struct msghdr *m, uint8_t *room, const struct path *path, uint8_t ttl)
+{
+	int value = ttl;
+
+	if (!ttl)
+		return;
+	if (path->to.ss_family == AF_INET)
+		add_control(m, room, IPPROTO_IP, IP_TTL, &value, sizeof(value));
+	else
+		add_control(m, room, IPPROTO_IPV6, IPV6_HOPLIMIT, &value, sizeof(value));
+}
+
 /* A source address that we no longer have is refused with EINVAL: the caller's
  * next path, made when the address went, has none. */
 int udp_send(struct udp *u, const struct path *path, uint8_t tos, const void *message,
@@ -227,8 +243,8 @@ struct tx_messages {
 	unsigned count;
 };
 
-/* How many packets from the first on fit one UDP_SEGMENT send: same path, TOS
- * and size, the last may be shorter. The kernel does not segment what it would have to
+/* How many packets from the first on fit one UDP_SEGMENT send: same path, TOS,
+ * TTL and size, the last may be shorter. The kernel does not segment what it would have to
  * fragment. */
 static unsigned segment_run(const struct udp_packet *p, unsigned n)
 {
@@ -239,8 +255,8 @@ static unsigned segment_run(const struct udp_packet *p, unsigned n)
 		return 1;
 	for (i = 1; i < n && i < SEGMENTS_MAX; i++) {
 		if (p[i].path != p[0].path || p[i].tos != p[0].tos ||
-		    p[i].len > p[0].len || p[i - 1].len != p[0].len ||
-		    bytes + p[i].len > SEGMENTED_BYTES)
+		    p[i].ttl != p[0].ttl || p[i].len > p[0].len ||
+		    p[i - 1].len != p[0].len || bytes + p[i].len > SEGMENTED_BYTES)
 			break;
 		bytes += p[i].len;
 	}
@@ -270,6 +286,7 @@ static void build_messages(struct udp *u, struct tx_messages *t, struct udp_pack
 		m->msg_iovlen = run;
 		address_message(m, p[i].path);
 		add_tos(m, t->control[t->count], p[i].path, p[i].tos);
+		add_ttl(m, t->control[t->count], p[i].path, p[i].ttl);
 		if (run > 1)
 			add_segment_size(m, t->control[t->count], (uint16_t)p[i].len);
 		t->first[t->count] = p + i;

@@ -40,10 +40,12 @@ struct udp_packet {
 	void *data;
 	uint32_t len;
 	uint8_t tos;
-	bool sent; /* set by udp_send_batch() */
+	uint8_t ttl; /* 0: the route's */
+	bool sent;   /* set by udp_send_batch() */
 };
 
-/* Sends up to 64 packets, in order, those of one path, TOS and size together
+/* Sends up to 64 packets, in order, those of one path, TOS, TTL and size
+ * together
  * (UDP_SEGMENT). Returns how many the kernel took. */
 unsigned udp_send_batch(struct udp *udp, struct udp_packet *packets, unsigned n);
 

@@ -235,6 +235,7 @@ static int worker_start(struct device *dev, int tap_fd)
 
 int workers_start(struct device *dev, unsigned max, int tap_fd)
 {
+	icmp_limit_init(&dev->workers.icmp);
 	dev->workers.max = max < WG_MAX_WORKERS ? max : WG_MAX_WORKERS;
 	return worker_start(dev, tap_fd);
 }
@@ -296,6 +297,7 @@ void workers_stop(struct device *dev)
 		pthread_join(ws->list[i]->thread, NULL);
 		worker_free(ws->list[i]);
 	}
+	icmp_limit_destroy(&ws->icmp);
 	ws->count = 0;
 }
 

@@ -44,6 +44,7 @@ struct tx_packet {
 	uint8_t *message;
 	uint32_t len; /* of the whole message */
 	uint8_t tos;  /* of the outer IP header */
+	uint8_t ttl;  /* likewise, by the UDP socket; 0: the route's */
 	bool keepalive;
 	bool sent;
 	struct nic_frame frame; /* data is NULL: by the UDP socket */

@@ -31,6 +31,21 @@
 /* No peer has this slot: TC egress writes it for a destination that is nobody's. */
 #define WG_SLOT_NONE 0xffffffU
 
+/*
+ * TC egress writes what else the worker has to know into the source address: the same
+ * three bytes, WG_ flags, zero, and the TTL that the outer packet must have where the
+ * inner one is itself what a wgxdp of this host sent by its UDP socket (0: any other).
+ */
+#define WG_FORWARDED 1 /* came from another host */
+
+/*
+ * Such sockets have this priority (SO_PRIORITY), by which they are known. Its low bits
+ * and its class are nobody's, so that queueing disciplines treat it like none. A tunnel in a
+ * tunnel costs so much TTL that packets which go round and round end soon.
+ */
+#define WG_SOCKET_PRIORITY 0x57470000
+#define WG_TTL_OF_A_TUNNEL 8
+
 struct lpm4_key {
 	__u32 prefixlen;
 	__u8 addr[4];
@@ -88,6 +103,7 @@ struct peer_stats {
 	X(xdp_unknown_receiver, "receiver index belongs to no session")           \
 	X(egress_not_ip, "neither IPv4 nor IPv6 sent to the interface")           \
 	X(egress_no_peer, "destination in nobody's allowed IPs")                  \
+	X(egress_loop, "in a tunnel in a tunnel, too many times: a routing loop") \
 	X(ingress_not_ip, "neither IPv4 nor IPv6 came out of the tunnel")         \
 	X(ingress_no_tag, "frame on the interface that no worker wrote")          \
 	X(ingress_bad_source, "source not in the allowed IPs of that peer")       \

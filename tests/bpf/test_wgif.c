@@ -34,6 +34,9 @@ enum {
 static const char tag_alice[] = "\x02\x57\x47\x01\x02\x03";
 static const char tag_bob[] = "\x02\x57\x47\xff\xff\xfe";
 static const char tag_nobody[] = "\x02\x57\x47\xff\xff\xff";
+/* The source addresses of what nobody's tunnel sent. */
+static const char from_here[] = "\x02\x57\x47\0\0\0";
+static const char from_elsewhere[] = "\x02\x57\x47\1\0\0";
 
 static struct wgif_bpf *wgif;
 
@@ -162,11 +165,15 @@ static struct counters counters(uint32_t peer)
 			     bpf_map__fd(wgif->maps.peer_stats), peer);
 }
 
+/* ifindex of the device that the frame came in by; 0: it was made here. */
+static uint32_t came_by;
+
 /* The verdict; what the program made of the frame replaces it. */
 static int run(const struct bpf_program *program, struct frame *f, uint32_t gso_segs,
 	       uint32_t gso_size)
 {
-	struct __sk_buff ctx = {.gso_segs = gso_segs, .gso_size = gso_size};
+	struct __sk_buff ctx = {
+		.gso_segs = gso_segs, .gso_size = gso_size, .ingress_ifindex = came_by};
 	struct frame out = {.len = 0};
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = f->bytes, .data_size_in = f->len,
 		    .data_out = out.bytes, .data_size_out = sizeof(out.bytes),
@@ -203,7 +210,8 @@ static void expect_sent_gso(struct frame f, uint32_t peer, const char *tag, uint
 	assert_int_equal(run(wgif->progs.wg_egress, &sent, segs, size), TC_ACT_OK);
 	assert_int_equal(sent.len, f.len);
 	assert_memory_equal(sent.bytes, tag, 6);
-	assert_memory_equal(sent.bytes + 6, f.bytes + 6, f.len - 6);
+	assert_memory_equal(sent.bytes + 6, from_here, 6);
+	assert_memory_equal(sent.bytes + 12, f.bytes + 12, f.len - 12);
 	after = counters(peer);
 	assert_drops(&before, &after, NO_DROP);
 	assert_rise(before, after, to_peer_packets, packets);
@@ -223,7 +231,8 @@ static void expect_refused(struct frame f)
 	assert_int_equal(run(wgif->progs.wg_egress, &sent, 3, 100), TC_ACT_OK);
 	assert_int_equal(sent.len, f.len);
 	assert_memory_equal(sent.bytes, tag_nobody, 6);
-	assert_memory_equal(sent.bytes + 6, f.bytes + 6, f.len - 6);
+	assert_memory_equal(sent.bytes + 6, from_here, 6);
+	assert_memory_equal(sent.bytes + 12, f.bytes + 12, f.len - 12);
 	after = counters(ALICE);
 	assert_drops(&before, &after, DROP_egress_no_peer);
 	assert_memory_equal(&before.peer, &after.peer, sizeof(after.peer));
@@ -336,6 +345,20 @@ static void egress_counts_segments(void **state)
 	expect_sent_gso(packet6(HOST6("\1"), HOST6("\2"), 1420), BOB, tag_bob, 40, 1360,
 			40);
 	expect_sent_gso(packet4(WG0_4, ALICE4, 1420), ALICE, tag_alice, 1, 1380, 1);
+}
+
+static void egress_tells_what_was_forwarded(void **state)
+{
+	struct frame f = packet4(WG0_4, ALICE4, 28),
+		     nobodys = packet4(WG0_4, NOBODY4, 28);
+
+	came_by = 1;
+	assert_int_equal(run(wgif->progs.wg_egress, &f, 0, 0), TC_ACT_OK);
+	assert_int_equal(run(wgif->progs.wg_egress, &nobodys, 0, 0), TC_ACT_OK);
+	came_by = 0;
+	assert_memory_equal(f.bytes, tag_alice, 6);
+	assert_memory_equal(f.bytes + 6, from_elsewhere, 6);
+	assert_memory_equal(nobodys.bytes + 6, from_elsewhere, 6);
 }
 
 static void egress_of_a_peer_without_counters(void **state)
@@ -688,10 +711,13 @@ static void tap_egress_of_a_forged_tag(void **state)
 	struct vnet_frame v;
 
 	put_bytes(f.bytes, tag_bob, 6);
+	put_bytes(f.bytes + 6, from_elsewhere, 6);
+	f.bytes[11] = 40;
 	assert_int_equal(send_raw(&f), f.len);
 	assert_int_equal(read_tap(&v), f.len);
 	assert_memory_equal(v.bytes, tag_alice, 6);
-	assert_memory_equal(v.bytes + 6, f.bytes + 6, f.len - 6);
+	assert_memory_equal(v.bytes + 6, from_here, 6);
+	assert_memory_equal(v.bytes + 12, f.bytes + 12, f.len - 12);
 }
 
 /* Frames whose IP header is cut short: newer kernels refuse them in a test run. */
@@ -750,6 +776,7 @@ int main(void)
 		T(egress_without_a_peer),
 		T(egress_overwrites_a_forged_tag),
 		T(egress_counts_segments),
+		T(egress_tells_what_was_forwarded),
 		T(egress_of_a_peer_without_counters),
 		T(egress_not_ip),
 		T(ingress_not_ip),

@@ -451,6 +451,17 @@ busy() {
 
 sent_into() { on A ip -s -j link show "$1" | jq '.[0].stats64.tx.packets'; }
 
+drops_of_wg1() { status_of A '.drops.egress_loop // 0' wg1; }
+
+# nothing_enters: for a second, but for a handshake.
+nothing_enters() {
+	local before
+
+	before=$(($(sent_into wg0) + $(sent_into wg1)))
+	sleep 1
+	(($(sent_into wg0) + $(sent_into wg1) - before <= 10))
+}
+
 # loop ARGUMENTS...: B's address is routed into the tunnel to B.
 loop() {
 	local ticks packets dropped
@@ -474,6 +485,51 @@ loop() {
 
 @test "an endpoint routed into its own tunnel, AF_XDP" { loop ""; }
 @test "an endpoint routed into its own tunnel, UDP sockets" { loop "--nic none"; }
+
+# second_tunnel: wg1 on both hosts, 10.0.1.N in it, at port 51821.
+second_tunnel() {
+	local host other
+
+	IFACE=wg1 start_wg wgxdp A
+	IFACE=wg1 start_wg wgxdp B
+	for host in A B; do
+		(umask 077 && wg genkey >"$TMP/$host-wg1.key")
+	done
+	for host in A B; do
+		other=$([ $host = A ] && echo B || echo A)
+		on $host wg set wg1 private-key "$TMP/$host-wg1.key" listen-port 51821 \
+			peer "$(wg pubkey <"$TMP/$other-wg1.key")" allowed-ips 0.0.0.0/0 \
+			endpoint "$(outer4 $other):51821"
+		on $host ip address add "10.0.1.${HOST_NUM[$host]}/24" dev wg1
+		on $host ip link set wg1 mtu 1420 up
+	done
+	wait_until 10 pings A 10.0.1.2
+}
+
+@test "two tunnels, each routed into the other: what goes round ends soon" {
+	local before packets
+
+	WGXDP_ARGS="--nic none" tunnel wgxdp wgxdp
+	on A wg set wg0 peer "${PUBKEY[B]}" allowed-ips 0.0.0.0/0
+	second_tunnel
+	before=$(($(sent_into wg0) + $(sent_into wg1)))
+	# By port, for both have the same address outside.
+	on A ip route add default dev wg1 table 51
+	on A ip route add default dev wg0 table 50
+	on A ip rule add to 192.0.2.2 ipproto udp dport 51820 lookup 51
+	on A ip rule add to 192.0.2.2 ipproto udp dport 51821 lookup 50
+	on A ping -q -n -c 50 -i 0.01 -s 1200 -W 1 "$(inner4 B)" || true
+	echo "$(drops A egress_loop) and $(drops_of_wg1) dropped"
+	(($(drops A egress_loop) + $(drops_of_wg1) > 0))
+	wait_until 10 nothing_enters
+	packets=$(($(sent_into wg0) + $(sent_into wg1) - before))
+	echo "$packets packets"
+	((packets < 2000))
+	on A ip rule del to 192.0.2.2 ipproto udp dport 51820 lookup 51
+	on A ip rule del to 192.0.2.2 ipproto udp dport 51821 lookup 50
+	wait_until 10 pings A "$(inner4 B)"
+	wait_until 10 pings A 10.0.1.2
+}
 
 # ---- queues
 

@@ -33,12 +33,13 @@ unreachable() {
 	grep -q "^From $3 icmp_seq=2 $said" "$TMP/ping"
 }
 
-# cannot_connect HOST ADDRESS: TCP and UDP fail with EHOSTUNREACH before a retransmission.
+# cannot_connect HOST ADDRESS [TIMES]: TCP and UDP fail with EHOSTUNREACH before a
+# retransmission.
 cannot_connect() {
-	on "$1" python3 - "$2" <<-'PY'
+	on "$1" python3 - "$2" "${3:-20}" <<-'PY'
 		import errno, socket, sys, time
 		family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
-		for _ in range(20):
+		for _ in range(int(sys.argv[2])):
 		    s = socket.socket(family, socket.SOCK_STREAM)
 		    begin = time.monotonic()
 		    assert s.connect_ex((sys.argv[1], 80)) == errno.EHOSTUNREACH
@@ -101,8 +102,8 @@ behind_a() {
 	unreachable L fd09::9 "$(outer6 A)"
 	unreachable L "$(inner4 B)" "$(outer4 A)"
 	unreachable L "$(inner6 B)" "$(outer6 A)"
-	cannot_connect L 10.9.9.9
-	cannot_connect L fd09::9
+	cannot_connect L 10.9.9.9 1
+	cannot_connect L fd09::9 1
 }
 
 needs_nft() {
@@ -125,7 +126,7 @@ needs_nft() {
 	NFT
 	unreachable L 10.9.9.9 "$(inner4 A)"
 	unreachable L fd09::9 "$(inner6 A)"
-	cannot_connect L 10.9.9.9
+	cannot_connect L 10.9.9.9 1
 }
 
 in_unreachables() {
@@ -159,6 +160,23 @@ flood_nobody() {
 	echo "$n in $took us"
 	[ $n -ge 50 ]
 	[ $n -le $((50 + took / 1000)) ]
+}
+
+# The kernel's limits: six at once and one a second.
+@test "unreachable messages to another host are limited, and it keeps nobody else waiting" {
+	local begin n took
+
+	needs_wgxdp
+	behind_a
+	begin=${EPOCHREALTIME/[.,]/}
+	flood_nobody L 10.9.9.9 5000
+	wait_until 5 drops_at_least A egress_no_peer 5000
+	unreachable A 10.9.9.9 "$(inner4 A)"
+	n=$(in_unreachables L)
+	took=$((${EPOCHREALTIME/[.,]/} - begin))
+	echo "$n in $took us"
+	[ "$n" -ge 6 ]
+	[ "$n" -le $((6 + took / 1000000)) ]
 }
 
 @test "nobody is told about multicast and broadcast" {

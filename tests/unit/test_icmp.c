@@ -291,21 +291,28 @@ static void test_extension_headers_cut_short(void **state)
 
 /* --- how many --- */
 
-static unsigned taken(struct icmp_limit *l, uint64_t now)
+static unsigned taken_by(struct icmp_limit *l, uint8_t host, bool forwarded, uint64_t now)
 {
+	struct ip_addr to = {.family = IP_V4, .bytes = {10, 1, 2, host}};
 	unsigned n = 0;
 
-	while (n < 1000 && icmp_limit_take(l, now))
+	while (n < 1000 && icmp_limit_take(l, &to, forwarded, now))
 		n++;
 	return n;
 }
 
+static unsigned taken(struct icmp_limit *l, uint64_t now)
+{
+	return taken_by(l, 1, false, now);
+}
+
 static void test_limit(void **state)
 {
-	struct icmp_limit l = {0};
+	struct icmp_limit l;
 	uint64_t now = 5 * SEC_NS;
 	unsigned n = 0;
 
+	icmp_limit_init(&l);
 	assert_int_equal(taken(&l, now), 50);
 	assert_int_equal(taken(&l, now + MSEC_NS - 1), 0);
 	assert_int_equal(taken(&l, now + MSEC_NS), 1);
@@ -315,6 +322,23 @@ static void test_limit(void **state)
 	for (int i = 1; i <= 3000; i++)
 		n += taken(&l, now + i * MSEC_NS / 3);
 	assert_int_equal(n, 1000);
+	icmp_limit_destroy(&l);
+}
+
+static void test_limit_of_a_host(void **state)
+{
+	struct icmp_limit l;
+	uint64_t now = 5 * SEC_NS;
+
+	icmp_limit_init(&l);
+	assert_int_equal(taken_by(&l, 1, true, now), 6);
+	assert_int_equal(taken_by(&l, 2, true, now), 6);
+	assert_int_equal(taken_by(&l, 1, true, now + SEC_NS - 1), 0);
+	assert_int_equal(taken_by(&l, 1, true, now + SEC_NS), 1);
+	/* What the one host was refused, the others may still have. */
+	assert_int_equal(taken(&l, now + SEC_NS), 49);
+	assert_int_equal(taken_by(&l, 3, true, now + SEC_NS), 0);
+	icmp_limit_destroy(&l);
 }
 
 /* --- sending --- */
@@ -536,6 +560,7 @@ int main(void)
 		cmocka_unit_test(test_extension_headers),
 		cmocka_unit_test(test_extension_headers_cut_short),
 		cmocka_unit_test(test_limit),
+		cmocka_unit_test(test_limit_of_a_host),
 		WITH_TAP(test_send),
 		WITH_TAP(test_send_to_link_local),
 		WITH_TAP(test_broadcast),

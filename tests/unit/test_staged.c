@@ -45,14 +45,18 @@ static struct virtio_net_hdr header_of(uint32_t number)
 
 static unsigned push(struct staged *q, uint32_t number, size_t len)
 {
-	struct virtio_net_hdr vh = header_of(number);
 	uint8_t *data = malloc(len);
+	struct inner_packet packet = {.vh = header_of(number),
+				      .data = data,
+				      .len = (uint32_t)len,
+				      .ttl = (uint8_t)number,
+				      .forwarded = number & 1};
 	unsigned lost;
 
 	assert_non_null(data);
 	fill_sequence(data, len, (uint8_t)number);
 	memcpy(data, &number, sizeof(number));
-	lost = staged_push(q, &vh, data, len);
+	lost = staged_push(q, &packet);
 	memset(data, 0, len); /* what is queued is a copy */
 	free(data);
 	return lost;
@@ -72,9 +76,11 @@ static void assert_packet(const struct staged_packet *p, uint32_t number, size_t
 	assert_non_null(want);
 	fill_sequence(want, len, (uint8_t)number);
 	memcpy(want, &number, sizeof(number));
-	assert_int_equal(p->len, len);
-	assert_memory_equal(&p->vh, &vh, sizeof(vh));
-	assert_memory_equal(p->data, want, len);
+	assert_int_equal(p->packet.len, len);
+	assert_int_equal(p->packet.ttl, (uint8_t)number);
+	assert_int_equal(p->packet.forwarded, number & 1);
+	assert_memory_equal(&p->packet.vh, &vh, sizeof(vh));
+	assert_memory_equal(p->packet.data, want, len);
 	free(want);
 }
 
