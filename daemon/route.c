@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: MIT
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if_ether.h>
 #include <linux/rtnetlink.h>
 #include <net/if_arp.h>
+#include <stdlib.h>
+#include <unistd.h>
 
 #include "route.h"
 #include "rtnl.h"
 
-/* What Linux uses where neither route nor router advertisement says otherwise. */
+/* What Linux uses where nobody says otherwise. */
 #define DEFAULT_TTL 64
+#define TTL_SYSCTL  "/proc/sys/net/ipv4/ip_default_ttl"
 
 /* Other addresses are routed whatever their scope, as the UDP sockets do it. */
 static uint32_t scope_of(const struct endpoint *ep, const struct ip_addr *a)
@@ -83,6 +87,30 @@ static void fill_l2(struct rtnl *r, const struct rtnl_route *rt,
 	out->l2_ok = true;
 }
 
+static uint8_t default_ttl4(void)
+{
+	char text[8] = "";
+	int ttl, fd = open(TTL_SYSCTL, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return DEFAULT_TTL;
+	if (read(fd, text, sizeof(text) - 1) < 0)
+		text[0] = '\0';
+	close(fd);
+	ttl = atoi(text);
+	return ttl > 0 && ttl <= UINT8_MAX ? (uint8_t)ttl : DEFAULT_TTL;
+}
+
+static uint8_t ttl_of(const struct rtnl_route *rt, const struct rtnl_link *link,
+		      enum ip_family family)
+{
+	if (rt->hoplimit)
+		return rt->hoplimit;
+	if (family == IP_V4)
+		return default_ttl4();
+	return link->hop_limit ? link->hop_limit : DEFAULT_TTL;
+}
+
 int route_resolve(struct rtnl *r, const struct endpoint *ep, uint16_t listen_port,
 		  uint32_t fwmark, struct route *out)
 {
@@ -104,7 +132,7 @@ int route_resolve(struct rtnl *r, const struct endpoint *ep, uint16_t listen_por
 	out->source = rt.source;
 	out->nexthop = rt.nexthop;
 	out->source_gone = source_gone;
-	out->ttl = rt.hoplimit ? rt.hoplimit : DEFAULT_TTL;
+	out->ttl = ttl_of(&rt, &link, ep->addr.family);
 	out->mtu = rt.mtu && rt.mtu < link.mtu ? rt.mtu : link.mtu;
 	fill_l2(r, &rt, &link, ep->addr.family == IP_V4 ? ETH_P_IP : ETH_P_IPV6, out);
 	return 0;

@@ -46,7 +46,8 @@ struct rtnl_link {
 	char kind[32];	    /* "veth", "tun", "vlan", ...; "" for hardware */
 	uint32_t rx_queues; /* allocated, which may be more than are in use */
 	uint32_t tx_queues;
-	uint32_t master; /* ifindex of bridge, bond or VRF; 0: none */
+	uint32_t master;   /* ifindex of bridge, bond or VRF; 0: none */
+	uint8_t hop_limit; /* IPv6, where no route says another; 0: not known */
 };
 
 /* Any callback may be NULL. */

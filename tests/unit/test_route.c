@@ -372,6 +372,33 @@ static void test_gateway_v6(void **state)
 	assert_int_equal(f->route.ttl, 200);
 }
 
+static void write_sysctl(const char *path, const char *value)
+{
+	FILE *f = fopen(path, "w");
+
+	assert_non_null(f);
+	fputs(value, f);
+	assert_int_equal(fclose(f), 0);
+}
+
+/* The host's own, where the route says nothing. */
+static void test_default_ttl(void **state)
+{
+	struct fixture *f = *state;
+	struct endpoint ep4 = endpoint_of("10.0.0.2"), ep6 = endpoint_of("fd00::2");
+
+	write_sysctl("/proc/sys/net/ipv4/ip_default_ttl", "99");
+	write_sysctl("/proc/sys/net/ipv6/conf/a0/hop_limit", "77");
+	resolve(f, &ep4);
+	assert_int_equal(f->route.ttl, 99);
+	resolve(f, &ep6);
+	assert_int_equal(f->route.ttl, 77);
+	ip("route add 192.0.2.0/24 via 10.0.0.2 hoplimit 33");
+	ep4 = endpoint_of("192.0.2.7");
+	resolve(f, &ep4);
+	assert_int_equal(f->route.ttl, 33);
+}
+
 static void test_v4_route_by_v6_gateway(void **state)
 {
 	struct fixture *f = *state;
@@ -1404,6 +1431,7 @@ int main(void)
 		T(test_on_link_v6),
 		T(test_gateway_v4),
 		T(test_gateway_v6),
+		T(test_default_ttl),
 		T(test_v4_route_by_v6_gateway),
 		T(test_device_mtu_below_route_mtu),
 		T(test_fwmark),
