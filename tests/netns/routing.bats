@@ -496,7 +496,10 @@ second_tunnel() {
 		(umask 077 && wg genkey >"$TMP/$host-wg1.key")
 	done
 	for host in A B; do
-		other=$([ $host = A ] && echo B || echo A)
+		other=B
+		if [ $host = B ]; then
+			other=A
+		fi
 		on $host wg set wg1 private-key "$TMP/$host-wg1.key" listen-port 51821 \
 			peer "$(wg pubkey <"$TMP/$other-wg1.key")" allowed-ips 0.0.0.0/0 \
 			endpoint "$(outer4 $other):51821"

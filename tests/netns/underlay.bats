@@ -196,6 +196,33 @@ into() { # KIND... HOST DEVICE
 	stacked into bond mode active-backup miimon 100
 }
 
+vxlan_on() { # HOST DEVICE; the addresses of the hosts move onto it
+	local other=B
+
+	if [ "$1" = B ]; then
+		other=A
+	fi
+	on "$1" ip address flush dev "$2"
+	on "$1" ip address add "198.51.100.${HOST_NUM[$1]}/24" dev "$2"
+	on "$1" ip link add upper type vxlan id 7 dstport 4789 \
+		remote "198.51.100.${HOST_NUM[$other]}"
+	on "$1" ip link set upper up
+}
+
+@test "over a VXLAN" {
+	has_kind vxlan id 7 dstport 4789
+	stacked vxlan_on
+}
+
+# A TUN device, which has no link-layer addresses.
+@test "over a device that is not Ethernet: inside wireguard-go" {
+	MTU=1340 tunnel wireguard-go wireguard-go
+	MTU=1340 inner_tunnel A B
+	status_is A '.peers[0].path == "udp"' wg1
+	ping_all A 10.1.0.2 50 -s 1200
+	inner_stream
+}
+
 # A and B talk by M, in which two interfaces make the tunnel, by lo. What M gets from
 # one side goes into that side's interface and comes out of the other's.
 @test "over lo: two interfaces of one host" {
@@ -249,15 +276,19 @@ inner_tunnel() {
 	wait_until 10 pings "$1" 10.1.0.2
 }
 
+inner_stream() {
+	on_bg B timeout 60 iperf3 -s -1
+	wait_until 5 listening_tcp B 5201
+	on A timeout 60 iperf3 -J -t 1 -c 10.1.0.2 >"$TMP/iperf"
+	jq -e '.end.sum_received.bits_per_second > 20e6' "$TMP/iperf"
+}
+
 inside() {
 	tunnel wgxdp wgxdp
 	inner_tunnel A B
 	on_path A af_xdp
 	ping_all A 10.1.0.2 50 -s 1200
-	on_bg B timeout 60 iperf3 -s -1
-	wait_until 5 listening_tcp B 5201
-	on A timeout 60 iperf3 -J -t 1 -c 10.1.0.2 >"$TMP/iperf"
-	jq -e '.end.sum_received.bits_per_second > 20e6' "$TMP/iperf"
+	inner_stream
 	status_is A '.nics == []' wg1
 }
 
