@@ -53,6 +53,8 @@ static int open_socket(int family, uint32_t fwmark)
 		set_option(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
 		set_option(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
 		set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT);
+		/* One flow for routers, whichever way a packet leaves. */
+		set_option(fd, IPPROTO_IPV6, IPV6_AUTOFLOWLABEL, 0);
 	} else {
 		set_option(fd, IPPROTO_IP, IP_PKTINFO, 1);
 		set_option(fd, IPPROTO_IP, IP_RECVTOS, 1);

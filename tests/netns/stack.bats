@@ -222,8 +222,8 @@ filtered() { on "$1" tc filter show dev wg0 egress | grep -q bpf; }
 # ---- the outer header
 
 # sniff HOST DEVICE: from now on a line for each IP packet that comes in or goes out, in
-# $TMP/sniff: in or out, version, tos, ttl, fragment field, length, sum of the L4 checksum (ok, bad,
-# none), protocol and what it begins with (UDP: the payload, others: the header).
+# $TMP/sniff: in or out, version, tos, ttl, fragment field or flow label, length, sum of the
+# L4 checksum (ok, bad, none), protocol and what it begins with (UDP: the payload, others: the header).
 sniff() {
 	cat >"$TMP/sniff.py" <<-'PY'
 		import socket, struct, sys
@@ -245,11 +245,11 @@ sniff() {
 		        tos, ttl, proto = p[1], p[8], p[9]
 		        addrs, l4 = p[12:20], p[(p[0] & 15) * 4:total]
 		    else:
-		        total, frag = 40 + struct.unpack_from("!H", p, 4)[0], 0
+		        total, frag = 40 + struct.unpack_from("!H", p, 4)[0], int.from_bytes(p[1:4], "big") & 0xfffff
 		        tos, ttl, proto = (p[0] << 4 | p[1] >> 4) & 255, p[7], p[6]
 		        addrs, l4 = p[8:40], p[40:total]
 		    head = l4[8] if proto == 17 and len(l4) > 8 else l4[0]
-		    csum = "none" if frag & 0x3fff else check(addrs, proto, l4)
+		    csum = "none" if p[0] >> 4 == 4 and frag & 0x3fff else check(addrs, proto, l4)
 		    return f"{'out' if kind == socket.PACKET_OUTGOING else 'in'} v={p[0] >> 4} tos={tos} ttl={ttl} frag={frag:#x} len={total} csum={csum} proto={proto} head={head}"
 
 		print("ready", flush=True)
@@ -300,7 +300,7 @@ outer() {
 	refute grep "csum=bad" "$TMP/sniff"
 }
 
-# sniffed_message FAMILY TOS INNER_LENGTH: TTL 64, and it may be fragmented.
+# sniffed_message FAMILY TOS INNER_LENGTH: TTL 64, no flow label, and it may be fragmented.
 sniffed_message() {
 	local len=$(($3 + 32 + 28 + ($1 == 6) * 20))
 
