@@ -154,19 +154,6 @@ bool route_affected_by_neigh(const struct route *route, uint32_t ifindex,
 	return !rtnl_neigh_usable(state) || !mac || memcmp(route->l2, mac, 6);
 }
 
-bool route_affected_by_link(const struct route *route, uint32_t ifindex)
-{
-	return route->ifindex == ifindex;
-}
-
-bool route_affected_by_addr(const struct route *route, bool added,
-			    const struct ip_addr *addr)
-{
-	if (added)
-		return route->source_gone || route->source.family == IP_NONE;
-	return ip_addr_equal(&route->source, addr);
-}
-
 bool route_left_source(struct rtnl *r, const struct endpoint *ep, uint32_t before,
 		       uint32_t after)
 {
@@ -175,12 +162,4 @@ bool route_left_source(struct rtnl *r, const struct endpoint *ep, uint32_t befor
 	if (ep->source.family == IP_NONE || !before || before == after)
 		return false;
 	return !rtnl_addr_link(r, &ep->source, &owner) && owner == before;
-}
-
-bool route_equal(const struct route *a, const struct route *b)
-{
-	return a->ifindex == b->ifindex && ip_addr_equal(&a->source, &b->source) &&
-	       ip_addr_equal(&a->nexthop, &b->nexthop) &&
-	       !memcmp(a->l2, b->l2, sizeof(a->l2)) && a->l2_ok == b->l2_ok &&
-	       a->source_gone == b->source_gone && a->ttl == b->ttl && a->mtu == b->mtu;
 }

@@ -52,16 +52,13 @@ int route_resolve(struct rtnl *r, const struct endpoint *ep, uint16_t listen_por
 int route_keep_neigh(struct rtnl *r, const struct route *route);
 
 /*
- * Whether an event calls for route_resolve() again; same parameters as the callbacks
- * of rtnl.h. The failure of a neighbour that was not resolved anyhow does not, or a
+ * Whether the event calls for route_resolve() again, as any but this one does; parameters
+ * as in rtnl.h. The failure of a neighbour that was not resolved anyhow does not, or a
  * dead one would be asked for for ever: the next packet by the UDP socket asks.
  */
 bool route_affected_by_neigh(const struct route *route, uint32_t ifindex,
 			     const struct ip_addr *addr, uint16_t state,
 			     const uint8_t *mac);
-bool route_affected_by_link(const struct route *route, uint32_t ifindex);
-bool route_affected_by_addr(const struct route *route, bool added,
-			    const struct ip_addr *addr);
 
 /*
  * Whether the sticky source has to be forgotten because the way that it belonged to is
@@ -71,7 +68,5 @@ bool route_affected_by_addr(const struct route *route, bool added,
  */
 bool route_left_source(struct rtnl *r, const struct endpoint *ep, uint32_t before,
 		       uint32_t after);
-
-bool route_equal(const struct route *a, const struct route *b);
 
 #endif
