@@ -160,6 +160,16 @@ static __always_inline bool outer_ttl(struct __sk_buff *skb, __u8 *ttl)
 	return true;
 }
 
+/* The bytes of the messages that a frame of a worker's came in. */
+static __always_inline __u32 read_wire(const struct __sk_buff *skb)
+{
+	const void *data = (const void *)(long)skb->data;
+	const void *end = (const void *)(long)skb->data_end;
+	const struct ethhdr *eth = eth_header(data, end);
+
+	return eth ? eth->h_dest[3] << 16 | eth->h_dest[4] << 8 | eth->h_dest[5] : 0;
+}
+
 /* Sets *peer to the slot in the source address, if that is a tag. */
 static __always_inline bool read_tag(const struct __sk_buff *skb, __u32 *peer)
 {
@@ -228,8 +238,10 @@ int wg_ingress(struct __sk_buff *skb)
 		return drop(DROP_ingress_not_ip);
 	stats = stats_of(tagged);
 	if (owner != OWNED || peer != tagged) {
-		if (stats)
+		if (stats) {
 			stats->from_peer_bad_source++;
+			stats->from_peer_refused_bytes += read_wire(skb);
+		}
 		return drop(DROP_ingress_bad_source);
 	}
 	if (stats) {

@@ -26,7 +26,7 @@ static void put_peer(FILE *out, const struct peer *peer)
 	uapi_put_number(out, "last_handshake_time_nsec",
 			peer->last_handshake % NS_PER_SEC);
 	uapi_put_number(out, "tx_bytes", atomic_load(&peer->wire.tx_bytes));
-	uapi_put_number(out, "rx_bytes", atomic_load(&peer->wire.rx_bytes));
+	uapi_put_number(out, "rx_bytes", peer_rx_bytes(peer));
 	uapi_put_number(out, "persistent_keepalive_interval", peer->persistent_keepalive);
 	cds_list_for_each_entry (entry, &peer->allowed.entries, of_owner)
 		uapi_put_allowed_ip(out, &entry->addr, entry->cidr);

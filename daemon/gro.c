@@ -175,7 +175,7 @@ static void emit_alone(struct gro *gro, const struct gro_packet *p)
 	struct iovec iov[2] = {{0}, {.iov_base = p->data, .iov_len = p->len}};
 
 	gro->emit(gro->ctx, p->peer_slot, p->verified ? &data_valid : &as_it_is, iov, 2,
-		  1);
+		  1, p->wire);
 }
 
 /* Lengths and checksums of the first packet become those of the super-packet. */
@@ -228,7 +228,7 @@ static void emit_flow(struct gro *gro, struct gro_flow *flow)
 	}
 	finish_headers(flow);
 	gro->emit(gro->ctx, p->peer_slot, &vh, flow->iov, 1 + flow->packets,
-		  flow->packets);
+		  flow->packets, flow->wire);
 }
 
 static void append(struct gro *gro, struct gro_flow *flow, const struct gro_packet *p)
@@ -238,6 +238,7 @@ static void append(struct gro *gro, struct gro_flow *flow, const struct gro_pack
 	iov->iov_base = p->data + p->header_len;
 	iov->iov_len = p->payload_len;
 	flow->len += p->payload_len;
+	flow->wire += p->wire;
 	if (has_push(p))
 		flow->first.data[flow->first.l4 + TCP_FLAGS] |= TCP_FLAG_PSH;
 	if (has_push(p) || p->payload_len < flow->first.payload_len)
@@ -290,6 +291,7 @@ static void hold(struct gro *gro, const struct gro_packet *p)
 	flow->born = ++gro->births;
 	flow->len = p->len;
 	flow->packets = 1;
+	flow->wire = p->wire;
 	flow->iov[0] = (struct iovec){0};
 	flow->iov[1] = (struct iovec){.iov_base = p->data, .iov_len = p->len};
 }
@@ -323,9 +325,11 @@ static void receive_in_flow(struct gro *gro, struct gro_packet *p)
 		emit_alone(gro, p);
 }
 
-void gro_receive(struct gro *gro, uint32_t peer_slot, uint8_t *packet, size_t len)
+void gro_receive(struct gro *gro, uint32_t peer_slot, uint8_t *packet, size_t len,
+		 uint32_t wire)
 {
-	struct gro_packet p = {.data = packet, .len = len, .peer_slot = peer_slot};
+	struct gro_packet p = {
+		.data = packet, .len = len, .peer_slot = peer_slot, .wire = wire};
 
 	parse(&p);
 	if (p.header_len) {

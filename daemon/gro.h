@@ -30,18 +30,19 @@
  * other payloads behind it: `iovcnt` entries, at most 1 + GRO_MAX_PACKETS. The array may
  * be changed. It and vh are valid during the call; the bytes are in the memory that was
  * given to gro_receive(), and are the callee's to use up to the end of the gro_receive()
- * or gro_flush() that called. `packets` is the number of packets inside. vh is in host
- * byte order. Must not call into the same struct gro.
+ * or gro_flush() that called. `packets` is the number of packets inside, `wire` the sum of
+ * theirs. vh is in host byte order. Must not call into the same struct gro.
  */
 typedef void (*gro_emit_fn)(void *ctx, uint32_t peer_slot,
 			    const struct virtio_net_hdr *vh, struct iovec *iov,
-			    int iovcnt, unsigned packets);
+			    int iovcnt, unsigned packets, uint32_t wire);
 
 /* What gro.c knows of a packet after parsing it. */
 struct gro_packet {
 	uint8_t *data;
 	uint32_t len;
 	uint32_t peer_slot;
+	uint32_t wire;	/* bytes of the message that it came in */
 	uint32_t ports; /* source and destination, as they lie in memory */
 	uint32_t payload_len;
 	uint16_t l4;	     /* offset of the L4 header; 0: not parsed */
@@ -56,6 +57,7 @@ struct gro_flow {
 	uint64_t born; /* to find the oldest; 0: nothing held here */
 	uint32_t len;  /* of all that is held, as one packet */
 	uint32_t packets;
+	uint32_t wire;
 	struct iovec iov[1 + GRO_MAX_PACKETS];
 };
 
@@ -74,7 +76,7 @@ void gro_init(struct gro *gro, gro_emit_fn emit, void *ctx);
 
 /*
  * Takes one decrypted IP packet, trimmed to the length that its header states, of the
- * peer in `peer_slot`; it is emitted at once or held. The memory must stay valid and
+ * peer in `peer_slot`, out of a message of `wire` bytes; it is emitted at once or held. The memory must stay valid and
  * unchanged until the next gro_flush() returns; headers in it may be modified. Packets
  * of one peer and 5-tuple are emitted in the order in which they came, fragments and
  * other packets without ports in order with all that is held of their addresses.
@@ -83,7 +85,8 @@ void gro_init(struct gro *gro, gro_emit_fn emit, void *ctx);
  * VIRTIO_NET_HDR_F_DATA_VALID where its checksum has been verified (TCP; UDP only with
  * udp_gso). Malformed packets are emitted that way, too.
  */
-void gro_receive(struct gro *gro, uint32_t peer_slot, uint8_t *packet, size_t len);
+void gro_receive(struct gro *gro, uint32_t peer_slot, uint8_t *packet, size_t len,
+		 uint32_t wire);
 
 /* Emits all that is held, the oldest first. */
 void gro_flush(struct gro *gro);

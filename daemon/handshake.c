@@ -113,7 +113,7 @@ static void receive_response(struct device *dev, const struct endpoint *from,
 	peer_set_endpoint(peer, from);
 	peer_begin_session(peer, kp, now);
 	peer_session_complete(peer, now);
-	worker_command(dev, peer, WORKER_SEND_STAGED);
+	worker_command(dev, peer, WORKER_CONFIRM);
 }
 
 /* --- as responder --- */
@@ -186,11 +186,8 @@ static void receive_cookie_reply(struct device *dev, const struct wg_cookie_repl
 {
 	struct keypair *kp = sessions_find(&dev->sessions, msg->receiver);
 
-	if (!kp || cookie_maker_consume_reply(&kp->peer->cookie, msg, now)) {
+	if (!kp || cookie_maker_consume_reply(&kp->peer->cookie, msg, now))
 		device_drop(dev, DROP_bad_cookie, 1);
-		return;
-	}
-	count_received(kp->peer, sizeof(*msg));
 }
 
 static void send_cookie(struct device *dev, const struct endpoint *from,

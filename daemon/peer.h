@@ -122,6 +122,8 @@ void peer_set_endpoint(struct peer *peer, const struct endpoint *ep);
 void peer_publish_path(struct peer *peer, struct path *path);
 /* Builds the path anew: something that it was made of has changed. */
 void peer_resolve_path(struct peer *peer);
+/* What `wg show` calls received: not what TC refused for its source. */
+uint64_t peer_rx_bytes(const struct peer *peer);
 /* Lets the timer queue know the peer's next deadline. */
 void peer_reschedule(struct peer *peer);
 

@@ -31,7 +31,7 @@
 /* --- into wg0 --- */
 
 void receive_emit(void *worker, uint32_t slot, const struct virtio_net_hdr *vh,
-		  struct iovec *iov, int iovcnt, unsigned packets)
+		  struct iovec *iov, int iovcnt, unsigned packets, uint32_t wire)
 {
 	struct worker *w = worker;
 	const uint8_t *ip = iov[1].iov_base;
@@ -42,9 +42,11 @@ void receive_emit(void *worker, uint32_t slot, const struct virtio_net_hdr *vh,
 		.vh = *vh,
 		.eth =
 			{
-				/* Not wg0's own: without TC's consent the stack drops it. */
-				.h_dest = {WG_TAG_0, WG_TAG_1, WG_TAG_2, 0xff, 0xff,
-					   0xfe},
+				/* Not wg0's own: without TC's consent the stack drops it.
+				 * TC counts so many bytes as refused then. */
+				.h_dest = {WG_TAG_0, WG_TAG_1, WG_TAG_2,
+					   (uint8_t)(wire >> 16), (uint8_t)(wire >> 8),
+					   (uint8_t)wire},
 				.h_source = {WG_TAG_0, WG_TAG_1, WG_TAG_2,
 					     (uint8_t)(slot >> 16), (uint8_t)(slot >> 8),
 					     (uint8_t)slot},
@@ -101,23 +103,28 @@ static void stamp_received(struct worker *w, struct peer *peer, bool data)
 	events_active(&w->dev->events, peer);
 }
 
-/* Returns whether it carried data rather than being a keepalive. */
-static bool deliver(struct worker *w, const struct rx_packet *p)
+/* Says in *data whether it carried data rather than being a keepalive. Returns the bytes
+ * that count as received from the peer: none of a packet that is none. */
+static uint64_t deliver(struct worker *w, const struct rx_packet *p, bool *data)
 {
 	uint8_t *packet = p->message + sizeof(struct wg_data);
 	uint32_t len = p->len - (uint32_t)WG_DATA_OVERHEAD;
 	int inner;
 
 	if (!len)
-		return false;
+		return p->len;
+	*data = true;
 	inner = inner_packet_len(packet, len);
-	if (inner < 0)
+	if (inner < 0) {
 		worker_drop(w, DROP_bad_inner, 1);
-	else if (!outer_ecn_to_inner(p->ecn, packet))
+		return 0;
+	}
+	if (!outer_ecn_to_inner(p->ecn, packet))
 		worker_drop(w, DROP_ecn, 1);
 	else
-		gro_receive(&w->gro, p->keypair->peer->slot, packet, (size_t)inner);
-	return true;
+		gro_receive(&w->gro, p->keypair->peer->slot, packet, (size_t)inner,
+			    p->len);
+	return p->len;
 }
 
 /* Forgets those of a run, all of one keypair, that the replay window refuses. */
@@ -155,9 +162,8 @@ static void accept_run(struct worker *w, unsigned first, unsigned end)
 
 		if (!w->ops[i].ok)
 			continue;
-		bytes += p->len;
 		note_roaming(w, peer, &p->source);
-		data |= deliver(w, p);
+		bytes += deliver(w, p, &data);
 	}
 	atomic_fetch_add_explicit(&peer->wire.rx_bytes, bytes, memory_order_relaxed);
 	atomic_fetch_add_explicit(&peer->wire.rx_packets, kept, memory_order_relaxed);

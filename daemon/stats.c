@@ -39,6 +39,7 @@ static const struct counter peer_counters[] = {
 	COUNTER(peer_stats, from_peer_packets),
 	COUNTER(peer_stats, from_peer_bytes),
 	COUNTER(peer_stats, from_peer_bad_source),
+	COUNTER(peer_stats, from_peer_refused_bytes),
 	COUNTER(peer_stats, nic_packets),
 	COUNTER(peer_stats, nic_bytes),
 };
@@ -168,7 +169,7 @@ static struct json_object *peer_object(struct device *dev, const struct peer *pe
 	put_string(o, "path", path_name(peer));
 	if (peer->path && peer->path->nic)
 		put_string(o, "nic", peer->path->nic->name);
-	put_number(o, "rx_bytes", atomic_load(&peer->wire.rx_bytes));
+	put_number(o, "rx_bytes", peer_rx_bytes(peer));
 	put_number(o, "tx_bytes", atomic_load(&peer->wire.tx_bytes));
 	put_number(o, "latest_handshake", peer->last_handshake / NS_PER_SEC);
 	put_number(o, "allowed_ips", peer->allowed.count);

@@ -83,7 +83,8 @@ static void run_command(struct worker *w, const struct command *c)
 
 	if (!peer)
 		return;
-	if (c->what == WORKER_SEND_KEEPALIVE || staged_empty(&peer->staged))
+	if (c->what == WORKER_SEND_KEEPALIVE ||
+	    (c->what == WORKER_CONFIRM && staged_empty(&peer->staged)))
 		send_keepalive(w, peer);
 	else
 		send_staged(w, peer);

@@ -106,7 +106,8 @@ struct workers {
 };
 
 enum worker_command {
-	WORKER_SEND_STAGED, /* what waits for a session; a keepalive if nothing does */
+	WORKER_CONFIRM,	    /* what waits for a session; a keepalive if nothing does */
+	WORKER_SEND_STAGED, /* the same, but it may have been sent meanwhile */
 	WORKER_SEND_KEEPALIVE,
 };
 
@@ -137,7 +138,7 @@ void receive_from_nic(struct worker *w, struct nic_queue *q);
 void receive_from_udp(struct worker *w, int fd);
 /* Coalesced packets, into wg0. */
 void receive_emit(void *worker, uint32_t peer_slot, const struct virtio_net_hdr *vh,
-		  struct iovec *iov, int iovcnt, unsigned packets);
+		  struct iovec *iov, int iovcnt, unsigned packets, uint32_t wire);
 
 static inline void worker_drop(struct worker *w, enum drop_reason reason, unsigned n)
 {

@@ -89,6 +89,7 @@ struct peer_stats {
 	__u64 from_peer_packets;
 	__u64 from_peer_bytes;
 	__u64 from_peer_bad_source;
+	__u64 from_peer_refused_bytes; /* of the messages that those came in */
 	__u64 nic_packets;
 	__u64 nic_bytes;
 };

@@ -127,7 +127,7 @@ static struct frame packet4(const char *source, const char *destination, size_t 
 {
 	struct frame f = {.len = IP + inner};
 
-	put_bytes(f.bytes, "\x02\0\0\0\0\x01", 6);
+	put_bytes(f.bytes, "\x02\0\0\1\2\3", 6);
 	put_bytes(f.bytes + 6, tag_alice, 6);
 	put16(f.bytes + ETH_PROTO, 0x0800);
 	f.bytes[IP] = 0x45;
@@ -147,7 +147,7 @@ static struct frame packet6(const char *source, const char *destination, size_t 
 {
 	struct frame f = {.len = IP + inner};
 
-	put_bytes(f.bytes, "\x02\0\0\0\0\x01", 6);
+	put_bytes(f.bytes, "\x02\0\0\1\2\3", 6);
 	put_bytes(f.bytes + 6, tag_alice, 6);
 	put16(f.bytes + ETH_PROTO, 0x86dd);
 	f.bytes[IP] = 0x60;
@@ -265,6 +265,7 @@ static void expect_received(struct frame f, uint32_t peer)
 	assert_rise(before, after, from_peer_packets, 1);
 	assert_rise(before, after, from_peer_bytes, f.len - 14);
 	assert_rise(before, after, from_peer_bad_source, 0);
+	assert_rise(before, after, from_peer_refused_bytes, 0);
 	assert_rise(before, after, to_peer_packets, 0);
 	assert_rise(before, after, to_peer_bytes, 0);
 }
@@ -278,6 +279,7 @@ static void expect_bad_source(struct frame f, uint32_t peer)
 	after = counters(peer);
 	assert_drops(&before, &after, DROP_ingress_bad_source);
 	assert_rise(before, after, from_peer_bad_source, 1);
+	assert_rise(before, after, from_peer_refused_bytes, 0x10203);
 	assert_rise(before, after, from_peer_packets, 0);
 	assert_rise(before, after, from_peer_bytes, 0);
 }

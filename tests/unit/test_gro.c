@@ -24,6 +24,7 @@ struct emitted {
 };
 
 #define MAX_EMITTED 4096
+#define OVERHEAD    32 /* of the message that a packet comes in */
 
 struct fixture {
 	struct gro gro;
@@ -35,7 +36,7 @@ struct fixture {
 };
 
 static void collect(void *ctx, uint32_t peer, const struct virtio_net_hdr *vh,
-		    struct iovec *iov, int iovcnt, unsigned packets)
+		    struct iovec *iov, int iovcnt, unsigned packets, uint32_t wire)
 {
 	struct fixture *f = ctx;
 	struct emitted *e = &f->out[f->count++];
@@ -48,6 +49,9 @@ static void collect(void *ctx, uint32_t peer, const struct virtio_net_hdr *vh,
 	*e = (struct emitted){.peer = peer, .vh = *vh, .packets = packets};
 	for (int i = 1; i < iovcnt; i++)
 		e->len += iov[i].iov_len;
+	/* Each but the first has left its headers behind. */
+	assert_int_equal(wire, e->len + packets * OVERHEAD +
+				       (packets - 1) * (vh->hdr_len - 14));
 	e->data = malloc(e->len ? e->len : 1);
 	assert_non_null(e->data);
 	for (size_t i = 1, at = 0; i < (size_t)iovcnt; at += iov[i++].iov_len)
@@ -88,7 +92,7 @@ static void give(struct fixture *f, uint32_t peer, const uint8_t *packet, size_t
 	assert_in_range(f->given, 0, MAX_EMITTED - 1);
 	memcpy(copy, packet, len);
 	f->memory[f->given++] = copy;
-	gro_receive(&f->gro, peer, copy, len);
+	gro_receive(&f->gro, peer, copy, len, len + OVERHEAD);
 }
 
 /* Payload bytes are those of the sequence numbers. */

@@ -592,7 +592,7 @@ static void test_cookie(void **state)
 	struct handshake_message m;
 
 	take_cookie(f);
-	assert_int_equal(f->a.peer->wire.rx_bytes, sizeof(struct wg_cookie_reply));
+	assert_int_equal(f->a.peer->wire.rx_bytes, 0); /* as kernel WireGuard counts */
 	assert_non_null(f->a.peer->pending); /* not what it wanted: it tries again */
 	pass_time(f);
 	m = initiation(f);
