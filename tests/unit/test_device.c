@@ -1012,6 +1012,20 @@ static void test_new_key_ends_sessions(void **state)
 	assert_int_equal(bob->initiating.state, NOISE_IDLE);
 }
 
+/* The peer's next packet starts a handshake: five seconds must not pass before. */
+static void test_new_key_may_initiate_at_once(void **state)
+{
+	struct fixture *f = *state;
+	struct peer *bob = bob_of(f);
+	uint64_t now = clock_now();
+
+	timers_handshake_initiated(&bob->timers, now);
+	assert_set(&f->dev, "private_key=" ALICE_CLAMPED "\n");
+	assert_false(timers_may_initiate(&bob->timers, now));
+	assert_set(&f->dev, "private_key=" PSK "\n");
+	assert_true(timers_may_initiate(&bob->timers, now));
+}
+
 static void test_down_ends_sessions(void **state)
 {
 	struct fixture *f = *state;
@@ -1460,6 +1474,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_sessions_as_responder),
 	T(test_sessions_of_both_roles),
 	T(test_new_key_ends_sessions),
+	T(test_new_key_may_initiate_at_once),
 	T(test_down_ends_sessions),
 	T(test_removal_ends_sessions),
 	T(test_tries_follow_the_table),

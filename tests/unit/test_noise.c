@@ -189,8 +189,13 @@ static void test_identity(void **state)
 	assert_true(is_zero(&id, sizeof(id)));
 }
 
-/* Zero, one, and the two points of order 8 (in RFC 7748's encoding). */
-static const uint8_t low_order[][32] = {
+/* Zero, one, the two points of order 8 (in RFC 7748's encoding), p - 1, and the other
+ * encodings of zero and one, p and p + 1. */
+#define ENCODINGS 7
+/* Each with the highest bit, which does not count, clear and set. */
+#define LOW_ORDER (2 * ENCODINGS)
+
+static const uint8_t low_order_points[ENCODINGS][32] = {
 	{0},
 	{1},
 	{0xe0, 0xeb, 0x7a, 0x7c, 0x3b, 0x41, 0xb8, 0xae, 0x16, 0x56, 0xe3,
@@ -199,7 +204,25 @@ static const uint8_t low_order[][32] = {
 	{0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1,
 	 0x55, 0x9c, 0x83, 0xef, 0x5b, 0x04, 0x44, 0x5c, 0xc4, 0x58, 0x1c,
 	 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd, 0xd0, 0x9f, 0x11, 0x57},
+	{0xec, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+	 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+	 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f},
+	{0xed, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+	 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+	 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f},
+	{0xee, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+	 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+	 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f},
 };
+
+static const uint8_t *low_order(unsigned i)
+{
+	static uint8_t point[32];
+
+	memcpy(point, low_order_points[i / 2], 32);
+	point[31] |= i % 2 << 7;
+	return point;
+}
 
 static void test_remote(void **state)
 {
@@ -216,8 +239,8 @@ static void test_remote(void **state)
 	assert_false(p.i.remote.valid);
 	assert_true(is_zero(p.i.remote.static_static, 32));
 
-	for (i = 0; i < sizeof(low_order) / sizeof(*low_order); i++) {
-		noise_remote_init(&remote, low_order[i]);
+	for (i = 0; i < LOW_ORDER; i++) {
+		noise_remote_init(&remote, low_order(i));
 		assert_int_equal(noise_remote_precompute(&remote, &p.r.id), -EBADMSG);
 		assert_false(remote.valid);
 		assert_true(is_zero(remote.static_static, 32));
@@ -503,22 +526,22 @@ static void test_low_order_ephemerals(void **state)
 	struct pair p;
 	size_t i;
 
-	for (i = 0; i < sizeof(low_order) / sizeof(*low_order); i++) {
+	for (i = 0; i < LOW_ORDER; i++) {
 		pair_init(&p, false);
-		forge_initiation(low_order[i], &init_msg);
+		forge_initiation(low_order(i), &init_msg);
 		assert_int_equal(noise_open_initiation(&p.r.id, &init_msg, &peek),
 				 -EBADMSG);
 		assert_true(is_zero(&peek, sizeof(peek)));
 
 		create_initiation(&p, &init_msg);
 		assert_int_equal(receive_initiation(&p.r, &init_msg, 1), 0);
-		memcpy(p.r.hs.remote_ephemeral, low_order[i], 32);
+		memcpy(p.r.hs.remote_ephemeral, low_order(i), 32);
 		assert_int_equal(noise_create_response(&p.r.hs, &p.r.remote, 2, &msg),
 				 -EBADMSG);
 		assert_true(is_zero(&msg, sizeof(msg)));
 		assert_int_equal(p.r.hs.state, NOISE_INITIATION_CONSUMED);
 
-		forge_response(&p.i.hs, low_order[i], &msg);
+		forge_response(&p.i.hs, low_order(i), &msg);
 		assert_int_equal(
 			noise_consume_response(&p.i.hs, &p.i.id, &p.i.remote, &msg),
 			-EBADMSG);
@@ -533,12 +556,63 @@ static void test_low_order_peer(void **state)
 	struct pair p;
 
 	pair_init(&p, false);
-	memcpy(p.i.remote.public_key, low_order[2], 32); /* though still called valid */
+	memcpy(p.i.remote.public_key, low_order(4), 32); /* though still called valid */
 	assert_int_equal(noise_create_initiation(&p.i.hs, &p.i.id, &p.i.remote, timestamp,
 						 1, &msg),
 			 -EBADMSG);
 	assert_true(is_zero(&msg, sizeof(msg)));
 	assert_memory_equal(&p.i.hs, &zero, sizeof(zero));
+}
+
+/*
+ * What anybody can write in the name of a peer whose public key is of low order, if the
+ * DH of the static keys is taken for zero instead of being refused.
+ */
+static void forge_initiation_of(const uint8_t public_key[32], struct wg_initiation *msg)
+{
+	static const char name[] = "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s";
+	static const char prologue[] = "WireGuard v1 zx2c4 Jason@zx2c4.com";
+	static const uint8_t zero[32], ephemeral[32] = {9, 9};
+	uint8_t ck[32], h[32], k[32], shared[32];
+
+	memset(msg, 0, sizeof(*msg));
+	crypto_scalarmult_base(msg->ephemeral, ephemeral);
+	assert_int_equal(crypto_scalarmult(shared, ephemeral, responder_public), 0);
+	blake2s(ck, 32, name, sizeof(name) - 1, NULL, 0);
+	memcpy(h, ck, 32);
+	hash_in(h, prologue, sizeof(prologue) - 1);
+	hash_in(h, responder_public, 32);
+	noise_kdf(ck, NULL, NULL, ck, msg->ephemeral, 32);
+	hash_in(h, msg->ephemeral, 32);
+	noise_kdf(ck, k, NULL, ck, shared, 32);
+	crypto_aead_chacha20poly1305_ietf_encrypt(msg->encrypted_static, NULL, public_key,
+						  32, h, 32, NULL, zero, k);
+	hash_in(h, msg->encrypted_static, sizeof(msg->encrypted_static));
+	noise_kdf(ck, k, NULL, ck, zero, 32);
+	crypto_aead_chacha20poly1305_ietf_encrypt(msg->encrypted_timestamp, NULL,
+						  timestamp, sizeof(timestamp), h, 32,
+						  NULL, zero, k);
+}
+
+static void test_initiation_by_low_order_peer(void **state)
+{
+	struct wg_initiation msg;
+	struct noise_remote remote;
+	struct noise_peek peek;
+	struct pair p;
+
+	for (unsigned i = 0; i < LOW_ORDER; i++) {
+		pair_init(&p, false);
+		noise_remote_init(&remote, low_order(i));
+		noise_remote_precompute(&remote, &p.r.id);
+		forge_initiation_of(low_order(i), &msg);
+		assert_int_equal(noise_open_initiation(&p.r.id, &msg, &peek), 0);
+		assert_memory_equal(peek.remote_static, low_order(i), 32);
+		assert_int_equal(
+			noise_consume_initiation(&p.r.hs, &remote, &peek, &msg, 1),
+			-ENOKEY);
+		assert_int_equal(p.r.hs.state, NOISE_IDLE);
+	}
 }
 
 static void test_missing_keys(void **state)
@@ -660,6 +734,7 @@ int main(void)
 		cmocka_unit_test(test_flood),
 		cmocka_unit_test(test_low_order_ephemerals),
 		cmocka_unit_test(test_low_order_peer),
+		cmocka_unit_test(test_initiation_by_low_order_peer),
 		cmocka_unit_test(test_missing_keys),
 		cmocka_unit_test(test_states),
 		cmocka_unit_test(test_hmac_and_kdf),
