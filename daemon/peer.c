@@ -166,7 +166,7 @@ static void begin_as_initiator(struct peer *peer, struct keypair *kp)
 	if (peer->next) {
 		retire(peer, current);
 		peer->previous = peer->next;
-		peer->next = NULL;
+		rcu_assign_pointer(peer->next, NULL);
 	} else {
 		peer->previous = current;
 	}
@@ -175,8 +175,10 @@ static void begin_as_initiator(struct peer *peer, struct keypair *kp)
 /* As responder we may not send under it until the initiator has shown that it has it. */
 static void begin_as_responder(struct peer *peer, struct keypair *kp)
 {
-	retire(peer, peer->next);
-	peer->next = kp;
+	struct keypair *unused = peer->next;
+
+	rcu_assign_pointer(peer->next, kp);
+	retire(peer, unused);
 	retire(peer, peer->previous);
 	peer->previous = NULL;
 }
@@ -202,7 +204,7 @@ bool peer_confirm_session(struct peer *peer, struct keypair *kp)
 	retire(peer, peer->previous);
 	peer->previous = peer->current;
 	rcu_assign_pointer(peer->current, kp);
-	peer->next = NULL;
+	rcu_assign_pointer(peer->next, NULL);
 	return true;
 }
 
@@ -226,13 +228,14 @@ void peer_end_handshake(struct peer *peer)
 
 void peer_clear_sessions(struct peer *peer)
 {
-	struct keypair *current = peer->current;
+	struct keypair *current = peer->current, *next = peer->next;
 
 	rcu_assign_pointer(peer->current, NULL);
+	rcu_assign_pointer(peer->next, NULL);
 	retire(peer, current);
 	retire(peer, peer->previous);
-	retire(peer, peer->next);
-	peer->previous = peer->next = NULL;
+	retire(peer, next);
+	peer->previous = NULL;
 }
 
 /* --- the way there --- */

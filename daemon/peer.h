@@ -4,7 +4,7 @@
  *
  * Theory of operation: the control thread owns every field. Workers find a peer
  * by its slot (which the TC program wrote into a frame's address) or through a
- * keypair; they read the RCU pointers `current` and `path`, and write only the
+ * keypair; they read the RCU pointers `current`, `next` and `path`, and write only the
  * atomics in `activity` and `wire`, the staged queue under its lock, and the
  * event flags by which they tell the control thread what happened (events.h).
  */
@@ -58,7 +58,8 @@ struct peer {
 
 	/* Read by workers. */
 	struct keypair *current;
-	struct path *path; /* NULL: no endpoint */
+	struct keypair *next; /* made as responder; in use once it is received under */
+	struct path *path;    /* NULL: no endpoint */
 	struct staged staged;
 	struct peer_activity activity;
 	struct peer_wire wire;
@@ -71,7 +72,6 @@ struct peer {
 
 	/* The control thread's own. */
 	struct keypair *previous;
-	struct keypair *next;	 /* made as responder, not yet confirmed */
 	struct keypair *pending; /* the handshake under way as initiator */
 	struct noise_remote remote;
 	struct noise_handshake initiating; /* one a role: initiations may cross */

@@ -157,6 +157,7 @@ static void accept_run(struct worker *w, unsigned first, unsigned end)
 
 	if (!kept)
 		return;
+	note_keypair(w, peer, kp); /* before anybody can answer what is inside */
 	for (unsigned i = first; i < end; i++) {
 		const struct rx_packet *p = &w->rx.packets[i];
 
@@ -167,7 +168,6 @@ static void accept_run(struct worker *w, unsigned first, unsigned end)
 	}
 	atomic_fetch_add_explicit(&peer->wire.rx_bytes, bytes, memory_order_relaxed);
 	atomic_fetch_add_explicit(&peer->wire.rx_packets, kept, memory_order_relaxed);
-	note_keypair(w, peer, kp);
 	stamp_received(w, peer, data);
 }
 

@@ -41,10 +41,15 @@ static void ask_handshake(struct worker *w, struct peer *peer)
 	events_raise(&w->dev->events, peer, EVENT_WANT_HANDSHAKE);
 }
 
+/* A session that the peer has used is in use before the control thread makes it current:
+ * the answer to its first packet must not go under the old one, of which a peer that was
+ * restarted knows nothing. */
 static struct keypair *sending_keypair(struct worker *w, struct peer *peer)
 {
-	struct keypair *kp = rcu_dereference(peer->current);
+	struct keypair *kp = rcu_dereference(peer->next);
 
+	if (!kp || !atomic_load_explicit(&kp->received, memory_order_relaxed))
+		kp = rcu_dereference(peer->current);
 	return kp && keypair_may_send(kp, w->now) ? kp : NULL;
 }
 
