@@ -61,6 +61,7 @@ struct device {
 	struct cookie_checker cookies;
 	struct ratelimit ratelimit;
 	uint64_t under_load_until; /* ns */
+	int64_t wall_ahead;	   /* ns, of clock_now(), at the most (handshake.c) */
 	uint16_t listen_port;	   /* as configured; 0: any */
 	uint32_t fwmark;
 	struct cds_list_head peers;

@@ -8,6 +8,7 @@
 
 #include <sodium.h>
 
+#include "clock.h"
 #include "device.h"
 #include "peer.h"
 
@@ -43,12 +44,26 @@ static void send_to_peer(struct peer *peer, void *message, size_t len, uint64_t 
 	timers_authenticated_sent(&peer->timers, now);
 }
 
-static void timestamp_now(uint8_t out[WG_TIMESTAMP_LEN])
+/*
+ * A peer refuses an initiation that is not later than the last (whitepaper 5.1). So when
+ * the wall clock is set back, time here goes on from what it said before. Set forward it
+ * is followed: peers may know a later time, from before a start with a wrong clock.
+ * For all peers in one, so that a peer removed and added again is no exception.
+ */
+static void timestamp_now(struct device *dev, uint8_t out[WG_TIMESTAMP_LEN])
 {
 	struct timespec ts;
+	uint64_t now;
+	int64_t ahead;
 
+	/* In this order: a pause in between must not make us run ahead of the clock. */
 	clock_gettime(CLOCK_REALTIME, &ts);
-	tai64n_format((uint64_t)ts.tv_sec, (uint32_t)ts.tv_nsec, out);
+	now = clock_now();
+	ahead = (int64_t)((uint64_t)ts.tv_sec * NS_PER_SEC + (uint64_t)ts.tv_nsec - now);
+	if (ahead > dev->wall_ahead)
+		dev->wall_ahead = ahead;
+	now += (uint64_t)dev->wall_ahead;
+	tai64n_format(now / NS_PER_SEC, (uint32_t)(now % NS_PER_SEC), out);
 }
 
 /* --- as initiator --- */
@@ -62,7 +77,7 @@ static int create_initiation(struct peer *peer, struct wg_initiation *msg)
 
 	if (!kp)
 		return -ENOMEM;
-	timestamp_now(timestamp);
+	timestamp_now(dev, timestamp);
 	err = noise_create_initiation(&peer->initiating, &dev->identity, &peer->remote,
 				      timestamp, kp->local_index, msg);
 	if (err) {

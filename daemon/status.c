@@ -124,17 +124,25 @@ static void print_drops(struct json_object *o)
 		       explain(reason));
 }
 
+/* Wall-clock time: it may have been set back since. */
+static void print_handshake(time_t when)
+{
+	time_t now = time(NULL);
+
+	if (when > now)
+		printf("    latest handshake in the future: the clock was set back\n");
+	else if (when)
+		printf("    latest handshake %lld s ago\n", (long long)(now - when));
+}
+
 static void print_peer(struct json_object *peer)
 {
-	uint64_t handshake = number(peer, "latest_handshake");
 	struct json_object *stats = json_object_object_get(peer, "stats");
 
 	printf("\n  peer %s (slot %s)\n", text(peer, "public_key"), text(peer, "slot"));
 	printf("    endpoint %s by %s %s\n", text(peer, "endpoint"), text(peer, "path"),
 	       json_object_object_get(peer, "nic") ? text(peer, "nic") : "");
-	if (handshake)
-		printf("    latest handshake %llu s ago\n",
-		       (unsigned long long)(time(NULL) - (time_t)handshake));
+	print_handshake((time_t)number(peer, "latest_handshake"));
 	printf("    on the wire: %s bytes received, %s sent\n", text(peer, "rx_bytes"),
 	       text(peer, "tx_bytes"));
 	printf("    on the interface: %s bytes received (in %s writes), %s sent (%s "

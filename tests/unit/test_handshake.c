@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mount.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -27,6 +28,7 @@
 
 #define PORT_A 4001
 #define PORT_B 4002
+#define YEAR   (365 * 86400LL)
 
 struct end {
 	struct device dev;
@@ -39,6 +41,23 @@ struct fixture {
 	struct end a, b;
 	uint64_t now;
 };
+
+/* --- clocks --- */
+
+static int64_t wall_step; /* s, by which somebody has set the wall clock */
+static int64_t suspended; /* s: other clocks than CLOCK_MONOTONIC go on */
+
+/* In the place of libc's. */
+int clock_gettime(clockid_t id, struct timespec *ts)
+{
+	long err = syscall(SYS_clock_gettime, id, ts);
+
+	if (id == CLOCK_REALTIME)
+		ts->tv_sec += wall_step;
+	if (id == CLOCK_BOOTTIME || id == CLOCK_REALTIME)
+		ts->tv_sec += suspended;
+	return (int)err;
+}
 
 /* --- devices --- */
 
@@ -91,6 +110,7 @@ static int teardown(void **state)
 	device_close(&f->a.dev);
 	device_close(&f->b.dev);
 	free(f);
+	wall_step = suspended = 0;
 	return 0;
 }
 
@@ -166,26 +186,12 @@ static void sign_again(const struct end *to, struct handshake_message *m)
 	cookie_maker_add_macs(&maker, m->data, m->len, 0);
 }
 
-static uint64_t stamp(void)
-{
-	uint8_t label[WG_TIMESTAMP_LEN];
-	struct timespec ts;
-	uint64_t low;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	tai64n_format((uint64_t)ts.tv_sec, (uint32_t)ts.tv_nsec, label);
-	memcpy(&low, label + sizeof(label) - sizeof(low), sizeof(low));
-	return low;
-}
-
-/* Initiations carry the real time, in steps of 17 ms: a second one must wait. */
+/* Timestamps are in steps of 17 ms of the real time: a second one must wait. */
 static void pass_time(struct fixture *f)
 {
-	const struct timespec ms = {.tv_nsec = 1000000};
-	uint64_t before = stamp();
+	const struct timespec step = {.tv_nsec = 17000000};
 
-	while (stamp() == before)
-		nanosleep(&ms, NULL);
+	nanosleep(&step, NULL);
 	f->now += WG_REKEY_TIMEOUT * SEC_NS;
 }
 
@@ -571,6 +577,110 @@ static void test_response_to_a_session(void **state)
 	assert_refused(&f->a, &m, f->now, DROP_bad_handshake);
 }
 
+/* --- the wall clock is set --- */
+
+/* A's next handshake comes to an end. */
+static void assert_answered(struct fixture *f)
+{
+	struct keypair *before = f->a.peer->current;
+
+	pass_time(f);
+	complete(f);
+	assert_ptr_not_equal(f->a.peer->current, before);
+}
+
+static void test_clock_set_back(void **state)
+{
+	static const int64_t steps[] = {-1, -3600, -10 * YEAR};
+	struct fixture *f = *state;
+	unsigned i;
+
+	complete(f);
+	for (i = 0; i < sizeof(steps) / sizeof(steps[0]); i++) {
+		wall_step = steps[i];
+		assert_answered(f);
+		assert_answered(f);
+	}
+	wall_step = 10 - time(NULL); /* 1970, before the machine started */
+	assert_answered(f);
+	wall_step = 0;
+	assert_answered(f);
+	assert_int_equal(dropped_in_all(&f->b), 0);
+}
+
+static void test_clock_set_forward_and_back(void **state)
+{
+	struct fixture *f = *state;
+
+	complete(f);
+	wall_step = 10 * YEAR;
+	assert_answered(f);
+	wall_step = 0;
+	assert_answered(f);
+	assert_int_equal(dropped_in_all(&f->b), 0);
+}
+
+/* B remembers what A has forgotten. */
+static void test_clock_set_back_and_peer_made_anew(void **state)
+{
+	struct endpoint b = at_port(PORT_B);
+	struct fixture *f = *state;
+
+	complete(f);
+	wall_step = -3600;
+	peer_remove(f->a.peer);
+	assert_int_equal(peer_create(&f->a.dev, f->b.public_key, &f->a.peer), 0);
+	peer_set_endpoint(f->a.peer, &b);
+	assert_answered(f);
+	assert_int_equal(dropped_in_all(&f->b), 0);
+}
+
+/* A machine without a clock of its own, until it is told the time. */
+static void test_clock_that_starts_wrong(void **state)
+{
+	struct fixture *f = *state;
+	struct handshake_message m;
+
+	complete(f);
+	f->a.dev.wall_ahead = 0; /* as at its start */
+	wall_step = 10 - time(NULL);
+	pass_time(f);
+	m = initiation(f);
+	assert_refused(&f->b, &m, f->now, DROP_replayed_initiation);
+	wall_step = 0;
+	assert_answered(f);
+}
+
+/* Later than the clock, they would be later than those of the daemon's next start. */
+static void test_timestamps_do_not_run_ahead(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t later[WG_TIMESTAMP_LEN];
+	struct timespec ts;
+
+	for (int i = 0; i < 5; i++)
+		assert_answered(f);
+	pass_time(f);
+	clock_gettime(CLOCK_REALTIME, &ts);
+	tai64n_format((uint64_t)ts.tv_sec, (uint32_t)ts.tv_nsec, later);
+	assert_true(memcmp(f->b.peer->answering.latest_timestamp, later, sizeof(later)) <
+		    0);
+}
+
+static void test_suspend_makes_sessions_old(void **state)
+{
+	struct fixture *f = *state;
+
+	complete(f);
+	assert_true(keypair_may_send(f->a.peer->current, clock_now()));
+	suspended = WG_REJECT_AFTER_TIME;
+	assert_false(keypair_may_send(f->a.peer->current, clock_now()));
+	f->now = clock_now();
+	complete(f);
+	assert_true(keypair_may_send(f->a.peer->current, clock_now()));
+	assert_int_equal(dropped_in_all(&f->b), 0);
+}
+
 /* --- under load --- */
 
 /* B is under load: A gets a cookie, and nothing else happens. */
@@ -745,6 +855,12 @@ static const struct CMUnitTest tests[] = {
 	T(test_replayed_response),
 	T(test_late_response),
 	T(test_response_to_a_session),
+	T(test_clock_set_back),
+	T(test_clock_set_forward_and_back),
+	T(test_clock_set_back_and_peer_made_anew),
+	T(test_clock_that_starts_wrong),
+	T(test_timestamps_do_not_run_ahead),
+	T(test_suspend_makes_sessions_old),
 	T(test_cookie),
 	T(test_cookie_of_another_port),
 	T(test_wrong_mac1_under_load),
