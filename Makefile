@@ -3,6 +3,7 @@
 # make         build/wgxdp
 # make deps    install the Debian packages that building and testing need
 # make demo    two namespaces, a tunnel, its figures; make check: all tests
+# make check-long  the same tests at their full length: over an hour longer
 # make install PREFIX=/usr/local DESTDIR=
 
 CC	?= gcc
@@ -29,7 +30,7 @@ SKEL	:= $(B)/bpf/nic.skel.h $(B)/bpf/wgif.skel.h
 TESTS	:= $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c tests/bpf/test_*.c))
 TOOLS	:= $(patsubst %.c,$(B)/%,$(wildcard tests/tools/*.c))
 
-.PHONY: all tests check demo deps install clean format format-check
+.PHONY: all tests check check-long demo deps install clean format format-check
 .SECONDARY:
 
 all: $(B)/wgxdp
@@ -71,6 +72,11 @@ tests: $(TESTS) $(TOOLS)
 check: deps
 	$(MAKE) WERROR=1 all tests
 	tests/run
+
+# A test that is worth hours takes its length from LONG, and a share of it without.
+check-long: export LONG := 1
+check-long: export TEST_TIMEOUT ?= 7200
+check-long: check
 
 demo: deps
 	$(MAKE) all

@@ -365,7 +365,130 @@ static void test_stop(void **state)
 	expect(TIMER_SEND_PERSISTENT_KEEPALIVE, S(3));
 }
 
-#define TEST(name) cmocka_unit_test_setup(name, reset)
+/* --- an hour --- */
+
+#define HOUR (3600 * SEC_NS)
+
+/* What came of it: initiations, the longest pause between two of them, and when the last
+ * one was; and how often else something was to be done. */
+static struct {
+	unsigned initiations, keepalives, drops, zeroed;
+	uint64_t last, pause;
+} seen;
+
+static void sent_initiation(uint64_t now)
+{
+	assert_true(timers_may_initiate(&t, now));
+	initiate(now);
+	if (seen.initiations++ && now - seen.last > seen.pause)
+		seen.pause = now - seen.last;
+	seen.last = now;
+}
+
+/* As control.c does it. A persistent keepalive without a session wants one, too. */
+static void act(unsigned actions, uint64_t now)
+{
+	const unsigned wanted = TIMER_NEW_INITIATION | TIMER_SEND_INITIATION |
+				TIMER_SEND_PERSISTENT_KEEPALIVE;
+
+	seen.drops += !!(actions & TIMER_DROP_STAGED);
+	seen.zeroed += !!(actions & TIMER_ZERO_KEYS);
+	seen.keepalives += !!(actions & TIMER_SEND_PERSISTENT_KEEPALIVE);
+	if (actions & TIMER_SEND_PERSISTENT_KEEPALIVE)
+		timers_session_wanted(&t);
+	if (actions & wanted && timers_may_initiate(&t, now))
+		sent_initiation(now);
+}
+
+/* Up to then, with a packet for the peer every so often (0: none), and no answer. */
+static void unanswered(uint64_t from, uint64_t to, uint64_t interval)
+{
+	uint64_t now, packet = interval ? from : NEVER;
+
+	while ((now = timers_next(&t) < packet ? timers_next(&t) : packet) < to) {
+		act(timers_expire(&t, now), now);
+		if (now != packet)
+			continue;
+		packet += interval;
+		timers_session_wanted(&t);
+		if (timers_may_initiate(&t, now))
+			sent_initiation(now);
+	}
+}
+
+static int reset_hour(void **state)
+{
+	memset(&seen, 0, sizeof(seen));
+	return reset(state);
+}
+
+/* Of one packet: 19 initiations in 90 s and jitter, then nothing. */
+static void test_hour_after_a_packet(void **state)
+{
+	timers_session_wanted(&t);
+	sent_initiation(START);
+	unanswered(START, START + HOUR, 0);
+	assert_int_equal(seen.initiations, 19);
+	assert_int_equal(seen.pause, STEP);
+	assert_int_equal(seen.last, START + 18 * STEP);
+	assert_int_equal(seen.drops, 1);
+	assert_int_equal(seen.zeroed, 1);
+	expect_quiet();
+	/* Another one: at once. */
+	unanswered(START + HOUR, START + HOUR + 1, SEC_NS);
+	assert_int_equal(seen.initiations, 20);
+	assert_int_equal(seen.last, START + HOUR);
+}
+
+/* A packet a second never lets it rest, and never makes it faster. */
+static void test_hour_of_traffic(void **state)
+{
+	random_value = 333;
+	unanswered(START, START + HOUR, SEC_NS);
+	assert_true(seen.pause <= 5 * SEC_NS + 333 * MSEC_NS);
+	assert_in_range(seen.initiations, HOUR / (5 * SEC_NS + 333 * MSEC_NS),
+			HOUR / (5 * SEC_NS) + 1);
+	assert_int_equal(seen.drops, 0);
+	/* The last one is answered, and then all is over. */
+	timers_session_derived(&t, START + HOUR);
+	timers_handshake_complete(&t, START + HOUR);
+	expect(TIMER_ZERO_KEYS, START + HOUR + 540 * SEC_NS);
+	expect_quiet();
+}
+
+/* A packet every ten minutes: 90 s each, and what waited is dropped each time. */
+static void test_hour_of_few_packets(void **state)
+{
+	unanswered(START, START + HOUR, 600 * SEC_NS);
+	assert_int_equal(seen.initiations, 6 * 19);
+	assert_int_equal(seen.drops, 6);
+	assert_int_equal(seen.pause, 600 * SEC_NS - 18 * STEP);
+}
+
+/* A session that nobody uses: its keys are wiped, and that is all. */
+static void test_hour_idle(void **state)
+{
+	timers_session_derived(&t, START);
+	timers_handshake_complete(&t, START);
+	unanswered(START, START + HOUR, 0);
+	assert_int_equal(seen.initiations, 0);
+	assert_int_equal(seen.keepalives, 0);
+	assert_int_equal(seen.zeroed, 1);
+	expect_quiet();
+}
+
+static void test_hour_of_persistent_keepalive(void **state)
+{
+	timers_set_persistent_keepalive(&t, 120, START);
+	unanswered(START, START + HOUR, 0);
+	/* An initiation is a packet sent, too: the next keepalive counts from the last. */
+	assert_int_equal(seen.keepalives, (HOUR - 1) / (120 * SEC_NS + 18 * STEP) + 1);
+	assert_int_equal(seen.initiations, 19 * seen.keepalives);
+	assert_int_equal(seen.pause, 120 * SEC_NS);
+}
+
+#define TEST(name)	cmocka_unit_test_setup(name, reset)
+#define HOUR_TEST(name) cmocka_unit_test_setup(name, reset_hour)
 
 int main(void)
 {
@@ -399,6 +522,11 @@ int main(void)
 		TEST(test_late_event),
 		TEST(test_all_at_once),
 		TEST(test_stop),
+		HOUR_TEST(test_hour_after_a_packet),
+		HOUR_TEST(test_hour_of_traffic),
+		HOUR_TEST(test_hour_of_few_packets),
+		HOUR_TEST(test_hour_idle),
+		HOUR_TEST(test_hour_of_persistent_keepalive),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
