@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -222,6 +223,17 @@ static void detach_from_terminal(void)
 	dup2(null, STDERR_FILENO);
 }
 
+/* Two sockets a queue of each NIC: more than the 1024 that are usual at first. */
+static void raise_file_limit(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 /* Tells the waiting parent, if there is one, that the interface is there. */
 static void report_ready(int fd)
 {
@@ -250,6 +262,7 @@ static int serve(struct options *o, int ready_fd)
 		return 1;
 	}
 	guard_memory();
+	raise_file_limit();
 	urcu_qsbr_register_thread();
 	err = device_open(&dev, o->ifname, &o->nics, o->workers, why, sizeof(why));
 	if (err) {

@@ -258,8 +258,11 @@ void wgif_look(struct device *dev, uint64_t now)
 	if (tap_gone(w->fd))
 		dev->ending = true;
 	else if (err && err != w->last_error)
-		log_error("cannot look after the interface: %s; trying again",
-			  strerror(-err));
+		log_error("cannot look after the interface: %s%s; trying again",
+			  strerror(-err),
+			  err == -EPERM ? " (in another namespace that needs "
+					  "CAP_SYS_ADMIN)"
+					: "");
 	w->last_error = err;
 	w->look_due = w->away || err ? now + WGIF_LOOK_NS : UINT64_MAX;
 }

@@ -188,6 +188,17 @@ with_few_capabilities() {
 	wait_until 5 refute on A pgrep -x wgxdp
 }
 
+@test "as many files may be open as the hard limit says" {
+	needs_wgxdp
+	host_new A
+	# shellcheck disable=SC2016 # that shell's
+	on_bg A sh -c 'ulimit -Sn 300; exec "$0" -f wg0' "$WGXDP" 2>>"$TMP/A-wg0.log"
+	wait_until 10 status_is A .pid
+	on A cat "/proc/$(status_of A .pid)/limits" | awk '/^Max open files/ { print $4, $5 }' |
+		tee "$TMP/limits"
+	[ "$(cut -d ' ' -f 1 "$TMP/limits")" = "$(ulimit -Hn)" ]
+}
+
 @test "a wrong command line is refused" {
 	local args
 
