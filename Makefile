@@ -12,13 +12,14 @@ BPFTOOL	?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
 PKGCONF	?= pkgconf
 PREFIX	?= /usr/local
 B	:= build
+VERSION	:= 0.1
 
 LIBS	:= libbpf libxdp libsodium libmnl liburcu-qsbr liburcu-cds json-c libcap
 WARN	:= -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	   -Wpointer-arith -Wwrite-strings -Wno-unused-parameter $(if $(WERROR),-Werror)
 CFLAGS	?= -O2 -g
 # As the kernel does: packets and counters are looked at as more than one type.
-ALL_CFLAGS = -std=gnu11 -fno-strict-aliasing -D_GNU_SOURCE -Iinclude -Idaemon -I$(B)/bpf $(WARN) \
+ALL_CFLAGS = -std=gnu11 -fno-strict-aliasing -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -Iinclude -Idaemon -I$(B)/bpf $(WARN) \
 	   -pthread $(shell $(PKGCONF) --cflags $(LIBS)) $(CFLAGS) $(SANITIZE)
 LDLIBS	= -pthread $(shell $(PKGCONF) --libs $(LIBS)) $(SANITIZE)
 BPF_CFLAGS = -O2 -g -target bpf -mcpu=v3 -Iinclude -Wall -Wextra -Wno-unused-parameter \

@@ -54,7 +54,7 @@ static void serve_handshakes_udp(struct device *dev, uint64_t now)
 			if (!handshake_queue_get(&dev->handshakes, &m))
 				return;
 		}
-		handshake_receive(dev, &m.from, m.data, m.len, load, now);
+		handshake_receive(dev, &m, load, now);
 	}
 }
 
@@ -70,7 +70,8 @@ static void receive_frame(struct device *dev, const struct nic *nic,
 		return;
 	}
 	memcpy(m.data, message, m.len);
-	handshake_receive(dev, &m.from, m.data, m.len, load, now);
+	m.ifindex = 0;
+	handshake_receive(dev, &m, load, now);
 }
 
 static void serve_handshakes_queue(struct device *dev, struct nic_queue *q, uint64_t now)
@@ -193,6 +194,8 @@ static void want_handshake(struct peer *peer, uint64_t now)
 
 static void handle_urgent(struct peer *peer, unsigned flags, uint64_t now)
 {
+	if (flags & EVENT_BY_NIC)
+		peer_set_socket_only(peer, false);
 	if (flags & EVENT_ROAMED)
 		roam(peer);
 	if (flags & EVENT_CONFIRMED)
@@ -343,11 +346,19 @@ static void read_nic_links(struct device *dev)
 	}
 }
 
+static void on_tc_gone(void *ctx, uint32_t ifindex)
+{
+	if (wgif_is(ctx, ifindex))
+		wgif_tc_gone(ctx);
+}
+
 static void on_overrun(void *ctx)
 {
 	struct device *dev = ctx;
 
 	dev->addrs_dirty = true;
+	if (!dev->wgif.away)
+		wgif_tc_gone(dev);
 	wgif_look(dev, clock_now());
 	read_nic_links(dev);
 	device_paths_changed(dev);
@@ -360,6 +371,7 @@ static void serve_kernel(struct device *dev, uint64_t now)
 		.addr = on_addr,
 		.route = on_route,
 		.neigh = on_neigh,
+		.tc_gone = on_tc_gone,
 		.overrun = on_overrun,
 	};
 

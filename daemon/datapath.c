@@ -249,13 +249,14 @@ int datapath_pin(struct datapath *dp, const char *ifname, char *why, size_t why_
 		err = pin_maps(dp->nic->obj, dp->pin_dir);
 	if (!err)
 		err = pin_maps(dp->wgif->obj, dp->pin_dir);
-	if (err == -EEXIST)
+	if (err == -EEXIST && if_nametoindex(ifname))
+		snprintf(why, why_len, "%s is there already, and a wgxdp runs it",
+			 ifname);
+	else if (err == -EEXIST)
 		snprintf(why, why_len,
 			 "%s belongs to a running wgxdp (an interface of this name in "
-			 "another "
-			 "network namespace? Give that process a bpffs of its own: "
-			 "unshare "
-			 "--mount, mount -t bpf bpf " BPFFS ")",
+			 "another network namespace? Give that process a bpffs of its "
+			 "own: unshare --mount, mount -t bpf bpf " BPFFS ")",
 			 dp->pin_dir);
 	else if (err)
 		snprintf(why, why_len, "cannot pin maps in %s: %s", dp->pin_dir,
@@ -271,6 +272,20 @@ static int attach_tc_one(uint32_t ifindex, enum bpf_tc_attach_point point, int p
 			    .prog_fd = prog_fd, .flags = BPF_TC_F_REPLACE);
 
 	return bpf_tc_attach(&hook, &opts);
+}
+
+static bool has_tc_one(uint32_t ifindex, enum bpf_tc_attach_point point)
+{
+	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex,
+			    .attach_point = point);
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = 1, .priority = 1);
+
+	return !bpf_tc_query(&hook, &opts);
+}
+
+bool datapath_has_tc(struct datapath *dp, uint32_t ifindex)
+{
+	return has_tc_one(ifindex, BPF_TC_EGRESS) && has_tc_one(ifindex, BPF_TC_INGRESS);
 }
 
 int datapath_attach_tc(struct datapath *dp, uint32_t ifindex)

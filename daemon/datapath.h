@@ -25,6 +25,8 @@ void datapath_close(struct datapath *dp);
 int datapath_pin(struct datapath *dp, const char *ifname, char *why, size_t why_len);
 /* TC programs onto wg0, both directions, through clsact. */
 int datapath_attach_tc(struct datapath *dp, uint32_t ifindex);
+/* Whether both are still there. */
+bool datapath_has_tc(struct datapath *dp, uint32_t ifindex);
 /* XDP program onto a NIC by a BPF link, which dies with the process. Returns the
  * link's fd or -errno. */
 int datapath_attach_xdp(struct datapath *dp, uint32_t ifindex, bool native);

@@ -228,9 +228,12 @@ int device_listen(struct device *dev)
 	int err = udp_open(&udp, dev->listen_port, dev->fwmark);
 
 	dev->listen_due = err ? clock_now() + LISTEN_RETRY_NS : UINT64_MAX;
-	if (!err)
-		replace_udp(dev, udp);
-	return err;
+	if (err)
+		return err;
+	/* One that was picked is kept while down: peers know it by then. */
+	dev->listen_port = udp->port;
+	replace_udp(dev, udp);
+	return 0;
 }
 
 static void peers_up(struct device *dev)
@@ -290,7 +293,7 @@ int device_set_listen_port(struct device *dev, uint16_t port)
 		err = udp_open(&udp, port, dev->fwmark);
 		if (err)
 			return err;
-		dev->listen_port = port;
+		port = udp->port;
 		dev->listen_due = UINT64_MAX;
 		replace_udp(dev, udp);
 	}

@@ -25,6 +25,7 @@ enum peer_event {
 	EVENT_CONFIRMED = 2,	  /* data came under the `next` keypair */
 	EVENT_ROAMED = 4,	  /* authentic packet from elsewhere: peer->roamed */
 	EVENT_KEY_AGING = 8,	  /* received under a keypair that is about to die */
+	EVENT_BY_NIC = 16,	  /* authentic packet by AF_XDP of a socket_only peer */
 };
 
 struct event_queue {

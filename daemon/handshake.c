@@ -66,6 +66,13 @@ static void timestamp_now(struct device *dev, uint8_t out[WG_TIMESTAMP_LEN])
 	tai64n_format(now / NS_PER_SEC, (uint32_t)(now % NS_PER_SEC), out);
 }
 
+/* Where the peer is, and by which way it gets to us. */
+static void note_way(struct peer *peer, const struct handshake_message *m)
+{
+	peer_set_socket_only(peer, m->ifindex && nic_find(peer->dev, m->ifindex));
+	peer_set_endpoint(peer, &m->from);
+}
+
 /* --- as initiator --- */
 
 static int create_initiation(struct peer *peer, struct wg_initiation *msg)
@@ -102,9 +109,10 @@ void handshake_initiate(struct peer *peer, uint64_t now)
 	peer_reschedule(peer);
 }
 
-static void receive_response(struct device *dev, const struct endpoint *from,
-			     const struct wg_response *msg, uint64_t now)
+static void receive_response(struct device *dev, const struct handshake_message *m,
+			     uint64_t now)
 {
+	const struct wg_response *msg = (const void *)m->data;
 	struct keypair *kp = sessions_find(&dev->sessions, msg->receiver);
 	struct noise_keys keys;
 	struct peer *peer;
@@ -125,7 +133,7 @@ static void receive_response(struct device *dev, const struct endpoint *from,
 	peer->pending = NULL;
 	count_received(peer, sizeof(*msg));
 	timers_authenticated_received(&peer->timers, now);
-	peer_set_endpoint(peer, from);
+	note_way(peer, m);
 	peer_begin_session(peer, kp, now);
 	peer_session_complete(peer, now);
 	worker_command(dev, peer, WORKER_CONFIRM);
@@ -164,9 +172,10 @@ static void respond(struct peer *peer, uint64_t now)
 	send_to_peer(peer, &response, sizeof(response), now);
 }
 
-static void receive_initiation(struct device *dev, const struct endpoint *from,
-			       const struct wg_initiation *msg, uint64_t now)
+static void receive_initiation(struct device *dev, const struct handshake_message *m,
+			       uint64_t now)
 {
+	const struct wg_initiation *msg = (const void *)m->data;
 	struct noise_peek peek;
 	struct peer *peer;
 	int err;
@@ -187,7 +196,7 @@ static void receive_initiation(struct device *dev, const struct endpoint *from,
 	}
 	count_received(peer, sizeof(*msg));
 	timers_authenticated_received(&peer->timers, now);
-	peer_set_endpoint(peer, from);
+	note_way(peer, m);
 	respond(peer, now);
 	peer_reschedule(peer);
 out:
@@ -196,35 +205,38 @@ out:
 
 /* --- cookies --- */
 
-static void receive_cookie_reply(struct device *dev, const struct wg_cookie_reply *msg,
+static void receive_cookie_reply(struct device *dev, const struct handshake_message *m,
 				 uint64_t now)
 {
+	const struct wg_cookie_reply *msg = (const void *)m->data;
 	struct keypair *kp = sessions_find(&dev->sessions, msg->receiver);
 
 	if (!kp || cookie_maker_consume_reply(&kp->peer->cookie, msg, now))
 		device_drop(dev, DROP_bad_cookie, 1);
 }
 
-static void send_cookie(struct device *dev, const struct endpoint *from,
-			const void *message, size_t len, uint64_t now)
+static void send_cookie(struct device *dev, const struct handshake_message *m,
+			uint64_t now)
 {
-	uint32_t sender = ((const struct wg_initiation *)message)->sender;
+	const struct endpoint *from = &m->from;
+	uint32_t sender = ((const struct wg_initiation *)m->data)->sender;
 	struct wg_cookie_reply reply;
 	struct path path;
 
 	path_init(&path, from);
-	if (!cookie_reply_create(&dev->cookies, message, len, sender, &from->addr,
+	if (!cookie_reply_create(&dev->cookies, m->data, m->len, sender, &from->addr,
 				 from->port, now, &reply) &&
 	    dev->udp && udp_send(dev->udp, &path, 0, &reply, sizeof(reply)))
 		device_drop(dev, DROP_udp_send_error, 1);
 }
 
 /* Whether a message with macs may cost us more than checking them (section 5.3). */
-static bool admit(struct device *dev, const struct endpoint *from, const void *message,
-		  size_t len, bool under_load, uint64_t now)
+static bool admit(struct device *dev, const struct handshake_message *m, bool under_load,
+		  uint64_t now)
 {
-	enum cookie_verdict verdict =
-		cookie_check(&dev->cookies, message, len, &from->addr, from->port, now);
+	const struct endpoint *from = &m->from;
+	enum cookie_verdict verdict = cookie_check(&dev->cookies, m->data, m->len,
+						   &from->addr, from->port, now);
 
 	if (verdict == COOKIE_BAD_MAC1) {
 		device_drop(dev, DROP_bad_mac, 1);
@@ -233,7 +245,7 @@ static bool admit(struct device *dev, const struct endpoint *from, const void *m
 	if (!under_load)
 		return true;
 	if (verdict == COOKIE_MAC1_OK) {
-		send_cookie(dev, from, message, len, now);
+		send_cookie(dev, m, now);
 		return false;
 	}
 	if (!ratelimit_allow(&dev->ratelimit, &from->addr, now)) {
@@ -243,19 +255,19 @@ static bool admit(struct device *dev, const struct endpoint *from, const void *m
 	return true;
 }
 
-void handshake_receive(struct device *dev, const struct endpoint *from,
-		       const void *message, size_t len, bool under_load, uint64_t now)
+void handshake_receive(struct device *dev, const struct handshake_message *m,
+		       bool under_load, uint64_t now)
 {
-	uint32_t type = le32toh(*(const uint32_t *)message);
+	uint32_t type = le32toh(*(const uint32_t *)m->data);
 
 	if (type == WG_COOKIE_REPLY) {
-		receive_cookie_reply(dev, message, now);
+		receive_cookie_reply(dev, m, now);
 		return;
 	}
-	if (!admit(dev, from, message, len, under_load, now))
+	if (!admit(dev, m, under_load, now))
 		return;
 	if (type == WG_INITIATION)
-		receive_initiation(dev, from, message, now);
+		receive_initiation(dev, m, now);
 	else
-		receive_response(dev, from, message, now);
+		receive_response(dev, m, now);
 }

@@ -22,7 +22,7 @@ void handshake_queue_destroy(struct handshake_queue *q)
 }
 
 bool handshake_queue_put(struct handshake_queue *q, const struct endpoint *from,
-			 const void *data, size_t len)
+			 uint32_t ifindex, const void *data, size_t len)
 {
 	uint64_t one = 1;
 	bool room, first;
@@ -35,6 +35,7 @@ bool handshake_queue_put(struct handshake_queue *q, const struct endpoint *from,
 			&q->messages[(q->head + q->count++) % HANDSHAKE_QUEUE_LEN];
 
 		m->from = *from;
+		m->ifindex = ifindex;
 		m->len = (uint32_t)len;
 		memcpy(m->data, data, len);
 	}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Handshake messages on their way from the UDP sockets, which a worker reads, to the
+ * Handshake messages, and their way from the UDP sockets, which a worker reads, to the
  * control thread: a bounded ring of copies. Full means dropped: a sender tries again.
  */
 #ifndef HANDSHAKE_QUEUE_H
@@ -18,6 +18,7 @@
 
 struct handshake_message {
 	struct endpoint from; /* its source is our address */
+	uint32_t ifindex;     /* of the device; 0: it came by AF_XDP */
 	uint32_t len;
 	uint8_t data[WG_HANDSHAKE_MAX] __attribute__((aligned(8)));
 };
@@ -34,7 +35,7 @@ int handshake_queue_init(struct handshake_queue *q);
 void handshake_queue_destroy(struct handshake_queue *q);
 /* False: full. len is at most WG_HANDSHAKE_MAX. Any thread. */
 bool handshake_queue_put(struct handshake_queue *q, const struct endpoint *from,
-			 const void *data, size_t len);
+			 uint32_t ifindex, const void *data, size_t len);
 /* False: empty. Control thread. */
 bool handshake_queue_get(struct handshake_queue *q, struct handshake_message *out);
 unsigned handshake_queue_backlog(struct handshake_queue *q);

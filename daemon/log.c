@@ -3,14 +3,24 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <syslog.h>
 
 static const char *log_name = "wgxdp";
 static bool use_syslog;
+static int log_most = LOG_INFO; /* the least important that is said */
 
+/* LOG_LEVEL is wireguard-go's: error, and silent. What else it may say is our usual. */
 void log_init(const char *ifname)
 {
+	const char *level = getenv("LOG_LEVEL");
+
 	log_name = ifname;
+	if (level && !strcmp(level, "silent"))
+		log_most = -1;
+	else if (level && !strcmp(level, "error"))
+		log_most = LOG_ERR;
 }
 
 void log_to_syslog(void)
@@ -23,6 +33,8 @@ static void log_line(int priority, const char *fmt, va_list ap)
 {
 	char text[512];
 
+	if (priority > log_most)
+		return;
 	vsnprintf(text, sizeof(text), fmt, ap);
 	if (use_syslog)
 		syslog(priority, "%s: %s", log_name, text);

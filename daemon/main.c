@@ -29,6 +29,7 @@
 struct options {
 	bool foreground;
 	bool help;
+	bool version;
 	unsigned workers;
 	struct nics nics;
 	const char *ifname;
@@ -37,6 +38,7 @@ struct options {
 static const char usage[] =
 	"usage: wgxdp [-f] [--nic auto|none|IF[:zc|copy|skb]]... [--workers N] IFNAME\n"
 	"       wgxdp status [IFNAME] [--json]\n"
+	"       wgxdp --version\n"
 	"\n"
 	"  -f, --foreground  do not go to the background\n"
 	"  --nic auto        use AF_XDP on the devices that routes to peers name "
@@ -136,6 +138,13 @@ static unsigned default_workers(void)
 	return cpus < 1 ? 1 : cpus > WG_MAX_WORKERS ? WG_MAX_WORKERS : (unsigned)cpus;
 }
 
+static bool env_is(const char *name, const char *value)
+{
+	const char *is = getenv(name);
+
+	return is && !strcmp(is, value);
+}
+
 /* Returns whether to go on. */
 static bool parse_options(int argc, char **argv, struct options *o)
 {
@@ -144,6 +153,7 @@ static bool parse_options(int argc, char **argv, struct options *o)
 		{"nic", required_argument, NULL, 'n'},
 		{"workers", required_argument, NULL, 'w'},
 		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},
 		{0},
 	};
 	const char *env = getenv("WGXDP_NIC");
@@ -152,9 +162,12 @@ static bool parse_options(int argc, char **argv, struct options *o)
 
 	o->workers = default_workers();
 	o->nics.automatic = true;
+	o->foreground = env_is("WG_PROCESS_FOREGROUND", "1"); /* as of wireguard-go */
 	while ((c = getopt_long(argc, argv, "fh", longs, NULL)) != -1) {
 		if (c == 'h')
 			o->help = true;
+		else if (c == 'V')
+			o->version = true;
 		else if (c == 'f')
 			o->foreground = true;
 		else if (c == 'n' && (given = true, !parse_nic(&o->nics, optarg)))
@@ -164,7 +177,7 @@ static bool parse_options(int argc, char **argv, struct options *o)
 		else if (c == '?')
 			goto usage;
 	}
-	if (o->help)
+	if (o->help || o->version)
 		return true;
 	if (optind + 1 != argc)
 		goto usage;
@@ -188,12 +201,15 @@ usage:
 
 static int block_signals(void)
 {
+	static const int ending[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
+	static const int ignored[] = {SIGPIPE, SIGUSR1, SIGUSR2};
 	sigset_t set;
 
-	signal(SIGPIPE, SIG_IGN);
+	for (unsigned i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
+		signal(ignored[i], SIG_IGN);
 	sigemptyset(&set);
-	sigaddset(&set, SIGTERM);
-	sigaddset(&set, SIGINT);
+	for (unsigned i = 0; i < sizeof(ending) / sizeof(ending[0]); i++)
+		sigaddset(&set, ending[i]);
 	if (sigprocmask(SIG_BLOCK, &set, NULL))
 		return -errno;
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -327,5 +343,7 @@ int main(int argc, char **argv)
 		return 2;
 	if (o.help)
 		return fputs(usage, stdout), 0;
+	if (o.version)
+		return puts("wgxdp " VERSION), 0;
 	return o.foreground ? serve(&o, -1) : serve_in_background(&o);
 }

@@ -257,7 +257,7 @@ static void use_route(struct peer *peer, struct path *path, const struct route *
 	struct nic *nic = nic_for_route(dev, route->ifindex);
 
 	path_set_route(path, route);
-	if (nic && route->l2_ok && dev->udp)
+	if (nic && route->l2_ok && dev->udp && !atomic_load(&peer->socket_only))
 		path_use_nic(path, nic, dev->udp->port);
 }
 
@@ -307,6 +307,12 @@ void peer_resolve_path(struct peer *peer)
 			use_route(peer, path, &route);
 	}
 	peer_publish_path(peer, path);
+}
+
+void peer_set_socket_only(struct peer *peer, bool yes)
+{
+	if (atomic_exchange(&peer->socket_only, yes) != yes)
+		peer_resolve_path(peer);
 }
 
 void peer_set_endpoint(struct peer *peer, const struct endpoint *ep)

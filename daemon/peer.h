@@ -60,6 +60,7 @@ struct peer {
 	struct keypair *current;
 	struct keypair *next; /* made as responder; in use once it is received under */
 	struct path *path;    /* NULL: no endpoint */
+	atomic_bool socket_only;
 	struct staged staged;
 	struct peer_activity activity;
 	struct peer_wire wire;
@@ -120,6 +121,12 @@ void peer_set_endpoint(struct peer *peer, const struct endpoint *ep);
 /* Puts this path, which may be NULL, in the place of the one that is there. The control
  * thread, and a worker that saw the peer move. */
 void peer_publish_path(struct peer *peer, struct path *path);
+/*
+ * Whether answers must go by the UDP socket. What the peer sends reaches that one although
+ * XDP is on the device: NAT on this host has translated it (a port that is redirected to
+ * ours, say), and must see the answers to translate them back.
+ */
+void peer_set_socket_only(struct peer *peer, bool yes);
 /* Builds the path anew: something that it was made of has changed. */
 void peer_resolve_path(struct peer *peer);
 /* What `wg show` calls received: not what TC refused for its source. */

@@ -147,6 +147,14 @@ static unsigned drop_replays(struct worker *w, unsigned first, unsigned end)
 	return kept;
 }
 
+/* What was taken for translated is not, or not any more. */
+static void note_way(struct worker *w, struct peer *peer)
+{
+	if (w->rx.by_nic &&
+	    atomic_load_explicit(&peer->socket_only, memory_order_relaxed))
+		events_raise(&w->dev->events, peer, EVENT_BY_NIC);
+}
+
 static void accept_run(struct worker *w, unsigned first, unsigned end)
 {
 	struct keypair *kp = w->rx.packets[first].keypair;
@@ -157,6 +165,7 @@ static void accept_run(struct worker *w, unsigned first, unsigned end)
 
 	if (!kept)
 		return;
+	note_way(w, peer);
 	note_keypair(w, peer, kp); /* before anybody can answer what is inside */
 	for (unsigned i = first; i < end; i++) {
 		const struct rx_packet *p = &w->rx.packets[i];
@@ -247,6 +256,7 @@ void receive_from_nic(struct worker *w, struct nic_queue *q)
 
 	if (!n)
 		return;
+	w->rx.by_nic = true;
 	for (unsigned i = 0; i < n; i++) {
 		struct endpoint from;
 		uint32_t len;
@@ -296,7 +306,8 @@ static void add_udp(struct worker *w, const struct udp_received *r, uint8_t *mes
 		worker_drop(w, DROP_bad_type, 1);
 	} else if (len != handshake_len(type)) {
 		worker_drop(w, DROP_bad_length, 1);
-	} else if (!handshake_queue_put(&w->dev->handshakes, &r->source, message, len)) {
+	} else if (!handshake_queue_put(&w->dev->handshakes, &r->source, r->ifindex,
+					message, len)) {
 		worker_drop(w, DROP_handshake_queue_full, 1);
 	}
 }
@@ -317,6 +328,7 @@ void receive_from_udp(struct worker *w, int fd)
 	struct udp_received received[UDP_RX_BUFFERS];
 	unsigned n = udp_receive(&w->udp_reader, fd, received);
 
+	w->rx.by_nic = false;
 	for (unsigned i = 0; i < n; i++) {
 		if (received[i].len)
 			split_received(w, &received[i]);

@@ -303,6 +303,7 @@ static int events_open(struct rtnl *r)
 		RTNLGRP_LINK,	     RTNLGRP_NEIGH,	 RTNLGRP_IPV4_IFADDR,
 		RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE,
 		RTNLGRP_IPV4_RULE,   RTNLGRP_IPV6_RULE,	 RTNLGRP_NEXTHOP,
+		RTNLGRP_TC,
 	};
 	int size = EVENT_BUFFER_BYTES;
 	int fd;
@@ -814,6 +815,15 @@ static void event_neigh(const struct nlmsghdr *nlh, const struct rtnl_handler *h
 		 attr_mac(tb[NDA_LLADDR]));
 }
 
+static void event_tc_gone(const struct nlmsghdr *nlh, const struct rtnl_handler *h,
+			  void *ctx)
+{
+	const struct tcmsg *tcm = mnl_nlmsg_get_payload(nlh);
+
+	if (h->tc_gone && mnl_nlmsg_get_payload_len(nlh) >= sizeof(*tcm))
+		h->tc_gone(ctx, (uint32_t)tcm->tcm_ifindex);
+}
+
 /* True where it was about routes, of which the caller hears once a dispatch. */
 static bool event(const struct nlmsghdr *nlh, const struct rtnl_handler *h, void *ctx)
 {
@@ -829,6 +839,11 @@ static bool event(const struct nlmsghdr *nlh, const struct rtnl_handler *h, void
 	case RTM_NEWNEIGH:
 	case RTM_DELNEIGH:
 		event_neigh(nlh, h, ctx);
+		return false;
+	case RTM_DELQDISC:
+	case RTM_DELTFILTER:
+	case RTM_DELCHAIN:
+		event_tc_gone(nlh, h, ctx);
 		return false;
 	case RTM_NEWROUTE:
 	case RTM_DELROUTE:

@@ -63,6 +63,8 @@ struct rtnl_handler {
 	/* NUD_ state; 0 where the entry was removed. mac: 6 bytes, NULL where none. */
 	void (*neigh)(void *ctx, uint32_t ifindex, const struct ip_addr *addr,
 		      uint16_t state, const uint8_t *mac);
+	/* A qdisc or filter was removed from that link. */
+	void (*tc_gone)(void *ctx, uint32_t ifindex);
 	/* Events were lost: read everything again. */
 	void (*overrun)(void *ctx);
 };

@@ -395,6 +395,7 @@ static void read_v4(const struct cmsghdr *c, struct udp_received *out)
 		out->tos = *CMSG_DATA(c);
 	} else if (c->cmsg_type == IP_PKTINFO) {
 		memcpy(&info, CMSG_DATA(c), sizeof(info));
+		out->ifindex = (uint32_t)info.ipi_ifindex;
 		out->source.source.family = IP_V4;
 		memcpy(out->source.source.bytes, &info.ipi_addr, 4);
 	}
@@ -410,6 +411,7 @@ static void read_v6(const struct cmsghdr *c, struct udp_received *out)
 		out->tos = (uint8_t)tos;
 	} else if (c->cmsg_type == IPV6_PKTINFO) {
 		memcpy(&info, CMSG_DATA(c), sizeof(info));
+		out->ifindex = info.ipi6_ifindex;
 		out->source.source.family = IP_V6;
 		memcpy(out->source.source.bytes, &info.ipi6_addr, 16);
 	}
@@ -465,6 +467,7 @@ unsigned udp_receive(struct udp_reader *r, int fd,
 		out[i].data = iov[i].iov_base;
 		out[i].len = out[i].segment = mm[i].msg_len;
 		out[i].tos = 0;
+		out[i].ifindex = 0;
 		read_control(&mm[i].msg_hdr, &out[i]);
 	}
 	return n > 0 ? (unsigned)n : 0;

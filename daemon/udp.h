@@ -55,6 +55,7 @@ unsigned udp_send_batch(struct udp *udp, struct udp_packet *packets, unsigned n)
 /* What a read got: one or, with UDP_GRO, several messages of one source. */
 struct udp_received {
 	struct endpoint source; /* with our address as its source */
+	uint32_t ifindex;	/* of the device that it came by */
 	uint8_t *data;
 	uint32_t len;
 	uint32_t segment; /* size of each message but the last */

@@ -267,6 +267,19 @@ void wgif_look(struct device *dev, uint64_t now)
 	w->look_due = w->away || err ? now + WGIF_LOOK_NS : UINT64_MAX;
 }
 
+/* Nothing passes without them. */
+void wgif_tc_gone(struct device *dev)
+{
+	char why[256];
+
+	if (datapath_has_tc(dev->datapath, dev->wgif.tap.ifindex))
+		return;
+	if (attach_tc(dev, why, sizeof(why)))
+		log_error("%s", why);
+	else
+		log_info("TC programs were removed from the interface: put back");
+}
+
 void wgif_link(struct device *dev, bool present, const struct rtnl_link *link)
 {
 	if (present)

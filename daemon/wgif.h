@@ -45,6 +45,8 @@ bool wgif_is(const struct device *dev, uint32_t ifindex);
 int wgif_add_queue(struct device *dev);
 
 /* News of wg0 at home: present with its link, or gone from there. */
+/* A qdisc or filter was removed from it, ours perhaps: puts the programs back. */
+void wgif_tc_gone(struct device *dev);
 void wgif_link(struct device *dev, bool present, const struct rtnl_link *link);
 /* Finds out anew where wg0 is and how: sets dev->ending if it is nowhere. To be called
  * when look_due comes. */

@@ -73,6 +73,7 @@ struct rx_packet {
 struct rx_batch {
 	struct rx_packet packets[WORKER_BATCH];
 	unsigned count;
+	bool by_nic; /* rather than by the UDP socket */
 };
 
 struct worker {

@@ -188,9 +188,47 @@ with_few_capabilities() {
 	wait_until 5 refute on A pgrep -x wgxdp
 }
 
+# Without the programs nothing passes.
+@test "a qdisc or filter of wg0 that is removed is put back" {
+	attached
+	for what in "qdisc del dev wg0 clsact" "filter del dev wg0 egress" \
+		"filter del dev wg0 ingress" "qdisc replace dev wg0 clsact" \
+		"qdisc add dev wg0 root pfifo" "qdisc del dev wg0 root"; do
+		# shellcheck disable=SC2086 # words on purpose
+		on A tc $what
+		wait_until 2 pings A "$(inner4 B)"
+		ping_all A "$(inner4 B)" 10
+	done
+	[ "$(grep -c "put back" "$TMP/A-wg0.log")" = 3 ]
+}
+
+@test "signals: HUP and QUIT end it well, USR1 and USR2 do nothing" {
+	for signal in HUP QUIT; do
+		start_wg wgxdp A
+		on A kill -USR1 "$(daemon_pid A)"
+		on A kill -USR2 "$(daemon_pid A)"
+		answering_uapi A wg0
+		on A kill -$signal "$(daemon_pid A)"
+		wait_wg A
+		traceless A
+	done
+}
+
+@test "--version, and what a caller of wireguard-go may say in the environment" {
+	[[ $(on A "$WGXDP" --version) =~ ^wgxdp\ [0-9.]+$ ]]
+	on_bg A env WG_PROCESS_FOREGROUND=1 "$WGXDP" wg0 2>>"$TMP/A-wg0.log"
+	wait_until 10 answering_uapi A wg0
+	[ "$(on A pgrep -c -x wgxdp)" = 1 ] # no parent that has gone
+	on A ip link del wg0
+	for level in error silent; do
+		run on A env LOG_LEVEL=$level "$WGXDP" -f wg0 --nic nothere
+		[ "$status" = 1 ]
+		[ $level = silent ] || [[ $output =~ nothere ]]
+		[ $level = error ] || [ "$output" = "" ]
+	done
+}
+
 @test "as many files may be open as the hard limit says" {
-	needs_wgxdp
-	host_new A
 	# shellcheck disable=SC2016 # that shell's
 	on_bg A sh -c 'ulimit -Sn 300; exec "$0" -f wg0' "$WGXDP" 2>>"$TMP/A-wg0.log"
 	wait_until 10 status_is A .pid

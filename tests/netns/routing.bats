@@ -437,6 +437,64 @@ neighbour_mac() {
 	wait_until 5 goes_by toB
 }
 
+# ---- NAT on this host
+
+needs_nft() {
+	if ! on "$1" nft add table inet t; then
+		skip "needs nft(8) and nf_tables"
+	fi
+}
+
+# An answer past NAT would have B's endpoint move to our own port, which a firewall on the
+# way may not let through.
+@test "a port redirected to ours: answers go back by it" {
+	tunnel wgxdp wgxdp
+	on_path A af_xdp
+	needs_nft A
+	on A nft -f - <<-NFT
+		table inet t {
+			chain in {
+				type nat hook prerouting priority dstnat
+				udp dport 443 redirect to :$PORT
+			}
+		}
+	NFT
+	on B wg set wg0 peer "${PUBKEY[A]}" endpoint "$(outer4 A):443"
+	on B ip link set wg0 down
+	on B ip link set wg0 up
+	wait_until 10 pings B "$(inner4 A)"
+	status_is A '.peers[0].path == "udp"'
+	ping_all B "$(inner4 A)" 50
+	ping_all A "$(inner4 B)" 50
+	[ "$(wg_field B endpoints)" = "$(outer4 A):443" ]
+
+	# By the port itself again.
+	on B wg set wg0 peer "${PUBKEY[A]}" endpoint "$(endpoint A 4)"
+	wait_until 10 pings B "$(inner4 A)"
+	on_path A af_xdp
+	ping_all A "$(inner4 B)" 50
+}
+
+@test "NAT that gives our port another number: by the socket, which it sees" {
+	WGXDP_ARGS="" tunnel wgxdp wgxdp
+	needs_nft A
+	on A nft -f - <<-NFT
+		table inet t {
+			chain out {
+				type nat hook postrouting priority srcnat
+				udp sport $PORT masquerade to :6000-6010
+			}
+		}
+	NFT
+	on A ip link set wg0 down
+	on A ip link set wg0 up
+	wait_until 10 pings A "$(inner4 B)"
+	wait_until 5 status_is A '.peers[0].path == "udp"'
+	ping_all A "$(inner4 B)" 50
+	ping_all B "$(inner4 A)" 50
+	[[ $(wg_field B endpoints) =~ :60[01][0-9]$ ]]
+}
+
 # ---- loops
 
 # busy HOST: clock ticks that its daemon has used.

@@ -676,6 +676,23 @@ static void test_port_of_an_interface_that_is_down(void **state)
 	assert_get(&f->dev, "listen_port=4003\n");
 }
 
+/* Peers know it by then. */
+static void test_picked_port_is_kept(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t port;
+
+	device_set_up(&f->dev, true);
+	port = device_port(&f->dev);
+	assert_int_not_equal(port, 0);
+	device_set_up(&f->dev, false);
+	device_set_up(&f->dev, true);
+	assert_int_equal(device_port(&f->dev), port);
+	assert_set(&f->dev, "listen_port=0\n");
+	assert_int_not_equal(device_port(&f->dev), 0);
+	assert_int_not_equal(device_port(&f->dev), port);
+}
+
 static void test_port_changes(void **state)
 {
 	struct fixture *f = *state;
@@ -861,14 +878,15 @@ static void test_persistent_keepalive_waits_for_up(void **state)
 	struct fixture *f = *state;
 	uint64_t now = clock_now();
 
-	assert_set(&f->dev, BOB "persistent_keepalive_interval=25\n");
+	assert_set(&f->dev,
+		   "listen_port=4006\n" BOB "persistent_keepalive_interval=25\n");
 	assert_null(timerq_first(&f->dev.timers));
 	device_set_up(&f->dev, true);
 	assert_non_null(timerq_first(&f->dev.timers));
 	assert_true(timerq_first(&f->dev.timers)->deadline <= now + 5 * SEC_NS);
 	device_set_up(&f->dev, false);
 	assert_null(timerq_first(&f->dev.timers));
-	assert_get(&f->dev, IDLE(BOB, ZERO_KEY, "", "25"));
+	assert_get(&f->dev, "listen_port=4006\n" IDLE(BOB, ZERO_KEY, "", "25"));
 }
 
 /* --- sessions (whitepaper section 6.3): as far as a handshake's end --- */
@@ -1460,6 +1478,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_slots_wrap),
 	T(test_no_slot_left),
 	T(test_port_of_an_interface_that_is_down),
+	T(test_picked_port_is_kept),
 	T(test_port_changes),
 	T(test_same_port_again),
 	T(test_any_port),

@@ -158,7 +158,7 @@ static struct handshake_message arriving(struct end *e, enum wg_message_type typ
 static void deliver_under(struct end *e, const struct handshake_message *m, bool load,
 			  uint64_t now)
 {
-	handshake_receive(&e->dev, &m->from, m->data, m->len, load, now);
+	handshake_receive(&e->dev, m, load, now);
 }
 
 static void deliver(struct end *e, const struct handshake_message *m, uint64_t now)
