@@ -5,10 +5,11 @@
  * Theory of operation. The Ethernet addresses on wg0 mean nothing to the kernel,
  * so they carry the peer's slot (the tag) between these programs and the workers.
  * Egress looks the destination up in the allowed IPs and writes the peer's tag
- * into the destination address, over whatever is there: nobody can forge it with
- * a packet socket. Where no peer has the destination, it writes a slot that none
- * has: the worker then tells the sender by ICMP. What has been in too many tunnels
- * of this host already goes round in a loop and ends here. Ingress finds in the source address
+ * into the destination address, over whatever is there. (Only who may open packet
+ * sockets, CAP_NET_RAW where wg0 is, can pass it by, with PACKET_QDISC_BYPASS.)
+ * Where no peer has the destination, it writes a slot that none has: the worker
+ * then tells the sender by ICMP. What has been in too many tunnels of this host
+ * already goes round in a loop and ends here. Ingress finds in the source address
  * the tag of the peer whose key opened the packet, and lets it in only if the inner
  * source address belongs to that same peer. The worker addresses such frames to
  * nobody, for which the kernel drops them (PACKET_OTHERHOST) unless ingress has made

@@ -12,7 +12,7 @@
 
 /* --- get --- */
 
-static void put_peer(FILE *out, const struct peer *peer)
+static void put_peer(FILE *out, struct peer *peer)
 {
 	const struct allowedips_entry *entry;
 

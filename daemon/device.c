@@ -63,7 +63,7 @@ static int init_tables(struct device *dev)
 		err = events_init(&dev->events);
 	if (!err)
 		err = handshake_queue_init(&dev->handshakes);
-	ratelimit_init(&dev->ratelimit, HANDSHAKES_PER_SECOND, HANDSHAKES_BURST);
+	ratelimit_init(&dev->ratelimit, HANDSHAKES_PER_SECOND, HANDSHAKES_BURST, 64);
 	return err;
 }
 

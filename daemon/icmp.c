@@ -258,7 +258,7 @@ void icmp_limit_init(struct icmp_limit *l)
 {
 	pthread_mutex_init(&l->lock, NULL);
 	l->full_at = 0;
-	ratelimit_init(&l->hosts, ICMP_HOST_PER_SECOND, ICMP_HOST_BURST);
+	ratelimit_init(&l->hosts, ICMP_HOST_PER_SECOND, ICMP_HOST_BURST, 128);
 }
 
 void icmp_limit_destroy(struct icmp_limit *l)

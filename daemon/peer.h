@@ -73,6 +73,7 @@ struct peer {
 
 	/* The control thread's own. */
 	struct keypair *previous;
+	uint64_t rx_told;	 /* by peer_rx_bytes() */
 	struct keypair *pending; /* the handshake under way as initiator */
 	struct noise_remote remote;
 	struct noise_handshake initiating; /* one a role: initiations may cross */
@@ -130,7 +131,7 @@ void peer_set_socket_only(struct peer *peer, bool yes);
 /* Builds the path anew: something that it was made of has changed. */
 void peer_resolve_path(struct peer *peer);
 /* What `wg show` calls received: not what TC refused for its source. */
-uint64_t peer_rx_bytes(const struct peer *peer);
+uint64_t peer_rx_bytes(struct peer *peer);
 /* Lets the timer queue know the peer's next deadline. */
 void peer_reschedule(struct peer *peer);
 

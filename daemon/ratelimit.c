@@ -22,20 +22,22 @@
 _Static_assert(crypto_shorthash_KEYBYTES == sizeof(((struct ratelimit *)0)->hash_key),
 	       "hash key is SipHash's");
 
-void ratelimit_init(struct ratelimit *rl, unsigned per_second, unsigned burst)
+void ratelimit_init(struct ratelimit *rl, unsigned per_second, unsigned burst,
+		    unsigned v6_bits)
 {
 	memset(rl, 0, sizeof(*rl));
 	rl->interval = NS_PER_SEC / per_second;
 	rl->reach = burst * rl->interval;
+	rl->v6_bytes = v6_bits / 8;
 	randombytes_buf(rl->hash_key, sizeof(rl->hash_key));
 }
 
-static struct ratelimit_entry source_of(const struct ip_addr *src)
+static struct ratelimit_entry source_of(const struct ratelimit *rl,
+					const struct ip_addr *src)
 {
 	struct ratelimit_entry source = {.family = src->family};
 
-	memcpy(source.prefix, src->bytes,
-	       src->family == IP_V4 ? 4 : sizeof(source.prefix));
+	memcpy(source.prefix, src->bytes, src->family == IP_V4 ? 4 : rl->v6_bytes);
 	return source;
 }
 
@@ -78,7 +80,7 @@ bool ratelimit_allow(struct ratelimit *rl, const struct ip_addr *src, uint64_t n
 
 	if (!ip_addr_len(src))
 		return false;
-	source = source_of(src);
+	source = source_of(rl, src);
 	entry = find_entry(rl, &source, now);
 	if (!entry)
 		return false;

@@ -155,7 +155,7 @@ static const char *path_name(const struct peer *peer)
 	return peer->path->nic ? "af_xdp" : "udp";
 }
 
-static struct json_object *peer_object(struct device *dev, const struct peer *peer)
+static struct json_object *peer_object(struct device *dev, struct peer *peer)
 {
 	struct json_object *o = json_object_new_object();
 	struct json_object *stats = json_object_new_object();
@@ -182,7 +182,7 @@ static struct json_object *peer_object(struct device *dev, const struct peer *pe
 static struct json_object *peers_array(struct device *dev)
 {
 	struct json_object *a = json_object_new_array();
-	const struct peer *peer;
+	struct peer *peer;
 
 	cds_list_for_each_entry (peer, &dev->peers, list)
 		json_object_array_add(a, peer_object(dev, peer));

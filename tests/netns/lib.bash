@@ -248,22 +248,13 @@ tunnel() {
 
 pings() { on "$1" ping -q -n -c 1 -W 1 "$2" >/dev/null; }
 
-# Answers to pings that the host's kernel has got, both families.
-echo_replies() {
-	on "$1" nstat -asz | awk '/^Icmp6?InEchoRep/ { n += $2 } END { print n }'
-}
-replies_reach() { (($(echo_replies "$1") >= $2)); }
-
-# ping_all HOST ADDRESS COUNT [ARGUMENTS...]: every single one is answered. ping(8) does
-# not wait for the last ones when others were quick, whatever -W says: the kernel counts.
+# ping_all HOST ADDRESS COUNT [ARGUMENTS...]: every single one is answered.
 ping_all() {
-	local host=$1 addr=$2 count=$3 before
+	local host=$1 addr=$2 count=$3
 
 	shift 3
-	before=$(echo_replies "$host")
 	on "$host" ping -q -n -c "$count" -i 0.01 -W 2 "$@" "$addr" | tee "$TMP/ping"
-	grep -q "^$count packets transmitted" "$TMP/ping"
-	wait_until 2 replies_reach "$host" $((before + count))
+	grep -q "^$count packets transmitted, $count received" "$TMP/ping"
 }
 
 listening_tcp() { on "$1" ss -Htln "sport = :$2" | grep -q .; }

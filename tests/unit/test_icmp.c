@@ -341,6 +341,22 @@ static void test_limit_of_a_host(void **state)
 	icmp_limit_destroy(&l);
 }
 
+static void test_limit_of_a_host_v6(void **state)
+{
+	struct ip_addr one = {.family = IP_V6, .bytes = {0x20, 1, [15] = 1}}, other = one;
+	struct icmp_limit l;
+	uint64_t now = 5 * SEC_NS;
+	unsigned n = 0;
+
+	other.bytes[15] = 2; /* of the same network */
+	icmp_limit_init(&l);
+	while (icmp_limit_take(&l, &one, true, now))
+		n++;
+	assert_int_equal(n, 6);
+	assert_true(icmp_limit_take(&l, &other, true, now));
+	icmp_limit_destroy(&l);
+}
+
 /* --- sending --- */
 
 static void shell(const char *command)
@@ -561,6 +577,7 @@ int main(void)
 		cmocka_unit_test(test_extension_headers_cut_short),
 		cmocka_unit_test(test_limit),
 		cmocka_unit_test(test_limit_of_a_host),
+		cmocka_unit_test(test_limit_of_a_host_v6),
 		WITH_TAP(test_send),
 		WITH_TAP(test_send_to_link_local),
 		WITH_TAP(test_broadcast),

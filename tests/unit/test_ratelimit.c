@@ -34,7 +34,7 @@ static unsigned allowed(struct ip_addr src, unsigned tries, uint64_t now)
 
 static int reset(void **state)
 {
-	ratelimit_init(&rl, 20, 5);
+	ratelimit_init(&rl, 20, 5, 64);
 	return 0;
 }
 
@@ -124,7 +124,7 @@ static void test_secret_key(void **state)
 {
 	static struct ratelimit other;
 
-	ratelimit_init(&other, 20, 5);
+	ratelimit_init(&other, 20, 5, 64);
 	assert_memory_not_equal(other.hash_key, rl.hash_key, sizeof(rl.hash_key));
 }
 
