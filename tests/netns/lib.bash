@@ -248,13 +248,17 @@ tunnel() {
 
 pings() { on "$1" ping -q -n -c 1 -W 1 "$2" >/dev/null; }
 
-# ping_all HOST ADDRESS COUNT [ARGUMENTS...]: every single one is answered.
+# ping_all HOST ADDRESS COUNT [ARGUMENTS...]: every single one is answered. Once there was an
+# answer, ping(8) does not wait for a last one that is late, whatever -W says. With a deadline
+# it goes on until it has so many answers: they must be those to the first so many.
 ping_all() {
 	local host=$1 addr=$2 count=$3
 
 	shift 3
-	on "$host" ping -q -n -c "$count" -i 0.01 -W 2 "$@" "$addr" | tee "$TMP/ping"
-	grep -q "^$count packets transmitted, $count received" "$TMP/ping"
+	on "$host" ping -n -c "$count" -w $((5 + count / 20)) -i 0.01 "$@" "$addr" >"$TMP/ping" || true
+	tail -n 3 "$TMP/ping"
+	sed -n 's/.*bytes from .*icmp_seq=\([0-9]*\) .*/\1/p' "$TMP/ping" | sort -nu >"$TMP/answered"
+	cmp "$TMP/answered" <(seq "$count")
 }
 
 listening_tcp() { on "$1" ss -Htln "sport = :$2" | grep -q .; }
