@@ -28,13 +28,16 @@ declare -gA HOST_PID=() HOST_SHELL=() HOST_NUM=() PUBKEY=()
 # By "HOST IFNAME": the shell's child that runs the daemon, and which one it is.
 declare -gA DAEMON=() IMPL=()
 
-export BATS_TEST_TIMEOUT=${BATS_TEST_TIMEOUT:-90}
+export BATS_TEST_TIMEOUT=${BATS_TEST_TIMEOUT:-$((90 * PATIENCE))}
 
 refute() { ! "$@"; }
 
+# How many times longer than this project's build machine one may take for something.
+PATIENCE=${PATIENCE:-1}
+
 # wait_until SECONDS COMMAND...: polls until it succeeds.
 wait_until() {
-	local now end=$((${EPOCHREALTIME/[.,]/} + $1 * 1000000))
+	local now end=$((${EPOCHREALTIME/[.,]/} + $1 * PATIENCE * 1000000))
 	shift
 	until "$@"; do
 		now=${EPOCHREALTIME/[.,]/}
