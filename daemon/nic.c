@@ -231,7 +231,7 @@ unsigned nic_send(struct nic_queue *q, const struct nic_frame *frames, unsigned 
 
 struct nic_queue *nic_tx_queue(const struct nic *nic, unsigned worker)
 {
-	return nic->queues[worker % nic->queue_count];
+	return nic->queues[worker % nic->tx_queue_count];
 }
 
 /* --- set-up and tear-down; control thread --- */
@@ -315,12 +315,14 @@ static void queue_close(struct nic_queue *q)
 }
 
 /* Copy flags to try, best first, ended by -1. */
-static const int *copy_flags(const struct nic *nic)
+static const int *copy_flags(const struct nic *nic, unsigned index)
 {
 	static const int any[] = {XDP_ZEROCOPY, XDP_COPY, -1};
 	static const int zerocopy[] = {XDP_ZEROCOPY, -1};
 	static const int copy[] = {XDP_COPY, -1};
 
+	if (index >= nic->tx_queue_count)
+		return copy;
 	if (nic->mode == NIC_ZEROCOPY)
 		return zerocopy;
 	return nic->mode == NIC_ANY && nic->native ? any : copy;
@@ -355,7 +357,7 @@ static int queue_open(struct nic *nic, unsigned index, struct nic_queue **out)
 {
 	int err = -EINVAL;
 
-	for (const int *flag = copy_flags(nic); *flag >= 0; flag++) {
+	for (const int *flag = copy_flags(nic, index); *flag >= 0; flag++) {
 		err = queue_try(nic, index, (uint16_t)*flag, out);
 		if (!err || err == -EBUSY || err == -ENOMEM)
 			break;
@@ -432,6 +434,8 @@ static int open_queues(struct device *dev, struct nic *nic)
 	uint32_t first = nic->id * WG_MAX_QUEUES;
 	int err = 0;
 
+	if (nic->tx_queue_count > n)
+		nic->tx_queue_count = n;
 	for (unsigned i = 0; i < n && !err; i++) {
 		struct nic_queue *q;
 
@@ -535,6 +539,7 @@ int nic_attach(struct device *dev, uint32_t ifindex, enum nic_mode mode, struct 
 		return -ENOMEM;
 	nic->id = (uint32_t)id;
 	nic->ifindex = ifindex;
+	nic->tx_queue_count = count_queues(nic->name);
 	err = attach_xdp(dev, nic);
 	if (!err) {
 		step = "AF_XDP sockets";

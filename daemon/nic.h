@@ -9,6 +9,12 @@
  * RX ring, the control thread the handshake RX ring; whatever else moves frames
  * (free stack, fill, TX, completion) does so under the queue's lock, a batch at a
  * time, so that any worker may send by any queue.
+ *
+ * A driver may add queues of its own while an XDP program is attached (virtio_net, if
+ * the device has some to spare). It receives by them, too, so they get sockets; but it
+ * sends nothing from a zero-copy socket there, and forgets to give up its memory once
+ * the program is gone (xp_disable_drv_zc() warns, the next attachment crashes). So these
+ * are for receiving, with copies.
  */
 #ifndef NIC_H
 #define NIC_H
@@ -76,6 +82,7 @@ struct nic {
 	bool native;
 	int link_fd; /* XDP attachment */
 	unsigned queue_count;
+	unsigned tx_queue_count; /* those it has without XDP, the first ones */
 	struct nic_queue *queues[WG_MAX_QUEUES];
 };
 

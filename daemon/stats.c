@@ -87,16 +87,17 @@ static struct json_object *nic_object(const struct nic *nic)
 	struct json_object *o = json_object_new_object();
 	unsigned zerocopy = 0;
 
-	for (unsigned i = 0; i < nic->queue_count; i++)
+	for (unsigned i = 0; i < nic->tx_queue_count; i++)
 		zerocopy += nic->queues[i]->zerocopy;
 	put_string(o, "name", nic->name);
 	put_number(o, "ifindex", nic->ifindex);
 	put_string(o, "xdp", nic->native ? "native" : "generic");
 	put_string(o, "af_xdp",
-		   !zerocopy			  ? "copy"
-		   : zerocopy == nic->queue_count ? "zero-copy"
-						  : "mixed");
-	put_number(o, "queues", nic->queue_count);
+		   !zerocopy			     ? "copy"
+		   : zerocopy == nic->tx_queue_count ? "zero-copy"
+						     : "mixed");
+	put_number(o, "queues", nic->tx_queue_count);
+	put_number(o, "xdp_queues", nic->queue_count - nic->tx_queue_count);
 	return o;
 }
 

@@ -96,8 +96,11 @@ static void print_nics(struct json_object *o)
 	for (size_t i = 0; i < n; i++) {
 		struct json_object *nic = json_object_array_get_idx(nics, i);
 
-		printf("  device %s: XDP %s, AF_XDP %s, %s queue(s)\n", text(nic, "name"),
+		printf("  device %s: XDP %s, AF_XDP %s, %s queue(s)", text(nic, "name"),
 		       text(nic, "xdp"), text(nic, "af_xdp"), text(nic, "queues"));
+		if (strcmp(text(nic, "xdp_queues"), "0") != 0)
+			printf(" and %s that XDP added", text(nic, "xdp_queues"));
+		putchar('\n');
 	}
 	if (!n)
 		printf("  no device with AF_XDP: packets go by the UDP socket\n");

@@ -1,29 +1,168 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# vmtest/run.sh KERNEL [COMMAND...]: boots a kernel in QEMU and runs the command
-# there, in this directory's parent, or an interactive shell.
+# vmtest/run.sh KERNEL [COMMAND...]: boots a kernel of vmtest/kernels in QEMU and runs
+# the command there, in the project's directory, or an interactive shell. The exit code
+# is the command's; 99 if the guest broke down, or its kernel log has what it must not.
+#
+# Theory of operation: the guest's root file system is the host's, read-only by 9p, with
+# a tmpfs over it: the project is built once, on the host, and nothing the guest does is
+# there afterwards. A second, writable share is build/vmtest/NAME: the command goes in by
+# it; exit code, kernel log and test logs come out. QEMU has a network namespace of its
+# own, in which the guest's NICs are joined two by two: virtio-net set up for zero-copy
+# AF_XDP, and igb where QEMU has it (8.0). No packet reaches the host's network.
+#
+# Environment: NAME (KERNEL) of the results, QEMU (qemu-system-x86_64), VMTEST_ACCEL
+# (kvm if a guest boots with it, else tcg), VMTEST_CPUS (2), VMTEST_MEMORY (4096 MB),
+# VMTEST_TIMEOUT (3 h), VMTEST_CACHE.
+
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 repo=$(dirname "$here")
-kernel_dir=$("$here/fetch.sh" "$1")
-name=$1
-shift
-run=$repo/build/vmtest/$name
-rm -rf "$run"; mkdir -p "$run"
-"$here/initramfs.sh" "$kernel_dir" "$run/initramfs"
-echo "$kernel_dir/lib/modules/$(cat "$kernel_dir/release")" >"$run/modules"
-if [ $# = 0 ]; then set -- bash; fi
-printf '%q ' "$@" >"$run/command"
-accel="-accel tcg,thread=multi -cpu ${VM_CPU:-max}"
-qemu=${QEMU:-qemu-system-x86_64}
-exec $qemu -machine q35 $accel -smp 2 -m 4096 -no-reboot -nodefaults -display none \
-	-kernel "$kernel_dir/vmlinuz" -initrd "$run/initramfs" \
-	-append "console=ttyS0 quiet panic=-1 VMTEST=$here" \
-	-serial "file:$run/console" \
-	-device virtio-serial-pci -chardev stdio,id=io,signal=off -device virtconsole,chardev=io \
-	-device virtio-rng-pci \
-	-fsdev local,id=root,path=/,security_model=none,readonly=on,multidevs=remap \
-	-device virtio-9p-pci,fsdev=root,mount_tag=root \
-	-fsdev local,id=results,path="$run",security_model=none,multidevs=remap \
-	-device virtio-9p-pci,fsdev=results,mount_tag=results
+QEMU=${QEMU:-qemu-system-x86_64}
+CPUS=${VMTEST_CPUS:-2}
+BROKEN=99
+# What zero-copy takes (queue_reset to disable-legacy), and no offloads inward, which XDP
+# cannot do with. Flows are spread over the queues by the tap: rss=on of QEMU 7.2 loses
+# packets.
+VIRTIO_NET=virtio-net-pci,queue_reset=on,iommu_platform=on,disable-legacy=on,mq=on,rx_queue_size=1024
+VIRTIO_NET+=,guest_csum=off,guest_tso4=off,guest_tso6=off,guest_ecn=off,guest_ufo=off
+
+die() {
+	echo "vmtest: $*" >&2
+	exit $BROKEN
+}
+
+# ---- the accelerator
+
+# kvm_boots KERNEL_DIR: /dev/kvm may be there and yet not run a guest, without a word.
+# init powers off at once; on KVM that takes a second or two.
+kvm_boots() {
+	[ -w /dev/kvm ] && timeout 10 "$QEMU" -accel kvm -cpu host -machine q35 -m 512 \
+		-nodefaults -display none -no-reboot -kernel "$1/vmlinuz" -initrd "$run/initramfs" \
+		-append "console=ttyS0 quiet panic=-1 VMTEST=probe" -serial stdio </dev/null 2>&1 |
+		grep -q 'vmtest: init runs'
+}
+
+# What was found out holds until the next boot of this machine.
+accelerator() {
+	local found
+
+	found=$(dirname "$1")/accel.$(cat /proc/sys/kernel/random/boot_id)
+	if [ ! -e "$found" ]; then
+		rm -f "$(dirname "$1")"/accel.*
+		if kvm_boots "$1"; then echo kvm; else echo tcg; fi >"$found"
+	fi
+	cat "$found"
+}
+
+# ---- the NICs
+
+# In QEMU's network namespace: bridges of two taps each.
+links() {
+	local bridge tap
+
+	for bridge in virtio spare igb; do
+		ip link add "$bridge" type bridge mcast_snooping 0
+		ip link set "$bridge" mtu 9000 up
+		for tap in "${bridge}0" "${bridge}1"; do
+			ip tuntap add "$tap" mode tap multi_queue vnet_hdr
+			ip link set "$tap" master "$bridge" mtu 9000 up
+		done
+	done
+}
+
+# pair NAME NUMBER QUEUES DEVICE: two of these; the guest knows them by their addresses,
+# 02:00:00:00:NUMBER:0[01].
+pair() {
+	local i
+
+	for i in 0 1; do
+		qemu_args+=(
+			-netdev "tap,id=$1$i,ifname=$1$i,queues=$3,script=no,downscript=no,vhost=off"
+			-device "$4,netdev=$1$i,mac=02:00:00:00:0$2:0$i")
+	done
+}
+
+# virtio_net adds a queue a CPU for what XDP sends, if it is given so many: the second
+# pair has them.
+nics() {
+	pair virtio 1 "$CPUS" "$VIRTIO_NET,vectors=$((2 * CPUS + 2))"
+	pair spare 2 $((2 * CPUS)) "$VIRTIO_NET,vectors=$((4 * CPUS + 2))"
+	if "$QEMU" -device help | grep -q '"igb"'; then
+		pair igb 3 1 igb
+	fi
+}
+
+# ---- the guest
+
+machine() {
+	local accel=${VMTEST_ACCEL:-$(accelerator "$1")} cpu=host options=
+
+	if [ "$accel" = tcg ]; then
+		accel=tcg,thread=multi
+		cpu=max
+		# Code that is never twice at the same address is translated each time: QEMU 7.2
+		# starts a program three times faster without. The other clock is a slow device.
+		options="norandmaps tsc=reliable"
+	fi
+	qemu_args=(-accel "$accel" -cpu "$cpu" -machine q35 -smp "$CPUS" -m "${VMTEST_MEMORY:-4096}"
+		-nodefaults -display none -no-reboot
+		-kernel "$1/vmlinuz" -initrd "$run/initramfs"
+		-append "console=ttyS0 loglevel=5 panic=-1 $options VMTEST=$here"
+		-serial "file:$run/console"
+		-chardev stdio,id=io,signal=off -device virtio-serial-pci -device virtconsole,chardev=io
+		-device virtio-rng-pci
+		-fsdev local,id=root,path=/,security_model=none,readonly=on,multidevs=remap
+		-device virtio-9p-pci,fsdev=root,mount_tag=root
+		-fsdev "local,id=results,path=$run,security_model=none,multidevs=remap"
+		-device virtio-9p-pci,fsdev=results,mount_tag=results)
+}
+
+# What the guest is to run. A terminal's size does not come by a serial line.
+command_file() {
+	printf 'export PATIENCE=%q\n' "${PATIENCE:-$([ "$1" = kvm ] && echo 1 || echo 4)}"
+	if [ -t 0 ]; then
+		stty size | awk '{ print "stty rows " $1 " cols " $2 }'
+	fi
+	shift
+	printf '%q ' "${@:-bash}"
+	echo
+}
+
+main() {
+	local kernel_dir code
+
+	[ $# -ge 1 ] || die "usage: vmtest/run.sh KERNEL [COMMAND...]"
+	[ "$(id -u)" = 0 ] || die "needs root, for the guest to read all files and for the NICs' namespace"
+	command -v "$QEMU" >/dev/null || die "no $QEMU; run 'make deps'"
+	kernel_dir=$("$here/fetch.sh" "$1")
+	run=$repo/build/vmtest/${NAME:-$1}
+	shift
+	rm -rf "$run"
+	mkdir -p "$run"
+	"$here/initramfs.sh" "$kernel_dir" "$run/initramfs"
+	echo "$kernel_dir/lib/modules/$(cat "$kernel_dir/release")" >"$run/modules"
+	machine "$kernel_dir"
+	command_file "${qemu_args[1]}" "$@" >"$run/command"
+	nics
+	code=0
+	timeout --foreground "${VMTEST_TIMEOUT:-3h}" unshare --net \
+		bash -ec "$(declare -f links); links; exec \"\$@\"" - "$QEMU" "${qemu_args[@]}" 2>"$run/qemu.log" || code=$?
+	verdict "$code"
+}
+
+verdict() {
+	local code
+
+	[ "$1" != 124 ] || die "the guest was not done after ${VMTEST_TIMEOUT:-3h}"
+	[ "$1" = 0 ] || die "QEMU ended with code $1: $(tail -n 3 "$run/qemu.log")"
+	if ! "$here/splats" "$run/console" "$run/dmesg" >"$run/splats"; then
+		cat "$run/splats" >&2
+		die "the kernel's log has what it must not ($run/console)"
+	fi
+	[ -e "$run/exit" ] || die "the guest ended before its command ($run/console)"
+	exit "$(cat "$run/exit")"
+}
+
+main "$@"

@@ -17,6 +17,8 @@ WGXDP=${WGXDP:-$REPO/build/wgxdp}
 # What plays the part of wgxdp. With wireguard-go the tests try themselves: what
 # asks for wgxdp's status passes, and what is about wgxdp alone is skipped.
 SUBJECT=${SUBJECT:-wgxdp}
+# Who is met where a test says wireguard-go: that, or with PEER=kernel the kernel's module.
+PEER=${PEER:-wireguard-go}
 # bats makes a directory a test; others bring one of their own by this name.
 TMP=${BATS_TEST_TMPDIR:-}
 PORT=51820
@@ -25,7 +27,8 @@ SOCKETS=/run/wireguard
 PINS=/sys/fs/bpf/wgxdp
 
 declare -gA HOST_PID=() HOST_SHELL=() HOST_NUM=() PUBKEY=()
-# By "HOST IFNAME": the shell's child that runs the daemon, and which one it is.
+# By "HOST IFNAME": the shell's child that runs the daemon, and which one it is. The
+# kernel's has no daemon.
 declare -gA DAEMON=() IMPL=()
 
 export BATS_TEST_TIMEOUT=${BATS_TEST_TIMEOUT:-$((90 * PATIENCE))}
@@ -53,6 +56,11 @@ needs_root() {
 	if [ "$(id -u)" != 0 ]; then
 		skip "needs root, for network namespaces"
 	fi
+}
+
+# needs_wireguard: in the kernel.
+needs_wireguard() {
+	unshare --net ip link add wg0 type wireguard 2>/dev/null || skip "this kernel has no WireGuard"
 }
 
 needs_wgxdp() {
@@ -124,15 +132,21 @@ join_end() {
 
 # ---- daemons
 
-# start_wg wgxdp|wireguard-go HOST [ARGUMENTS...], for the interface $IFACE or wg0.
+# start_wg wgxdp|wireguard-go|kernel HOST [ARGUMENTS...], for the interface $IFACE or wg0.
 start_wg() {
 	local impl=$1 host=$2 ifname=${IFACE:-wg0} id="$2 ${IFACE:-wg0}"
 
 	shift 2
-	if [ "$impl" = wgxdp ]; then
-		impl=$SUBJECT
-	fi
 	case $impl in
+	wgxdp) impl=$SUBJECT ;;
+	wireguard-go) impl=$PEER ;;
+	esac
+	IMPL[$id]=$impl
+	case $impl in
+	kernel)
+		on "$host" ip link add "$ifname" type wireguard
+		return
+		;;
 	wgxdp) set -- "$WGXDP" -f "$@" "$ifname" ;;
 	wireguard-go) set -- env LOG_LEVEL=error wireguard-go -f "$ifname" ;;
 	esac
@@ -140,7 +154,6 @@ start_wg() {
 	on "$host" sh -c 'echo $$ >"$0"; exec "$@"' "/run/$ifname.pid" "$@" \
 		>>"$TMP/$host-$ifname.log" 2>&1 3>&- &
 	DAEMON[$id]=$!
-	IMPL[$id]=$impl
 	wait_until 15 started_or_dead "$id"
 	if ! daemon_alive "$id"; then
 		echo "$impl on $host ended at once" >&2
@@ -178,6 +191,10 @@ wait_wg() {
 }
 
 stop_wg() {
+	if [ "${IMPL["$1 ${2:-wg0}"]}" = kernel ]; then
+		on "$1" ip link del "${2:-wg0}"
+		return
+	fi
 	on "$1" kill -TERM "$(daemon_pid "$@")"
 	wait_wg "$@"
 }
@@ -260,7 +277,7 @@ ping_all() {
 	shift 3
 	on "$host" ping -n -c "$count" -w $((5 + count / 20)) -i 0.01 "$@" "$addr" >"$TMP/ping" || true
 	tail -n 3 "$TMP/ping"
-	sed -n 's/.*bytes from .*icmp_seq=\([0-9]*\) .*/\1/p' "$TMP/ping" | sort -nu >"$TMP/answered"
+	sed -n 's/.*bytes from .*icmp_seq=\([0-9]*\) .*/\1/p' "$TMP/ping" | sort -nu | head -n "$count" >"$TMP/answered"
 	cmp "$TMP/answered" <(seq "$count")
 }
 

@@ -284,7 +284,10 @@ rounds() { # HOW ROUNDS MAX_LOST [ARGUMENTS of wgxdp]
 
 # ---- down and up
 
-answers() { on A ping -q -n -c 1 -W 0.2 "$(inner4 B)" >/dev/null; }
+# Within 0.2 s, where PATIENCE is 1.
+answers() {
+	on A ping -q -n -c 1 -W $((PATIENCE / 5)).$((PATIENCE % 5 * 2)) "$(inner4 B)" >/dev/null
+}
 
 # back_within SECONDS: an answer first, then megabytes both ways.
 back_within() {

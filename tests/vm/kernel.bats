@@ -1,0 +1,273 @@
+# SPDX-License-Identifier: MIT
+# The kernel's WireGuard as the peer, where it takes more than a name: PEER=kernel runs
+# the suites of tests/netns with it.
+
+load lib
+
+FLOOD=${FLOOD:-$REPO/build/tests/tools/flood}
+
+setup() {
+	needs_root
+	needs_wireguard
+}
+
+# ---- MTU
+
+# sizes_at MTU: A pings B with packets of the MTU of wg0, and of several of them.
+sizes_at() {
+	local host mtu=$1
+
+	for host in A B; do
+		on $host ip link set wg0 mtu "$mtu"
+	done
+	for host in A B; do
+		ping_all $host "$(inner4 "$(other $host A B)")" 10 -s $((mtu - 28)) -M "do"
+		ping_all $host "$(inner6 "$(other $host A B)")" 10 -s $((mtu - 48)) -M "do"
+		ping_all $host "$(inner4 "$(other $host A B)")" 5 -s $((3 * mtu))
+		refute on $host ping -q -c 1 -W 1 -s $((mtu - 27)) -M "do" \
+			"$(inner4 "$(other $host A B)")"
+	done
+}
+
+# send_file FROM TO BYTES
+send_file() {
+	local receiver
+
+	head -c "$3" /dev/urandom >"$TMP/file"
+	on "$2" timeout $((60 * PATIENCE)) socat -u TCP-LISTEN:9000,reuseaddr \
+		"CREATE:$TMP/file.got" 3>&- &
+	receiver=$!
+	wait_until 5 listening_tcp "$2" 9000
+	on "$1" timeout $((60 * PATIENCE)) socat -u "OPEN:$TMP/file" "TCP:$(inner4 "$2"):9000"
+	wait $receiver
+	cmp "$TMP/file" "$TMP/file.got"
+}
+
+# mtus OUTER: the underlay has MTU 9000, so that wg0 may have up to 8920.
+mtus() {
+	local mtu
+
+	host_new A
+	host_new B
+	join A B
+	on A ip link set toB mtu 9000
+	on B ip link set toA mtu 9000
+	start_wg wgxdp A
+	start_wg kernel B
+	wg_setup A B "$1"
+	wait_until 10 pings A "$(inner4 B)"
+	on_path A af_xdp
+	for mtu in 1280 1420 1500 3000 4000 8920; do
+		sizes_at $mtu
+		send_file A B 2000000
+		send_file B A 2000000
+	done
+}
+
+@test "MTU of 1280 to 8920, IPv4 outside" { mtus 4; }
+@test "MTU of 1280 to 8920, IPv6 outside" { mtus 6; }
+
+# ---- a bad link
+
+# spoiled ARGUMENTS of netem: a tunnel between wgxdp and the kernel over such a link.
+spoiled() {
+	bridged A B
+	start_wg wgxdp A
+	start_wg kernel B
+	wg_setup A B
+	wait_until 10 pings A "$(inner4 B)"
+	on_path A af_xdp
+	netem "$@"
+}
+
+# What ping(8) says of the answers: received, and "+N duplicates".
+pinged() { on "$1" ping -q -n -i 0.02 -c "$3" -W 2 "$(inner4 "$2")" | tee "$TMP/ping"; }
+
+@test "a link that reorders and delays: every packet arrives, once" {
+	spoiled delay 20ms 10ms reorder 30% 50%
+	ping_all A "$(inner4 B)" 200 -i 0.02
+	ping_all B "$(inner6 A)" 200 -i 0.02
+	[ "$(drops A replay)" = 0 ]
+	send_file A B 1000000
+	send_file B A 1000000
+}
+
+@test "a link that duplicates: the copies are dropped as replays" {
+	spoiled duplicate 50%
+	pinged A B 200
+	grep -q ', 200 received, 0% packet loss' "$TMP/ping"
+	refute grep -q duplicates "$TMP/ping"
+	pinged B A 200
+	grep -q ', 200 received, 0% packet loss' "$TMP/ping"
+	refute grep -q duplicates "$TMP/ping"
+	(($(drops A replay) >= 100))
+	send_file A B 1000000
+	send_file B A 1000000
+}
+
+@test "a link that loses: streams arrive whole, a session is renewed" {
+	spoiled loss 10% delay 5ms
+	send_file A B 500000
+	send_file B A 500000
+	for _ in 1 2 3; do
+		on A ip link set wg0 down
+		on A ip link set wg0 up
+		wait_until 20 pings A "$(inner4 B)"
+		on B ip link set wg0 down
+		on B ip link set wg0 up
+		wait_until 20 pings B "$(inner4 A)"
+	done
+}
+
+@test "a link that does all of that" {
+	spoiled loss 3% duplicate 10% delay 10ms 5ms reorder 20% 50%
+	send_file A B 500000
+	send_file B A 500000
+	pinged A B 200
+	refute grep -q duplicates "$TMP/ping"
+}
+
+# ---- under load
+
+# flood_on TARGET OPTIONS...: in the background from F, until the target answers with cookies.
+flood_on() {
+	on F timeout $((60 * PATIENCE)) "$FLOOD" "${@:2}" "$(outer4 "$1")" "$PORT" \
+		"${PUBKEY[$1]}" "$TMP/F.key" >"$TMP/flood" 3>&- &
+	flooding=$!
+	wait_until 10 grep -q under_load=yes "$TMP/flood"
+}
+
+# captured HOST FILTER: of what came to it and left it by the link to A.
+captured() { on "$1" tcpdump -nn -r "$TMP/capture" "$2" 2>/dev/null | wc -l; }
+captured_some() { (($(captured "$@") >= 1)); }
+
+# gets_through LOADED INITIATOR: A is flooded by F; C, new to it, gets a session by the
+# cookie that it is sent.
+gets_through() {
+	local host
+
+	for host in A C F; do
+		host_new $host
+	done
+	join A C
+	join A F
+	start_wg "$1" A
+	start_wg "$2" C
+	wg_keys A C F
+	for host in A C; do
+		on $host wg set wg0 private-key "$TMP/$host.key" listen-port "$PORT"
+		wg_up $host
+	done
+	wg_peer A C
+	wg_peer A F endpoint "$(outer4 F):9"
+	# Where wgxdp takes packets, tcpdump does not see them: the kernel's side looks.
+	looking=$([ "$2" = kernel ] && echo C || echo A)
+	on_bg $looking tcpdump -Z root --immediate-mode -U -w "$TMP/capture" \
+		-i "to$(other $looking A C)" udp port "$PORT" 2>/dev/null
+	wait_until 5 test -s "$TMP/capture"
+	flood_on A --count 1000 --sockets 4 --seconds $((20 * PATIENCE))
+	wg_peer C A endpoint "$(endpoint A 4)"
+	wait_until 20 pings C "$(inner4 A)"
+	kill -0 $flooding
+	wait_until 5 captured_some $looking "src host $(outer4 A) and udp[8] = 3"
+	captured_some $looking "src host $(outer4 C) and udp[8] = 1 and udp[140:4] != 0"
+	captured_some $looking "src host $(outer4 A) and udp[8] = 2"
+	kill $flooding
+}
+
+@test "under load: the kernel uses wgxdp's cookie" { gets_through wgxdp kernel; }
+@test "under load: wgxdp uses the kernel's cookie" { gets_through kernel wgxdp; }
+
+# ---- many
+
+PEERS=1000
+
+# B has an interface, key and port a peer: who is 10.1.X.Y for A sees A as 10.2.X.Y.
+many_interfaces() {
+	local n net key
+
+	: >"$TMP/links"
+	: >"$TMP/A.conf"
+	for ((n = 0; n < PEERS; n++)); do
+		net=$((n >> 8)).$((n & 255))
+		key=$(wg genkey)
+		printf '%s\n' "link add wg$n type wireguard" "link set wg$n up" \
+			"address add 10.1.$net/32 dev wg$n" "route add 10.2.$net/32 dev wg$n" >>"$TMP/links"
+		printf '%s\n' "[Interface]" "PrivateKey = $key" "ListenPort = $((10000 + n))" \
+			"[Peer]" "PublicKey = ${PUBKEY[A]}" "AllowedIPs = 10.2.$net/32" \
+			>"$TMP/wg$n.conf"
+		printf '%s\n' "[Peer]" "PublicKey = $(wg pubkey <<<"$key")" \
+			"AllowedIPs = 10.1.$net/32" "Endpoint = $(outer4 B):$((10000 + n))" >>"$TMP/A.conf"
+	done
+	on B ip -batch "$TMP/links"
+	# shellcheck disable=SC2016 # that shell's
+	on B sh -c 'for n in $(seq 0 $(($1 - 1))); do wg setconf wg$n "$0/wg$n.conf"; done' \
+		"$TMP" "$PEERS"
+}
+
+# answering: how many of the peers answer an echo request, each asked from its own address.
+answering() {
+	on A timeout $((60 * PATIENCE)) python3 - "$PEERS" "$((20 * PATIENCE))" <<-'PY'
+		import select, socket, struct, sys, time
+		peers, seconds = int(sys.argv[1]), float(sys.argv[2])
+
+		def checksum(b):
+		    s = sum(struct.unpack("!%dH" % (len(b) // 2), b))
+		    s = (s >> 16) + (s & 0xffff)
+		    return ~(s + (s >> 16)) & 0xffff
+
+		request = struct.pack("!BBHHH", 8, 0, 0, 1, 1)
+		request = struct.pack("!BBHHH", 8, 0, checksum(request), 1, 1)
+		out = {}
+		for n in range(peers):
+		    net = "%d.%d" % (n >> 8, n & 255)
+		    out["10.1." + net] = s = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+		    s.bind(("10.2." + net, 0))
+		heard = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_ICMP)
+		heard.setsockopt(socket.SOL_SOCKET, 33, 8 << 20)  # SO_RCVBUFFORCE
+		answered = set()
+		end = time.monotonic() + seconds
+		while len(answered) < peers and time.monotonic() < end:
+		    for i, addr in enumerate(a for a in out if a not in answered):
+		        out[addr].sendto(request, (addr, 0))
+		    until = time.monotonic() + 2
+		    while len(answered) < peers and select.select([heard], [], [], max(0, until - time.monotonic()))[0]:
+		        packet, (source, _) = heard.recvfrom(2048)
+		        if packet[20] == 0:
+		            answered.add(source)
+		print(len(answered & set(out)))
+	PY
+}
+
+@test "a thousand peers, each an interface of the kernel" {
+	export BATS_TEST_TIMEOUT=$((300 * PATIENCE))
+	host_new A
+	host_new B
+	join A B
+	start_wg wgxdp A
+	wg_keys A
+	many_interfaces
+	on A wg set wg0 private-key "$TMP/A.key" listen-port "$PORT"
+	on A wg addconf wg0 "$TMP/A.conf"
+	on A ip link set wg0 up
+	on A ip route add 10.1.0.0/16 dev wg0
+	on A ip route add local 10.2.0.0/16 dev lo
+	on A sysctl -qw net.ipv4.ip_nonlocal_bind=1
+	[ "$(answering)" = "$PEERS" ]
+	[ "$(on A wg show wg0 latest-handshakes | awk '$2 > 0' | wc -l)" = "$PEERS" ]
+	# With sessions once more, and what each counts is what the other counts.
+	[ "$(answering)" = "$PEERS" ]
+	wait_until 10 thousand_agree
+}
+
+# In order of the ports: what one end has received is what the other has sent.
+thousand_agree() {
+	local n
+
+	on A wg show wg0 dump | tail -n +2 | cut -f 3,6,7 | sed 's/^[^:]*://' | sort -n |
+		cut -f 2,3 >"$TMP/A.counts"
+	# shellcheck disable=SC2016 # that shell's
+	on B sh -c 'for n in $(seq 0 $(($0 - 1))); do wg show wg$n transfer; done' "$PEERS" |
+		awk -v OFS='\t' '{ print $3, $2 }' >"$TMP/B.counts"
+	diff "$TMP/A.counts" "$TMP/B.counts" >/dev/null
+}

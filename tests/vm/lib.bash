@@ -1,0 +1,87 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: MIT
+#
+# What the tests for a virtual machine add to hosts and tunnels: NICs of the machine
+# itself, and links that lose packets.
+
+# shellcheck source=tests/netns/lib.bash
+source "${BASH_SOURCE[0]%/*}/../netns/lib.bash"
+
+# ---- NICs: vmtest/run.sh gives a machine pairs of them, each joined outside of it
+
+# What the fifth byte of their addresses is.
+declare -gA PAIR=([virtio]=1 [spare]=2 [igb]=3)
+
+nics_of() {
+	local dev
+
+	for dev in /sys/class/net/*; do
+		if grep -q "^02:00:00:00:0${PAIR[$1]}:0[01]$" "$dev/address"; then
+			basename "$dev"
+		fi
+	done
+}
+
+has_pair() { [ "$(nics_of "$1" | wc -l)" = 2 ]; }
+
+# Drivers know their devices in whatever network namespace those are.
+driver_of() { if [ "$1" = igb ]; then echo igb; else echo virtio_net; fi; }
+driver_has_two() { (($(find "/sys/bus/"*"/drivers/$1/" -name '*[0-9]' -type l | wc -l) >= 2)); }
+
+# A NIC comes back from a host some time after that has ended.
+needs_pair() {
+	if ! driver_has_two "$(driver_of "$1")"; then
+		skip "this machine has no two NICs of $1 (vmtest/run.sh gives them; igb with QEMU 8.0)"
+	fi
+	wait_until 10 has_pair "$1"
+}
+
+# join_by_nics PAIR A B [MTU]: as join does by veth.
+join_by_nics() {
+	local nics
+
+	mapfile -t nics < <(nics_of "$1")
+	give_nic "${nics[0]}" "$2" "to$3" "${4:-1500}"
+	give_nic "${nics[1]}" "$3" "to$2" "${4:-1500}"
+	join_end "$2" "$3"
+	join_end "$3" "$2"
+	wait_until 10 pings "$2" "$(outer4 "$3")"
+}
+
+give_nic() {
+	ip link set "$1" down
+	ip link set "$1" mtu "$4" netns "${HOST_PID[$2]}" name "$3"
+}
+
+# kernel_at_least MAJOR.MINOR
+kernel_at_least() {
+	[ "$(printf '%s\n' "$1" "$(uname -r)" | sort -V | head -n 1)" = "$1" ]
+}
+
+# ---- links with something in between
+
+# bridged A B: joined by a bridge in M, whose ends netem may spoil.
+bridged() {
+	local host
+
+	host_new "$1"
+	host_new "$2"
+	host_new M
+	on M ip link add br0 type bridge mcast_snooping 0
+	on M ip link set br0 up
+	for host; do
+		nsenter --target "${HOST_PID[$host]}" --net ip link add "to$(other "$host" "$@")" \
+			type veth peer name "$host" netns "${HOST_PID[M]}"
+		on M ip link set "$host" master br0 up
+	done
+	join_end "$1" "$2"
+	join_end "$2" "$1"
+}
+
+other() { if [ "$1" = "$2" ]; then echo "$3"; else echo "$2"; fi; }
+
+# netem ARGUMENTS...: on the way to A and on the way to B.
+netem() {
+	on M tc qdisc replace dev A root netem "$@"
+	on M tc qdisc replace dev B root netem "$@"
+}

@@ -1,0 +1,238 @@
+# SPDX-License-Identifier: MIT
+# AF_XDP without copies, on NICs whose driver has it.
+
+load lib
+
+setup() { needs_root; }
+
+# By driver: the first kernel with zero-copy each way.
+declare -A SINCE=([virtio_net]=6.13 [igb]=6.14)
+
+needs_zerocopy() {
+	local driver
+
+	driver=$(driver_of "$1")
+	needs_pair "$1"
+	kernel_at_least "${SINCE[$driver]}" ||
+		skip "$driver has zero-copy since ${SINCE[$driver]}, this is $(uname -r)"
+}
+
+# zc_tunnel PAIR IMPL_B [--nic :zc]: A and B by two NICs of that driver.
+zc_tunnel() {
+	local a=() b=()
+
+	host_new A
+	host_new B
+	join_by_nics "$1" A B
+	if [ $# = 3 ]; then
+		a=(--nic toB:zc)
+		b=(--nic toA:zc)
+	fi
+	start_wg wgxdp A "${a[@]}"
+	start_wg "$2" B "${b[@]}"
+	wg_setup A B
+	wait_until 10 pings A "$(inner4 B)"
+	for host in A B; do
+		on_path $host af_xdp
+		if is_wgxdp $host; then
+			is_zerocopy $host
+		fi
+	done
+}
+
+is_zerocopy() {
+	status_is "$1" '.nics[0] | .xdp == "native" and .af_xdp == "zero-copy"'
+	on "$1" "$WGXDP" status wg0 | grep -q 'XDP native, AF_XDP zero-copy'
+}
+
+# transfer FROM TO BYTES: intact, by AF_XDP alone.
+transfer() {
+	local receiver before_from before_to
+
+	head -c "$3" /dev/urandom >"$TMP/file"
+	before_from=$(paths "$1")
+	before_to=$(paths "$2")
+	on "$2" timeout $((200 * PATIENCE)) socat -u TCP-LISTEN:9000,reuseaddr \
+		"CREATE:$TMP/file.got" 3>&- &
+	receiver=$!
+	wait_until 5 listening_tcp "$2" 9000
+	on "$1" timeout $((200 * PATIENCE)) socat -u "OPEN:$TMP/file" "TCP:$(inner4 "$2"):9000"
+	wait $receiver
+	cmp "$TMP/file" "$TMP/file.got"
+	rm "$TMP/file" "$TMP/file.got"
+	went_by "$1" xdp "$before_from" $(($3 / 1500 / 50))
+	went_by "$2" xdp "$before_to" $(($3 / 1500 / 50))
+}
+
+# sent_is_received: what one end has sent the other has received.
+sent_is_received() {
+	[ "$(on A wg show wg0 transfer | cut -f 2,3)" = \
+		"$(on B wg show wg0 transfer | awk -v OFS='\t' '{ print $3, $2 }')" ]
+}
+
+LARGE=100000000
+
+both_zerocopy() {
+	export BATS_TEST_TIMEOUT=$((300 * PATIENCE))
+	zc_tunnel "$1" wgxdp --nic
+	ping_all A "$(inner4 B)" 50
+	ping_all B "$(inner6 A)" 50 -s 1300
+	transfer A B "$2"
+	transfer B A "$2"
+	is_zerocopy A
+	is_zerocopy B
+	wait_until 5 sent_is_received
+}
+
+@test "virtio_net: 100 MB each way, zero-copy demanded at both ends" {
+	needs_zerocopy virtio
+	both_zerocopy virtio $LARGE
+}
+
+@test "virtio_net with queues to spare: they receive, and the kernel survives it" {
+	needs_zerocopy spare
+	both_zerocopy spare 10000000
+	status_is A '.nics[0].xdp_queues >= 1'
+	on A "$WGXDP" status wg0 | grep -q 'queue(s) and [0-9]* that XDP added'
+	# Every queue gets its turn by the peer's port.
+	for port in {20001..20012}; do
+		on B wg set wg0 listen-port $port
+		wait_until 5 pings B "$(inner4 A)"
+		ping_all B "$(inner4 A)" 5
+	done
+	killed_and_again A
+	stop_wg A
+	stop_wg B
+	start_again A --nic toB:zc
+	start_again B --nic toA:zc
+	wait_until 10 pings B "$(inner4 A)"
+	is_zerocopy A
+}
+
+# start_again HOST ARGUMENTS...
+start_again() {
+	start_wg wgxdp "$@"
+	on "$1" wg setconf wg0 "$TMP/$1.conf"
+	wg_up "$1"
+}
+
+killed_and_again() {
+	on A wg showconf wg0 >"$TMP/A.conf"
+	on B wg showconf wg0 >"$TMP/B.conf"
+	on A kill -KILL "$(daemon_pid A)"
+	wait_wg A || [ $? = 137 ]
+	start_again A --nic toB:zc
+	wait_until 10 pings A "$(inner4 B)"
+}
+
+@test "igb: 100 MB each way, zero-copy demanded at both ends" {
+	needs_zerocopy igb
+	both_zerocopy igb $LARGE
+}
+
+with_kernel() {
+	needs_wireguard
+	zc_tunnel "$1" kernel
+	ping_all A "$(inner4 B)" 50
+	transfer A B 10000000
+	transfer B A 10000000
+	wait_until 5 sent_is_received
+}
+
+@test "virtio_net: zero-copy unasked, the kernel's WireGuard at the other end" {
+	needs_zerocopy virtio
+	with_kernel virtio
+}
+
+@test "igb: zero-copy unasked, the kernel's WireGuard at the other end" {
+	needs_zerocopy igb
+	with_kernel igb
+}
+
+# ---- several queues
+
+# What each queue of A's NIC has received, by the driver.
+queue_packets() {
+	on A ethtool -S toB | awk -F ': ' '/rx_queue_[0-9]+_packets|rx[0-9]+_packets/ { print $2 }'
+}
+
+# worker_packets: what each worker has received by AF_XDP.
+worker_packets() {
+	on A bpftool -j map dump pinned "$PINS/wg0/worker_stats" |
+		jq -c '[.[].formatted.value | .rx_xdp_packets]'
+}
+
+@test "virtio_net: peers are spread over queues and workers" {
+	needs_zerocopy virtio
+	needs_wireguard
+	host_new A
+	host_new B
+	join_by_nics virtio A B
+	start_wg wgxdp A --nic toB:zc --workers 2
+	status_is A '.nics[0].queues >= 2 and .workers == 2'
+	wg_keys A
+	on A wg set wg0 private-key "$TMP/A.key" listen-port "$PORT"
+	wg_up A
+	for n in {1..16}; do
+		wg genkey >"$TMP/B$n.key"
+		on B ip link add wg$n type wireguard
+		on B wg set wg$n private-key "$TMP/B$n.key" listen-port $((20000 + n)) \
+			peer "${PUBKEY[A]}" endpoint "$(endpoint A 4)" allowed-ips 10.2.0.$n/32
+		on B ip address add 10.1.0.$n/32 dev wg$n
+		on B ip link set wg$n up
+		on B ip route add 10.2.0.$n/32 dev wg$n
+		on A wg set wg0 peer "$(wg pubkey <"$TMP/B$n.key")" allowed-ips 10.1.0.$n/32
+		on A ip address add 10.2.0.$n/32 dev wg0
+		on A ip route add 10.1.0.$n/32 dev wg0
+	done
+	for n in {1..16}; do
+		wait_until 10 pings_from B 10.1.0.$n 10.2.0.$n
+		ping_all B 10.2.0.$n 10 -I 10.1.0.$n
+	done
+	worker_packets
+	status_of A '.paths.rx_xdp_packets >= 160'
+	# Each of two workers has had some, and none has had all.
+	worker_packets | jq -e 'map(select(. >= 10)) | length >= 2'
+	is_zerocopy A
+}
+
+pings_from() { on "$1" ping -q -n -c 1 -W 1 -I "$2" "$3" >/dev/null; }
+
+# ---- where there is none
+
+refused() {
+	refute on A timeout 20 "$WGXDP" -f --nic "$1" wg0 2>"$TMP/refusal"
+	cat "$TMP/refusal"
+	grep -q "zero-copy needs a driver that has it: use :copy, or no suffix" "$TMP/refusal"
+	[ "$(wc -l <"$TMP/refusal")" = 1 ]
+	refute on A ip link show wg0
+	refute has_xdp A "${1%:*}"
+}
+
+@test "veth: zero-copy is refused, in one line that says what to do" {
+	host_new A
+	host_new B
+	join A B
+	refused toB:zc
+}
+
+@test "virtio_net of an older kernel: refused, and by itself with copies" {
+	needs_pair virtio
+	if kernel_at_least 6.13; then
+		skip "virtio_net of $(uname -r) has zero-copy"
+	fi
+	host_new A
+	host_new B
+	join_by_nics virtio A B
+	refused toB:zc
+	start_wg wgxdp A --nic toB
+	start_wg wgxdp B
+	wg_setup A B
+	wait_until 10 pings A "$(inner4 B)"
+	on_path A af_xdp
+	on_path B af_xdp
+	status_is A '.nics[0].af_xdp == "copy"'
+	status_is B '.nics[0].af_xdp == "copy"'
+	transfer A B 10000000
+	transfer B A 10000000
+}
