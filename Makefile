@@ -4,6 +4,7 @@
 # make deps    install the Debian packages that building and testing need
 # make demo    two namespaces, a tunnel, its figures; make check: all tests
 # make check-long  the same tests at their full length: over an hour longer
+# make vmtest  tests in QEMU, with the kernel's WireGuard; make vmtest-all: on every kernel
 # make install PREFIX=/usr/local DESTDIR=
 
 CC	?= gcc
@@ -31,7 +32,8 @@ SKEL	:= $(B)/bpf/nic.skel.h $(B)/bpf/wgif.skel.h
 TESTS	:= $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c tests/bpf/test_*.c))
 TOOLS	:= $(patsubst %.c,$(B)/%,$(wildcard tests/tools/*.c))
 
-.PHONY: all tests check check-long demo deps install clean format format-check
+.PHONY: all tests check check-long vmtest vmtest-all demo deps install clean format \
+	format-check
 .SECONDARY:
 
 all: $(B)/wgxdp
@@ -79,13 +81,26 @@ check-long: export LONG := 1
 check-long: export TEST_TIMEOUT ?= 7200
 check-long: check
 
+# CELLS of vmtest/matrix, as KERNEL/COMMAND. What is built here runs in the guest.
+CELLS	?= 6.1/interop
+DEPS_OF	:= /^\# virtual machines/q
+
+vmtest vmtest-all: DEPS_OF :=
+vmtest: deps
+	$(MAKE) WERROR=1 all tests
+	vmtest/all.sh $(CELLS)
+
+vmtest-all: deps
+	$(MAKE) WERROR=1 all tests
+	vmtest/all.sh
+
 demo: deps
 	$(MAKE) all
 	tests/demo.sh
 
 # Installs only what is missing, and asks for root only then.
 deps:
-	@want="$$(sed 's/#.*//' debian-packages)"; missing=""; \
+	@want="$$(sed '$(DEPS_OF)' debian-packages | sed 's/#.*//')"; missing=""; \
 	for p in $$want; do \
 		dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || \
 		missing="$$missing $$p"; \

@@ -476,6 +476,8 @@ static void say_why(char *why, size_t len, const struct nic *nic, const char *st
 	else if (err == -ENOBUFS)
 		hint = " (its memory counts as locked: needs CAP_IPC_LOCK or a larger "
 		       "`ulimit -l`)";
+	else if (err == -ERANGE)
+		hint = " (its MTU is too large for XDP: some 3500 is the most)";
 	else if (nic->mode == NIC_ZEROCOPY)
 		hint = " (zero-copy needs a driver that has it: use :copy, or no suffix)";
 	else if (nic->mode == NIC_COPY)

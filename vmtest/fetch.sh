@@ -21,8 +21,8 @@ die() {
 	exit 1
 }
 
-# suite_of KERNEL: from the list beside this file.
-suite_of() { awk -v kernel="$1" '$1 == kernel { print $2 }' kernels; }
+suite_of() { awk -v kernel="$1" '$1 == "kernel" && $2 == kernel { print $3 }' matrix; }
+kernels() { awk '$1 == "kernel" { print $2 }' matrix | xargs; }
 
 mirror() {
 	apt-get indextargets --format '$(REPO_URI)' "Created-By: Packages" \
@@ -82,7 +82,7 @@ main() {
 	local suite packages dir=$CACHE/$1
 
 	suite=$(suite_of "$1")
-	[ -n "$suite" ] || die "no kernel $1; there are: $(awk '/^[0-9a-z]/ { printf "%s ", $1 }' kernels)"
+	[ -n "$suite" ] || die "no kernel $1 in vmtest/matrix; there are: $(kernels)"
 	if [ ! -e "$dir/release" ]; then
 		mkdir -p "$CACHE"
 		work=$(mktemp -d "$CACHE/fetch.XXXXXX")

@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# vmtest/run.sh KERNEL [COMMAND...]: boots a kernel of vmtest/kernels in QEMU and runs
-# the command there, in the project's directory, or an interactive shell. The exit code
-# is the command's; 99 if the guest broke down, or its kernel log has what it must not.
+# vmtest/run.sh KERNEL [COMMAND...]: boots a kernel of vmtest/matrix in QEMU and runs
+# the command there (one that is named in the matrix, or any other), in the project's
+# directory; without a command, an interactive shell. The exit code is the command's; 99
+# if the guest broke down, or its kernel log has what it must not.
 #
 # Theory of operation: the guest's root file system is the host's, read-only by 9p, with
 # a tmpfs over it: the project is built once, on the host, and nothing the guest does is
@@ -12,7 +13,7 @@
 # own, in which the guest's NICs are joined two by two: virtio-net set up for zero-copy
 # AF_XDP, and igb where QEMU has it (8.0). No packet reaches the host's network.
 #
-# Environment: NAME (KERNEL) of the results, QEMU (qemu-system-x86_64), VMTEST_ACCEL
+# Environment: NAME of the results (KERNEL-COMMAND), QEMU (qemu-system-x86_64), VMTEST_ACCEL
 # (kvm if a guest boots with it, else tcg), VMTEST_CPUS (2), VMTEST_MEMORY (4096 MB),
 # VMTEST_TIMEOUT (3 h), VMTEST_CACHE.
 
@@ -119,15 +120,33 @@ machine() {
 		-device virtio-9p-pci,fsdev=results,mount_tag=results)
 }
 
-# What the guest is to run. A terminal's size does not come by a serial line.
+# named COMMAND: its words in the matrix, if it is there.
+named() {
+	awk -v name="$1" '$1 == "command" && $2 == name {
+		sub(/^command +[^ ]+ +/, ""); print }' "$here/matrix"
+}
+
+# command_file ACCEL [COMMAND...]: what the guest is to run. Emulation is slow, and a
+# terminal's size does not come by a serial line.
 command_file() {
-	printf 'export PATIENCE=%q\n' "${PATIENCE:-$([ "$1" = kvm ] && echo 1 || echo 4)}"
+	local accel=$1 patience=1 timeout=600
+
+	shift
+	if [ "$accel" != kvm ]; then
+		patience=5
+		timeout=3600
+	fi
+	printf 'export PATIENCE=%q TEST_TIMEOUT=%q\n' "${PATIENCE:-$patience}" \
+		"${TEST_TIMEOUT:-$timeout}"
 	if [ -t 0 ]; then
 		stty size | awk '{ print "stty rows " $1 " cols " $2 }'
 	fi
-	shift
-	printf '%q ' "${@:-bash}"
-	echo
+	if [ $# = 1 ] && [ -n "$(named "$1")" ]; then
+		named "$1"
+	else
+		printf '%q ' "${@:-bash}"
+		echo
+	fi
 }
 
 main() {
@@ -137,7 +156,7 @@ main() {
 	[ "$(id -u)" = 0 ] || die "needs root, for the guest to read all files and for the NICs' namespace"
 	command -v "$QEMU" >/dev/null || die "no $QEMU; run 'make deps'"
 	kernel_dir=$("$here/fetch.sh" "$1")
-	run=$repo/build/vmtest/${NAME:-$1}
+	run=$repo/build/vmtest/${NAME:-$1-$(basename "${2:-shell}")}
 	shift
 	rm -rf "$run"
 	mkdir -p "$run"

@@ -31,12 +31,11 @@ declare -gA HOST_PID=() HOST_SHELL=() HOST_NUM=() PUBKEY=()
 # kernel's has no daemon.
 declare -gA DAEMON=() IMPL=()
 
+# How many times longer than this project's build machine one may take for something.
+PATIENCE=${PATIENCE:-1}
 export BATS_TEST_TIMEOUT=${BATS_TEST_TIMEOUT:-$((90 * PATIENCE))}
 
 refute() { ! "$@"; }
-
-# How many times longer than this project's build machine one may take for something.
-PATIENCE=${PATIENCE:-1}
 
 # wait_until SECONDS COMMAND...: polls until it succeeds.
 wait_until() {
@@ -270,16 +269,23 @@ pings() { on "$1" ping -q -n -c 1 -W 1 "$2" >/dev/null; }
 
 # ping_all HOST ADDRESS COUNT [ARGUMENTS...]: every single one is answered. Once there was an
 # answer, ping(8) does not wait for a last one that is late, whatever -W says. With a deadline
-# it goes on until it has so many answers: they must be those to the first so many.
+# it goes on until it has so many answers: they must be those to the first so many. It sends
+# more of them only where an answer takes longer than the interval of 10 ms.
 ping_all() {
-	local host=$1 addr=$2 count=$3
+	local host=$1 addr=$2 count=$3 interval
 
 	shift 3
-	on "$host" ping -n -c "$count" -w $((5 + count / 20)) -i 0.01 "$@" "$addr" >"$TMP/ping" || true
+	printf -v interval "%d.%02d" $((PATIENCE / 100)) $((PATIENCE % 100))
+	on "$host" ping -n -c "$count" -w $(((5 + count / 20) * PATIENCE)) -i "$interval" "$@" "$addr" \
+		>"$TMP/ping" || true
 	tail -n 3 "$TMP/ping"
-	sed -n 's/.*bytes from .*icmp_seq=\([0-9]*\) .*/\1/p' "$TMP/ping" | sort -nu | head -n "$count" >"$TMP/answered"
+	sed -n 's/.*bytes from .*icmp_seq=\([0-9]*\) .*/\1/p' "$TMP/ping" | sort -nu |
+		head -n "$count" >"$TMP/answered"
 	cmp "$TMP/answered" <(seq "$count")
 }
+
+# sent_by_ping: how many those were.
+sent_by_ping() { sed -n 's/^\([0-9]*\) packets transmitted.*/\1/p' "$TMP/ping"; }
 
 listening_tcp() { on "$1" ss -Htln "sport = :$2" | grep -q .; }
 

@@ -15,7 +15,7 @@ all_answered() {
 }
 
 # The two tunnels and both directions at once: it is the same two minutes.
-setup_file() { export BATS_TEST_TIMEOUT=240; }
+setup_file() { export BATS_TEST_TIMEOUT=$((150 + 90 * PATIENCE)); }
 
 @test "rekey under traffic, no packet lost: with wgxdp and with wireguard-go" {
 	for host in A B C D; do

@@ -19,7 +19,7 @@ timed() {
 	"$@" || return
 	took=$(((${EPOCHREALTIME/./} - start) / 1000))
 	echo "# $took ms: ${*:3:3}" >&2
-	((took < max * 1000))
+	((took < max * PATIENCE * 1000))
 }
 
 rss_kb() { on A awk '/^VmRSS/ { print $2 }' "/proc/$(daemon_pid A)/status"; }

@@ -122,9 +122,11 @@ is() {
 
 counts_to() { [ "$("$1" "$2")" = "$3" ]; }
 
+data_on_wire() { [ "$(on_wire "$1" .data.bytes)" = "$2" ]; }
+
 # expect HOST DATA: so many bytes of data messages from it, each of which counts.
 expect() {
-	[ "$(on_wire "$1" .data.bytes)" = "$2" ]
+	wait_until 3 data_on_wire "$@"
 	is tx "$1" $(($2 + $(handshakes "$1")))
 }
 
@@ -163,7 +165,7 @@ counts() {
 	before=$(paths A)
 	for size in $SIZES; do
 		ping_all A "$inner" 2 -s $((size - headers)) -M "do"
-		data=$((data + $(message "$size" "$size")))
+		data=$((data + $(sent_by_ping) * $(message "$size")))
 	done
 	expect A "$data"
 	expect B "$data"

@@ -13,7 +13,7 @@ BACK_SECONDS=9
 # An idle peer has sent its last keepalive 10 s after the last packet.
 QUIET_SECONDS=15
 
-setup_file() { export BATS_TEST_TIMEOUT=$((OUTAGE_SECONDS + 150)); }
+setup_file() { export BATS_TEST_TIMEOUT=$((OUTAGE_SECONDS + 150 * PATIENCE)); }
 
 setup() {
 	needs_root
