@@ -24,6 +24,7 @@ die() {
 suite_of() { awk -v kernel="$1" '$1 == "kernel" && $2 == kernel { print $3 }' matrix; }
 kernels() { awk '$1 == "kernel" { print $2 }' matrix | xargs; }
 
+# shellcheck disable=SC2016 # apt-get's variable
 mirror() {
 	apt-get indextargets --format '$(REPO_URI)' "Created-By: Packages" \
 		"Origin: Debian" "Label: Debian" | head -n 1

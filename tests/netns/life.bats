@@ -101,7 +101,7 @@ refuses() {
 
 @test "the background start is over when all is ready" {
 	# A pipe, since a daemon that kept our stdout open would keep it from ending.
-	on A timeout 20 "$WGXDP" wg0 2>&1 | cat >"$TMP/out"
+	on A timeout $((20 * PATIENCE)) "$WGXDP" wg0 2>&1 | cat >"$TMP/out"
 	[ "${PIPESTATUS[0]}" = 0 ]
 	[ ! -s "$TMP/out" ]
 	on A ip link show wg0
@@ -139,7 +139,7 @@ refuses() {
 	refuses nosuch0 "$WGXDP" -f --nic nosuch0 wg0
 	refuses nosuch0 env WGXDP_NIC=nosuch0 "$WGXDP" wg0
 	# The one before it is attached by then.
-	refute on A timeout 10 "$WGXDP" --nic toB --nic nosuch0 wg0
+	refute on A timeout $((10 * PATIENCE)) "$WGXDP" --nic toB --nic nosuch0 wg0
 	traceless A
 }
 
@@ -243,7 +243,7 @@ with_few_capabilities() {
 	for args in "" "--nosuch wg0" "wg0 wg1" "--workers 0 wg0" "--workers x wg0" \
 		"--nic toB:nonsense wg0" "a-name-that-is-too-long" "a/b" ".."; do
 		# shellcheck disable=SC2086 # words on purpose
-		refute on A timeout 10 "$WGXDP" $args >"$TMP/out" 2>&1
+		refute on A timeout $((10 * PATIENCE)) "$WGXDP" $args >"$TMP/out" 2>&1
 		[ "$(wc -l <"$TMP/out")" -ge 1 ]
 	done
 	traceless A

@@ -120,7 +120,7 @@ not_authentic() {
 	tunnel wgxdp wireguard-go
 	on_path A af_xdp
 	on_bg B ping -q -i 0.05 -c 40 "$(inner4 A)"
-	on B timeout 20 python3 - <<-'PY'
+	on B timeout $((20 * PATIENCE)) python3 - <<-'PY'
 		import socket
 		s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
 		s.bind(("toA", 3))

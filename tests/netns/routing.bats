@@ -9,9 +9,9 @@ setup() {
 	needs_wgxdp
 }
 
-INTERVAL=0.02
 PINGS=80
 MAX_LOST=50 # a second
+printf -v INTERVAL "%d.%02d" $((PATIENCE * 2 / 100)) $((PATIENCE * 2 % 100))
 
 answers() { (($(grep -c 'bytes from' "$TMP/follow") >= $1)); }
 
@@ -23,7 +23,7 @@ follows() {
 	local host=$1 addr=$2 pinger received
 
 	shift 2
-	on "$host" timeout 20 ping -n -i $INTERVAL -c $PINGS -W 1 "$addr" \
+	on "$host" timeout $((20 * PATIENCE)) ping -n -i "$INTERVAL" -c $PINGS -W 1 "$addr" \
 		>"$TMP/follow" 2>&1 3>&- &
 	pinger=$!
 	wait_until 5 answers 10
@@ -625,20 +625,20 @@ second_tunnel() {
 many_flows() {
 	local server
 
-	on "$2" timeout 30 iperf3 -s -1 >/dev/null 3>&- &
+	on "$2" timeout $((30 * PATIENCE)) iperf3 -s -1 >/dev/null 3>&- &
 	server=$!
 	wait_until 5 listening_tcp "$2" 5201
-	on "$1" timeout 30 iperf3 -c "$(inner4 "$2")" -n 16M -P 12 >"$TMP/iperf"
+	on "$1" timeout $((30 * PATIENCE)) iperf3 -c "$(inner4 "$2")" -n 16M -P 12 >"$TMP/iperf"
 	wait "$server"
 }
 
 send_file() {
 	local receiver
 
-	on "$2" timeout 30 socat -u TCP-LISTEN:9000,reuseaddr "CREATE:$TMP/got" 3>&- &
+	on "$2" timeout $((30 * PATIENCE)) socat -u TCP-LISTEN:9000,reuseaddr "CREATE:$TMP/got" 3>&- &
 	receiver=$!
 	wait_until 5 listening_tcp "$2" 9000
-	on "$1" timeout 30 socat -u "OPEN:$TMP/file" "TCP:$(inner4 "$2"):9000"
+	on "$1" timeout $((30 * PATIENCE)) socat -u "OPEN:$TMP/file" "TCP:$(inner4 "$2"):9000"
 	wait "$receiver"
 	cmp "$TMP/file" "$TMP/got"
 }

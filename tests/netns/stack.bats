@@ -449,11 +449,11 @@ sends_tcp() {
 	local receiver
 
 	head -c 4000001 /dev/urandom >"$TMP/file"
-	on "$2" timeout 30 socat -u "TCP6-LISTEN:9000,reuseaddr,ipv6only=0" \
+	on "$2" timeout $((30 * PATIENCE)) socat -u "TCP6-LISTEN:9000,reuseaddr,ipv6only=0" \
 		"CREATE:$TMP/got" 3>&- &
 	receiver=$!
 	wait_until 5 listening_tcp "$2" 9000
-	on "$1" timeout 30 socat -u "OPEN:$TMP/file" "TCP:[$3]:9000"
+	on "$1" timeout $((30 * PATIENCE)) socat -u "OPEN:$TMP/file" "TCP:[$3]:9000"
 	wait $receiver
 	[ "$(sha256sum <"$TMP/got")" = "$(sha256sum <"$TMP/file")" ]
 }

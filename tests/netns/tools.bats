@@ -36,9 +36,9 @@ sync_conf() {
 	on_path A af_xdp
 	latest=$(wg_field A latest-handshakes)
 
-	on_bg B timeout 30 iperf3 -s -1 -p 9000 >"$TMP/iperf-server.log" 2>&1
+	on_bg B timeout $((30 * PATIENCE)) iperf3 -s -1 -p 9000 >"$TMP/iperf-server.log" 2>&1
 	wait_until 5 listening_tcp B 9000
-	on_bg A timeout 30 iperf3 -c "$(inner4 B)" -p 9000 -t 4 -b 100M -J >"$TMP/iperf.json"
+	on_bg A timeout $((30 * PATIENCE)) iperf3 -c "$(inner4 B)" -p 9000 -t 4 -b 100M -J >"$TMP/iperf.json"
 	iperf=$!
 	on_bg A ping -q -n -c 300 -i 0.01 -W 2 "$(inner6 B)" >"$TMP/ping"
 	ping=$!
@@ -174,9 +174,9 @@ hanging_clients() {
 @test "status of a daemon that does not answer gives up, and says why" {
 	host_new A
 	on A mkdir -p "$SOCKETS"
-	on_bg A timeout 30 socat "UNIX-LISTEN:$SOCKETS/wg0.sock" SYSTEM:'sleep 30'
+	on_bg A timeout $((30 * PATIENCE)) socat "UNIX-LISTEN:$SOCKETS/wg0.sock" SYSTEM:'sleep 30'
 	wait_until 5 on A test -S "$SOCKETS/wg0.sock"
-	refute on A timeout 20 "$WGXDP" status wg0 2>"$TMP/err"
+	refute on A timeout $((20 * PATIENCE)) "$WGXDP" status wg0 2>"$TMP/err"
 	cat "$TMP/err"
 	grep -qx "wgxdp: no wgxdp answers for wg0: it is there, but busy or stopped" "$TMP/err"
 }

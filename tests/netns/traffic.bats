@@ -29,11 +29,11 @@ all_sizes() {
 send_file() {
 	local port=9000
 
-	on "$2" timeout 30 socat -u "TCP6-LISTEN:$port,reuseaddr,ipv6only=0" \
+	on "$2" timeout $((30 * PATIENCE)) socat -u "TCP6-LISTEN:$port,reuseaddr,ipv6only=0" \
 		"CREATE:$4.got" 3>&- &
 	local receiver=$!
 	wait_until 5 listening_tcp "$2" $port
-	on "$1" timeout 30 socat -u "OPEN:$4" "TCP:[$3]:$port" || return
+	on "$1" timeout $((30 * PATIENCE)) socat -u "OPEN:$4" "TCP:[$3]:$port" || return
 	wait "$receiver"
 	[ "$(sha256sum <"$4.got")" = "$(sha256sum <"$4")" ]
 }
@@ -57,10 +57,10 @@ iperf() {
 	local from=$1 to=$2
 
 	shift 2
-	on "$to" timeout 60 iperf3 -s -1 >/dev/null 3>&- &
+	on "$to" timeout $((60 * PATIENCE)) iperf3 -s -1 >/dev/null 3>&- &
 	local server=$!
 	wait_until 5 listening_tcp "$to" 5201
-	on "$from" timeout 60 iperf3 -J -c "$(inner4 "$to")" -t 2 "$@" >"$TMP/iperf"
+	on "$from" timeout $((60 * PATIENCE)) iperf3 -J -c "$(inner4 "$to")" -t 2 "$@" >"$TMP/iperf"
 	wait "$server"
 }
 

@@ -236,11 +236,11 @@ BULK=8000000
 stream() {
 	local receiver
 
-	on B timeout 30 socat -u TCP-LISTEN:9000,reuseaddr,so-rcvbuf=60000 OPEN:/dev/null 3>&- &
+	on B timeout $((30 * PATIENCE)) socat -u TCP-LISTEN:9000,reuseaddr,so-rcvbuf=60000 OPEN:/dev/null 3>&- &
 	receiver=$!
 	wait_until 5 listening_tcp B 9000
 	head -c $BULK /dev/zero |
-		on A timeout 30 socat -u - "TCP:$(inner4 B):9000"
+		on A timeout $((30 * PATIENCE)) socat -u - "TCP:$(inner4 B):9000"
 	wait $receiver
 }
 
@@ -322,7 +322,7 @@ replayer() {
 		for n in range(count):
 		    out.send(frame)
 	PY
-	on_bg M timeout 20 python3 "$TMP/replayer" "$1" "$TMP/ready"
+	on_bg M timeout $((20 * PATIENCE)) python3 "$TMP/replayer" "$1" "$TMP/ready"
 	REPLAYER=$!
 	wait_until 5 test -e "$TMP/ready"
 }

@@ -31,7 +31,7 @@ flood_to() {
 	local to=$1
 
 	shift
-	on F timeout 60 "$FLOOD" "$@" "$to" "$PORT" "${PUBKEY[A]}" "$TMP/${KEY:-F}.key" \
+	on F timeout $((60 * PATIENCE)) "$FLOOD" "$@" "$to" "$PORT" "${PUBKEY[A]}" "$TMP/${KEY:-F}.key" \
 		>"$TMP/flood"
 	cat "$TMP/flood"
 }

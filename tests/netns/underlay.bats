@@ -9,10 +9,10 @@ not_a_trickle() {
 	local from=$1 to=$2 server
 
 	shift 2
-	on "$to" timeout 60 iperf3 -s -1 >/dev/null 3>&- &
+	on "$to" timeout $((60 * PATIENCE)) iperf3 -s -1 >/dev/null 3>&- &
 	server=$!
 	wait_until 5 listening_tcp "$to" 5201
-	on "$from" timeout 60 iperf3 -J -t 2 -c "$(inner4 "$to")" "$@" >"$TMP/iperf"
+	on "$from" timeout $((60 * PATIENCE)) iperf3 -J -t 2 -c "$(inner4 "$to")" "$@" >"$TMP/iperf"
 	wait "$server"
 	jq -e '.end.sum_received.bits_per_second > 20e6' "$TMP/iperf"
 }
@@ -252,9 +252,9 @@ vxlan_on() { # HOST DEVICE; the addresses of the hosts move onto it
 	ping_all A 192.0.2.3 50
 	ping_all A 192.0.2.3 10 -s 5000
 	(($(wg_field M transfer wg1 | cut -f 1) - before > 50 * 116))
-	on_bg B timeout 60 iperf3 -s -1
+	on_bg B timeout $((60 * PATIENCE)) iperf3 -s -1
 	wait_until 5 listening_tcp B 5201
-	on A timeout 60 iperf3 -J -t 1 -c 192.0.2.3 >"$TMP/iperf"
+	on A timeout $((60 * PATIENCE)) iperf3 -J -t 1 -c 192.0.2.3 >"$TMP/iperf"
 	jq -e '.end.sum_received.bits_per_second > 20e6' "$TMP/iperf"
 	status_is M '.nics == []' wg0
 }
@@ -277,9 +277,9 @@ inner_tunnel() {
 }
 
 inner_stream() {
-	on_bg B timeout 60 iperf3 -s -1
+	on_bg B timeout $((60 * PATIENCE)) iperf3 -s -1
 	wait_until 5 listening_tcp B 5201
-	on A timeout 60 iperf3 -J -t 1 -c 10.1.0.2 >"$TMP/iperf"
+	on A timeout $((60 * PATIENCE)) iperf3 -J -t 1 -c 10.1.0.2 >"$TMP/iperf"
 	jq -e '.end.sum_received.bits_per_second > 20e6' "$TMP/iperf"
 }
 

@@ -258,10 +258,10 @@ reaches_C() {
 	ping_all A "$address" 50 -s 1000
 	went_by A xdp "$before" 50
 
-	on_bg C timeout 20 iperf3 -s -1 -p 9000 >"$TMP/iperf-server.log" 2>&1
+	on_bg C timeout $((20 * PATIENCE)) iperf3 -s -1 -p 9000 >"$TMP/iperf-server.log" 2>&1
 	wait_until 5 listening_tcp C 9000
 	before=$(paths A)
-	on A timeout 20 iperf3 -c "$address" -p 9000 -n 20M -J >"$TMP/iperf.json"
+	on A timeout $((20 * PATIENCE)) iperf3 -c "$address" -p 9000 -n 20M -J >"$TMP/iperf.json"
 	# What the sender counts may be on its way when the receiver stops counting.
 	jq -e '.end.sum_received.bytes > 10000000' "$TMP/iperf.json"
 	went_by A xdp "$before" 1000

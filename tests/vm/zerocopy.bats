@@ -3,10 +3,13 @@
 
 load lib
 
+# 100 MB through an emulated machine.
+export BATS_TEST_TIMEOUT=$((200 * PATIENCE))
+
 setup() { needs_root; }
 
 # By driver: the first kernel with zero-copy each way.
-declare -A SINCE=([virtio_net]=6.13 [igb]=6.14)
+declare -gA SINCE=([virtio_net]=6.13 [igb]=6.14)
 
 needs_zerocopy() {
 	local driver
@@ -73,7 +76,6 @@ sent_is_received() {
 LARGE=100000000
 
 both_zerocopy() {
-	export BATS_TEST_TIMEOUT=$((300 * PATIENCE))
 	zc_tunnel "$1" wgxdp --nic
 	ping_all A "$(inner4 B)" 50
 	ping_all B "$(inner6 A)" 50 -s 1300
