@@ -32,7 +32,7 @@ SKEL	:= $(B)/bpf/nic.skel.h $(B)/bpf/wgif.skel.h
 TESTS	:= $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c tests/bpf/test_*.c))
 TOOLS	:= $(patsubst %.c,$(B)/%,$(wildcard tests/tools/*.c))
 
-.PHONY: all tests check check-long vmtest vmtest-all demo deps install clean format \
+.PHONY: all tests check check-long vmtest vmtest-all demo deps deps-vm install clean format \
 	format-check
 .SECONDARY:
 
@@ -83,14 +83,12 @@ check-long: check
 
 # CELLS of vmtest/matrix, as KERNEL/COMMAND. What is built here runs in the guest.
 CELLS	?= 6.1/interop
-DEPS_OF	:= /^\# virtual machines/q
 
-vmtest vmtest-all: DEPS_OF :=
-vmtest: deps
+vmtest: deps-vm
 	$(MAKE) WERROR=1 all tests
 	vmtest/all.sh $(CELLS)
 
-vmtest-all: deps
+vmtest-all: deps-vm
 	$(MAKE) WERROR=1 all tests
 	vmtest/all.sh
 
@@ -98,9 +96,11 @@ demo: deps
 	$(MAKE) all
 	tests/demo.sh
 
-# Installs only what is missing, and asks for root only then.
-deps:
-	@want="$$(sed '$(DEPS_OF)' debian-packages | sed 's/#.*//')"; missing=""; \
+# Installs only what is missing, and asks for root only then. deps-vm: what virtual machines
+# take, too.
+deps: UP_TO := /^\# virtual machines/q
+deps deps-vm:
+	@want="$$(sed '$(UP_TO)' debian-packages | sed 's/#.*//')"; missing=""; \
 	for p in $$want; do \
 		dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || \
 		missing="$$missing $$p"; \

@@ -519,8 +519,8 @@ static void publish(struct device *dev, struct nic *nic)
 	workers_wake(dev);
 	log_info("%s: XDP %s, AF_XDP %s, %u queue%s", nic->name,
 		 nic->native ? "native" : "generic",
-		 nic->queues[0]->zerocopy ? "zero-copy" : "copy", nic->queue_count,
-		 nic->queue_count == 1 ? "" : "s");
+		 nic->queues[0]->zerocopy ? "zero-copy" : "copy", nic->tx_queue_count,
+		 nic->tx_queue_count == 1 ? "" : "s");
 }
 
 int nic_attach(struct device *dev, uint32_t ifindex, enum nic_mode mode, struct nic **out,

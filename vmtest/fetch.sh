@@ -42,7 +42,7 @@ apt() {
 		-o APT::Sandbox::User=root -o Acquire::Languages=none "$@"
 }
 
-# kernel_packages NAME: what NAME depends on that is of a kernel, NAME first.
+# kernel_packages NAME: what it depends on that is of a kernel.
 kernel_packages() {
 	apt apt-cache depends --important --recurse "$1" |
 		grep -E '^linux-(base|binary|image|modules)-[0-9]' | sort -u
@@ -76,6 +76,10 @@ unpack() {
 	done
 	find "$work/new/lib/modules" -name '*.ko.xz' -exec xz -d {} +
 	ls "$work/new/lib/modules" >"$work/new/release"
+	case $1 in
+	[0-9]*) grep -q "^$1[.]" "$work/new/release" ||
+		die "the kernel there is $(cat "$work/new/release"), not $1: mend vmtest/matrix" ;;
+	esac
 	depmod -b "$work/new" "$(cat "$work/new/release")"
 }
 
@@ -84,8 +88,10 @@ main() {
 
 	suite=$(suite_of "$1")
 	[ -n "$suite" ] || die "no kernel $1 in vmtest/matrix; there are: $(kernels)"
+	mkdir -p "$CACHE"
+	exec 9>"$CACHE/lock"
+	flock 9
 	if [ ! -e "$dir/release" ]; then
-		mkdir -p "$CACHE"
 		work=$(mktemp -d "$CACHE/fetch.XXXXXX")
 		trap 'rm -rf "$work"' EXIT
 		update "$suite"
@@ -94,9 +100,9 @@ main() {
 		echo "fetch.sh: ${packages[*]} from $suite" >&2
 		mkdir "$work/debs"
 		(cd "$work/debs" && apt apt-get -qq download "${packages[@]}")
-		unpack
+		unpack "$1"
 		rm -rf "$dir"
-		mv "$work/new" "$dir"
+		mv -T "$work/new" "$dir"
 	fi
 	echo "$dir"
 }

@@ -44,6 +44,17 @@ warm_up() {
 	done
 }
 
+# The kernel's own note of what it warned of, whatever became of its log: bits for a bad
+# page (5), a death (7), a warning (9), a lockup (14).
+tainted() {
+	local taint
+
+	taint=$(cat /proc/sys/kernel/tainted)
+	if ((taint & (1 << 5 | 1 << 7 | 1 << 9 | 1 << 14))); then
+		echo "vmtest: WARNING: the kernel is tainted ($taint)" >>"$results/dmesg"
+	fi
+}
+
 mounts
 modules
 export HOME=/root TERM=linux PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
@@ -51,14 +62,15 @@ hostname vmtest
 ip link set lo up
 warm_up
 ulimit -c 0
-cut -d ' ' -f 1 /proc/uptime >"$results/booted"
+echo "vmtest: $(uname -r) is there after $(cut -d ' ' -f 1 /proc/uptime) s" >/dev/hvc0
 
 cd "$here/.." || exit
 mkdir -p build/test-logs "$results/test-logs"
-mount --bind "$results/test-logs" build/test-logs
+mount --bind "$results/test-logs" build/test-logs || exit
 setsid --ctty --wait bash "$results/command" </dev/hvc0 >/dev/hvc0 2>&1
 echo $? >"$results/exit"
 dmesg >"$results/dmesg"
+tainted
 sync
 # Process 1 must not end, and from here on no program can be loaded.
 mkfifo /run/never

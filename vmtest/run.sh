@@ -13,9 +13,9 @@
 # own, in which the guest's NICs are joined two by two: virtio-net set up for zero-copy
 # AF_XDP, and igb where QEMU has it (8.0). No packet reaches the host's network.
 #
-# Environment: NAME of the results (KERNEL-COMMAND), QEMU (qemu-system-x86_64), VMTEST_ACCEL
-# (kvm if a guest boots with it, else tcg), VMTEST_CPUS (2), VMTEST_MEMORY (4096 MB),
-# VMTEST_TIMEOUT (3 h), VMTEST_CACHE.
+# Environment: VMTEST_NAME of the results (KERNEL-COMMAND), QEMU (qemu-system-x86_64),
+# VMTEST_ACCEL (kvm if a guest boots with it, else tcg), VMTEST_CPUS (2), VMTEST_MEMORY
+# (4096 MB), VMTEST_TIMEOUT (3h), VMTEST_CACHE. PATIENCE is 1 with KVM, else 5.
 
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -49,28 +49,37 @@ kvm_boots() {
 accelerator() {
 	local found
 
+	if [ ! -w /dev/kvm ]; then
+		echo tcg
+		return
+	fi
 	found=$(dirname "$1")/accel.$(cat /proc/sys/kernel/random/boot_id)
 	if [ ! -e "$found" ]; then
 		rm -f "$(dirname "$1")"/accel.*
-		if kvm_boots "$1"; then echo kvm; else echo tcg; fi >"$found"
+		if kvm_boots "$1"; then echo kvm; else echo tcg; fi >"$run/accel"
+		cp "$run/accel" "$found.new.$$"
+		mv "$found.new.$$" "$found"
 	fi
 	cat "$found"
 }
 
 # ---- the NICs
 
-# In QEMU's network namespace: bridges of two taps each.
+# links NAME QUEUES...: in QEMU's network namespace, a bridge of two taps each.
 # shellcheck disable=SC2317 # run by another shell
 links() {
-	local bridge tap
+	local tap mode
 
-	for bridge in virtio spare igb; do
-		ip link add "$bridge" type bridge mcast_snooping 0
-		ip link set "$bridge" mtu 9000 up
-		for tap in "${bridge}0" "${bridge}1"; do
-			ip tuntap add "$tap" mode tap multi_queue vnet_hdr
-			ip link set "$tap" master "$bridge" mtu 9000 up
+	while [ $# -gt 0 ]; do
+		ip link add "$1" type bridge mcast_snooping 0
+		ip link set "$1" mtu 9000 up
+		[ "$2" = 1 ] && mode= || mode=multi_queue
+		for tap in "${1}0" "${1}1"; do
+			# shellcheck disable=SC2086 # a word or none
+			ip tuntap add "$tap" mode tap $mode vnet_hdr
+			ip link set "$tap" master "$1" mtu 9000 up
 		done
+		shift 2
 	done
 }
 
@@ -79,6 +88,7 @@ links() {
 pair() {
 	local i
 
+	pairs+=("$1" "$3")
 	for i in 0 1; do
 		qemu_args+=(
 			-netdev "tap,id=$1$i,ifname=$1$i,queues=$3,script=no,downscript=no,vhost=off"
@@ -89,9 +99,10 @@ pair() {
 # virtio_net adds a queue a CPU for what XDP sends, if it is given so many: the second
 # pair has them.
 nics() {
+	pairs=()
 	pair virtio 1 "$CPUS" "$VIRTIO_NET,vectors=$((2 * CPUS + 2))"
 	pair spare 2 $((2 * CPUS)) "$VIRTIO_NET,vectors=$((4 * CPUS + 2))"
-	if "$QEMU" -device help | grep -q '"igb"'; then
+	if "$QEMU" -device help 2>/dev/null | grep -q '"igb"'; then
 		pair igb 3 1 igb
 	fi
 }
@@ -99,19 +110,21 @@ nics() {
 # ---- the guest
 
 machine() {
-	local accel=${VMTEST_ACCEL:-$(accelerator "$1")} cpu=host options=
+	local cpu=host options='' how
 
+	accel=${VMTEST_ACCEL:-$(accelerator "$1")}
+	how=$accel
 	if [ "$accel" = tcg ]; then
 		# With a thread a CPU a guest sees halves of what its kernel patches in its own code
 		# (int3 of static keys: tcpdump and tc switch some), and dies of it now and then.
-		accel=tcg,thread=single
+		how=tcg,thread=single
 		cpu=max
 		# Code that is never twice at the same address is translated each time: QEMU 7.2
 		# starts a program three times faster without. The other clock is a slow device.
 		options="norandmaps tsc=reliable"
 	fi
 	# shellcheck disable=SC2054 # commas of QEMU's
-	qemu_args=(-accel "$accel" -cpu "$cpu" -machine q35 -smp "$CPUS" -m "${VMTEST_MEMORY:-4096}"
+	qemu_args=(-accel "$how" -cpu "$cpu" -machine q35 -smp "$CPUS" -m "${VMTEST_MEMORY:-4096}"
 		-nodefaults -display none -no-reboot
 		-kernel "$1/vmlinuz" -initrd "$run/initramfs"
 		-append "console=ttyS0 loglevel=5 panic=-1 $options VMTEST=$here"
@@ -130,18 +143,17 @@ named() {
 		sub(/^command +[^ ]+ +/, ""); print }' "$here/matrix"
 }
 
-# command_file ACCEL [COMMAND...]: what the guest is to run. Emulation is slow, and a
-# terminal's size does not come by a serial line.
+# command_file [COMMAND...]: what the guest is to run. Emulation is slow, and a terminal's
+# size does not come by a serial line.
 command_file() {
-	local accel=$1 patience=1 timeout=600
+	local patience=1 timeout=600
 
-	shift
 	if [ "$accel" != kvm ]; then
 		patience=5
 		timeout=3600
 	fi
-	printf 'export PATIENCE=%q TEST_TIMEOUT=%q\n' "${PATIENCE:-$patience}" \
-		"${TEST_TIMEOUT:-$timeout}"
+	printf 'export PATIENCE=%q TEST_TIMEOUT=%q VMTEST_PAIRS=%q VMTEST_ACCEL=%q\n' \
+		"${PATIENCE:-$patience}" "${TEST_TIMEOUT:-$timeout}" "${pairs[*]}" "$accel"
 	if [ -t 0 ]; then
 		stty size | awk '{ print "stty rows " $1 " cols " $2 }'
 	fi
@@ -153,41 +165,59 @@ command_file() {
 	fi
 }
 
-main() {
-	local kernel_dir code
+# prepare KERNEL [COMMAND...]: what the guest finds in its share, and QEMU's arguments.
+prepare() {
+	local kernel_dir name=${VMTEST_NAME:-$1-$(basename "${2:-shell}")}
 
-	[ $# -ge 1 ] || die "usage: vmtest/run.sh KERNEL [COMMAND...]"
-	[ "$(id -u)" = 0 ] || die "needs root, for the guest to read all files and for the NICs' namespace"
-	command -v "$QEMU" >/dev/null || die "no $QEMU; run 'make deps'"
-	kernel_dir=$("$here/fetch.sh" "$1")
-	run=$repo/build/vmtest/${NAME:-$1-$(basename "${2:-shell}")}
+	kernel_dir=$("$here/fetch.sh" "$1") || exit $BROKEN
 	shift
-	rm -rf "$run"
+	case $name in */* | .*) die "VMTEST_NAME is to be the name of a directory" ;; esac
+	run=$repo/build/vmtest/$name
 	mkdir -p "$run"
+	exec 9>"$run.lock"
+	flock -n 9 || die "$run is in use by another run.sh: set VMTEST_NAME"
+	rm -rf "$run"
+	mkdir "$run"
 	"$here/initramfs.sh" "$kernel_dir" "$run/initramfs"
 	echo "$kernel_dir/lib/modules/$(cat "$kernel_dir/release")" >"$run/modules"
+	: >"$run/console"
 	: >"$run/dmesg"
 	machine "$kernel_dir"
-	command_file "${qemu_args[1]}" "$@" >"$run/command"
 	nics
-	code=0
-	# In the background, so that whoever ends this ends the guest, too.
-	timeout --foreground "${VMTEST_TIMEOUT:-3h}" unshare --net \
-		bash -ec "$(declare -f links); links; exec \"\$@\"" - \
-		"$QEMU" "${qemu_args[@]}" <&0 2>"$run/qemu.log" &
-	guest=$!
-	trap 'kill $guest' INT TERM
-	wait $guest || code=$?
-	verdict "$code"
+	command_file "$@" >"$run/command"
 }
 
+# boot: in the background, for the traps to work, but it reads what this process would.
+# Whoever ends this process ends the guest, too.
+boot() {
+	guest=
+	trap 'kill $guest 2>/dev/null; wait; exit $BROKEN' INT TERM HUP
+	setpriv --pdeathsig TERM timeout --foreground --kill-after=10 "${VMTEST_TIMEOUT:-3h}" \
+		unshare --net bash -ec "$(declare -f links); links ${pairs[*]}; exec \"\$@\"" - \
+		"$QEMU" "${qemu_args[@]}" <&0 2>"$run/qemu.log" 9>&- &
+	guest=$!
+	wait $guest
+}
+
+main() {
+	local code=0
+
+	[ $# -ge 1 ] || die "usage: vmtest/run.sh KERNEL [COMMAND...]"
+	[ "$(id -u)" = 0 ] || die "needs root, for the guest to read all files and for its NICs"
+	command -v "$QEMU" >/dev/null || die "no $QEMU; run 'make deps-vm'"
+	prepare "$@"
+	boot || code=$?
+	verdict $code
+}
+
+# verdict CODE of QEMU. The kernel's log comes first: it says best why a guest hangs.
 verdict() {
-	[ "$1" != 124 ] || die "the guest was not done after ${VMTEST_TIMEOUT:-3h}"
-	[ "$1" = 0 ] || die "QEMU ended with code $1: $(tail -n 3 "$run/qemu.log")"
 	if ! "$here/splats" "$run/console" "$run/dmesg" >"$run/splats"; then
 		cat "$run/splats" >&2
 		die "the kernel's log has what it must not ($run/console)"
 	fi
+	[ "$1" != 124 ] || die "the guest was not done after ${VMTEST_TIMEOUT:-3h} (VMTEST_TIMEOUT)"
+	[ "$1" = 0 ] || die "QEMU ended with code $1: $(tail -n 3 "$run/qemu.log")"
 	[ -e "$run/exit" ] || die "the guest ended before its command ($run/console)"
 	exit "$(cat "$run/exit")"
 }

@@ -291,7 +291,7 @@ from_a_of_type() {
 
 initiated() { (($(from_a_of_type initiations) > $1)); }
 
-@test "a new private key that the peer does not know: nothing is sent under the old" {
+@test "a new private key that wireguard-go does not know: nothing is sent under the old" {
 	local data wanted initiations
 
 	tunnel wgxdp wireguard-go
@@ -364,7 +364,7 @@ anew() {
 	on "$1" ip link set wg0 up
 }
 
-@test "a new preshared key: the session goes on, the next handshake needs it" {
+@test "a new preshared key: the session with wireguard-go goes on, the next handshake needs it" {
 	local keys before
 
 	tunnel wgxdp wireguard-go

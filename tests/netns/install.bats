@@ -78,7 +78,7 @@ conf() {
 	on A mount -t tmpfs tmpfs /etc/wireguard
 	wg_keys A B
 	conf 10.0.0.2/32
-	on A timeout 20 bash -c "$(unit_command ExecStart)" 3>&-
+	on A timeout $((20 * PATIENCE)) bash -c "$(unit_command ExecStart)" 3>&-
 	on A bash -c "$(unit_command ExecStartPost)"
 	[ "$(wg_field A listen-port)" = "$PORT" ]
 	[ "$(wg_field A allowed-ips)" = 10.0.0.2/32 ]
@@ -95,7 +95,7 @@ conf() {
 	on A mount -t tmpfs tmpfs /etc/wireguard
 	wg_keys A B
 	conf 10.0.0.2/32
-	on A timeout 20 bash -c "$(unit_command ExecStart)" 3>&-
+	on A timeout $((20 * PATIENCE)) bash -c "$(unit_command ExecStart)" 3>&-
 	on A bash -c "$(unit_command ExecStartPost)"
 	on A rm /etc/wireguard/wg0.conf
 	refute on A bash -c "$(unit_command ExecReload)"

@@ -94,11 +94,5 @@ three_hosts() {
 		status_is A '[.peers[].nic] | sort == ["toB", "toC"]'
 	fi
 
-	head -c 5000000 /dev/urandom >"$TMP/file"
-	on_bg B timeout $((30 * PATIENCE)) socat -u TCP-LISTEN:9000 "CREATE:$TMP/got"
-	receiver=$!
-	wait_until 5 listening_tcp B 9000
-	on C timeout $((30 * PATIENCE)) socat -u "OPEN:$TMP/file" "TCP:$(inner4 B):9000"
-	wait "$receiver"
-	cmp "$TMP/file" "$TMP/got"
+	send_file C B 5000000
 }

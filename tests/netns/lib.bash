@@ -289,6 +289,45 @@ sent_by_ping() { sed -n 's/^\([0-9]*\) packets transmitted.*/\1/p' "$TMP/ping"; 
 
 listening_tcp() { on "$1" ss -Htln "sport = :$2" | grep -q .; }
 
+# send_file FROM TO BYTES [ADDRESS]: so many random bytes arrive whole, at the IPv4 address
+# of TO in the tunnel or at that one.
+send_file() {
+	local addr=${4:-$(inner4 "$2")} receiver seconds=$((60 * PATIENCE + $3 / 500000))
+
+	case $addr in
+	*:*) addr="[$addr]" ;;
+	esac
+	head -c "$3" /dev/urandom >"$TMP/file"
+	on "$2" timeout $seconds socat -u "TCP6-LISTEN:9000,reuseaddr,ipv6only=0" \
+		"CREATE:$TMP/file.got" 3>&- &
+	receiver=$!
+	wait_until 5 listening_tcp "$2" 9000
+	on "$1" timeout $seconds socat -u "OPEN:$TMP/file" "TCP:$addr:9000" || return
+	wait $receiver
+	cmp "$TMP/file" "$TMP/file.got"
+}
+
+# iperf FROM TO ARGUMENTS...: JSON of the client, in $TMP/iperf.
+iperf() {
+	local from=$1 to=$2 server
+
+	shift 2
+	on "$to" timeout $((60 * PATIENCE)) iperf3 -s -1 >/dev/null 3>&- &
+	server=$!
+	wait_until 5 listening_tcp "$to" 5201
+	on "$from" timeout $((60 * PATIENCE)) iperf3 -J -t 2 -c "$(inner4 "$to")" "$@" >"$TMP/iperf"
+	wait "$server"
+}
+
+iperf_is() { jq -e "$1" "$TMP/iperf" || { jq .end "$TMP/iperf" && false; }; }
+
+# no_trickle FROM TO ARGUMENTS...: TCP moves 20 Mbit/s. Not a benchmark, and less on a slow
+# machine.
+no_trickle() {
+	iperf "$@"
+	iperf_is ".end.sum_received.bits_per_second > 20e6 / $PATIENCE"
+}
+
 # wg_field HOST SUBCOMMAND [IFNAME]: what `wg show` says of the only peer, or of wg0.
 wg_field() { on "$1" wg show "${3:-wg0}" "$2" | cut -f 2-; }
 

@@ -35,7 +35,7 @@ refuses() {
 	local word=$1
 
 	shift
-	refute on A timeout 10 "$@" >"$TMP/out" 2>&1
+	refute on A timeout $((10 * PATIENCE)) "$@" >"$TMP/out" 2>&1
 	cat "$TMP/out"
 	[ "$(wc -l <"$TMP/out")" = 1 ]
 	grep -qi -- "$word" "$TMP/out"

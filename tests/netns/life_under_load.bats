@@ -9,7 +9,7 @@
 
 load lib
 
-[ -z "${LONG:-}" ] || export BATS_TEST_TIMEOUT=300
+[ -z "${LONG:-}" ] || export BATS_TEST_TIMEOUT=$((300 * PATIENCE))
 
 setup() {
 	needs_root

@@ -14,38 +14,46 @@ all_answered() {
 	grep -q "^6750 packets transmitted, 6750 received" "$TMP/$1.ping"
 }
 
-# The two tunnels and both directions at once: it is the same two minutes.
+# The tunnels and both directions at once: it is the same two minutes.
 setup_file() { export BATS_TEST_TIMEOUT=$((150 + 90 * PATIENCE)); }
 
+# C meets wireguard-go as responder, E as initiator.
 @test "rekey under traffic, no packet lost: with wgxdp and with wireguard-go" {
-	for host in A B C D; do
+	for host in A B C D E F; do
 		host_new $host
 	done
 	join A B
 	join C D
+	join E F
 	start_wg wgxdp A
 	start_wg wgxdp B
 	start_wg wgxdp C
 	start_wg wireguard-go D
+	start_wg wgxdp E
+	start_wg wireguard-go F
 	wg_setup A B
 	wg_setup D C
+	wg_setup E F
 	wait_until 10 pings A "$(inner4 B)"
 	wait_until 10 pings D "$(inner4 C)"
+	wait_until 10 pings E "$(inner4 F)"
 	first_a=$(wg_field A latest-handshakes)
 	first_c=$(wg_field C latest-handshakes)
+	first_e=$(wg_field E latest-handshakes)
 
 	pids=()
-	for pair in "A B" "B A" "C D" "D C"; do
+	for pair in "A B" "B A" "C D" "D C" "E F" "F E"; do
 		# shellcheck disable=SC2086 # two words on purpose
 		keep_pinging $pair
 		pids+=($!)
 	done
 	wait "${pids[@]}"
-	for host in A B C D; do
+	for host in A B C D E F; do
 		all_answered $host
 	done
 
 	(($(wg_field A latest-handshakes) >= first_a + 119))
 	(($(wg_field C latest-handshakes) >= first_c + 119))
+	(($(wg_field E latest-handshakes) >= first_e + 119))
 	[ "$(wg_field A latest-handshakes)" -le "$(date +%s)" ]
 }

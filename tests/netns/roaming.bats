@@ -27,7 +27,7 @@ new_address() {
 	on B ip address del 192.0.2.2 peer 192.0.2.1 dev toA
 	on B ip address add 192.0.2.77 peer 192.0.2.1 dev toA
 	# Debian 12's wireguard-go holds on to a source address that is gone.
-	is_wgxdp B || on B wg set wg0 peer "${PUBKEY[A]}" endpoint "$(endpoint A 4)"
+	[ "${IMPL["B wg0"]}" != wireguard-go ] || on B wg set wg0 peer "${PUBKEY[A]}" endpoint "$(endpoint A 4)"
 	still_talks "192.0.2.77:51820"
 }
 

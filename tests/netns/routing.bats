@@ -611,9 +611,8 @@ second_tunnel() {
 	status_is A '.workers == 2 and .nics[0].queues == 2'
 	on_path A af_xdp
 	before=$(paths A)
-	head -c 20000000 /dev/urandom >"$TMP/file"
-	send_file A B
-	send_file B A
+	send_file A B 20000000
+	send_file B A 20000000
 	many_flows A B
 	many_flows B A
 	went_by A xdp "$before" 1000
@@ -630,17 +629,6 @@ many_flows() {
 	wait_until 5 listening_tcp "$2" 5201
 	on "$1" timeout $((30 * PATIENCE)) iperf3 -c "$(inner4 "$2")" -n 16M -P 12 >"$TMP/iperf"
 	wait "$server"
-}
-
-send_file() {
-	local receiver
-
-	on "$2" timeout $((30 * PATIENCE)) socat -u TCP-LISTEN:9000,reuseaddr "CREATE:$TMP/got" 3>&- &
-	receiver=$!
-	wait_until 5 listening_tcp "$2" 9000
-	on "$1" timeout $((30 * PATIENCE)) socat -u "OPEN:$TMP/file" "TCP:$(inner4 "$2"):9000"
-	wait "$receiver"
-	cmp "$TMP/file" "$TMP/got"
 }
 
 # Each worker received something by AF_XDP.

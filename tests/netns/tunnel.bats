@@ -116,7 +116,7 @@ no_xdp() {
 	status_is B '.nics[0].name == "toA" and .nics[0].af_xdp == "copy"'
 }
 
-@test "a wrong preshared key: no session" {
+@test "a wrong preshared key: no session with wireguard-go" {
 	tunnel wgxdp wireguard-go 4 psk
 	wg genpsk >"$TMP/other"
 	on A wg set wg0 peer "${PUBKEY[B]}" remove

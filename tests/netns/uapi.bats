@@ -31,7 +31,7 @@ secret() {
 
 # uapi LINES...: the answer to a request of these lines.
 uapi() {
-	printf '%s\n' "$@" "" | on A timeout 5 socat -t 3 - "UNIX-CONNECT:$SOCKETS/wg0.sock"
+	printf '%s\n' "$@" "" | on A timeout $((5 * PATIENCE)) socat -t 3 - "UNIX-CONNECT:$SOCKETS/wg0.sock"
 }
 
 # refused ERRNO LINES...: and nothing has changed.

@@ -30,20 +30,6 @@ sizes_at() {
 	done
 }
 
-# send_file FROM TO BYTES
-send_file() {
-	local receiver
-
-	head -c "$3" /dev/urandom >"$TMP/file"
-	on "$2" timeout $((60 * PATIENCE)) socat -u TCP-LISTEN:9000,reuseaddr \
-		"CREATE:$TMP/file.got" 3>&- &
-	receiver=$!
-	wait_until 5 listening_tcp "$2" 9000
-	on "$1" timeout $((60 * PATIENCE)) socat -u "OPEN:$TMP/file" "TCP:$(inner4 "$2"):9000"
-	wait $receiver
-	cmp "$TMP/file" "$TMP/file.got"
-}
-
 # mtus OUTER UNDERLAY PATH MTU...: for wg0, one after the other.
 mtus() {
 	local mtu
@@ -85,14 +71,28 @@ spoiled() {
 	netem "$@"
 }
 
-# What ping(8) says of the answers: received, and "+N duplicates".
-pinged() { on "$1" ping -q -n -i 0.02 -c "$3" -W 2 "$(inner4 "$2")" | tee "$TMP/ping"; }
+# pinged FROM TO LEAST: of 200 so many are answered at least, each once, by ping -i 0.02.
+pinged() {
+	on "$1" ping -n -i 0.02 -c 200 -W 2 "$(inner4 "$2")" >"$TMP/ping" || true
+	tail -n 3 "$TMP/ping"
+	(($(grep -c 'bytes from' "$TMP/ping") >= $3))
+	refute grep -q DUP "$TMP/ping"
+}
+
+# out_of_order: the last answers to ping were.
+out_of_order() {
+	sed -n 's/.*icmp_seq=\([0-9]*\) .*/\1/p' "$TMP/ping" >"$TMP/order"
+	refute sort -n -C "$TMP/order"
+}
 
 @test "a link that reorders and delays: every packet arrives, once" {
-	spoiled delay 20ms 10ms reorder 30% 50%
-	ping_all A "$(inner4 B)" 200 -i 0.02
-	ping_all B "$(inner6 A)" 200 -i 0.02
+	spoiled delay 200ms 100ms
+	pinged A B 200
+	out_of_order
+	pinged B A 200
+	out_of_order
 	[ "$(drops A replay)" = 0 ]
+	netem delay 20ms 10ms reorder 30% 50%
 	send_file A B 1000000
 	send_file B A 1000000
 }
@@ -100,27 +100,36 @@ pinged() { on "$1" ping -q -n -i 0.02 -c "$3" -W 2 "$(inner4 "$2")" | tee "$TMP/
 @test "a link that duplicates: the copies are dropped as replays" {
 	spoiled duplicate 50%
 	pinged A B 200
-	grep -q ', 200 received, 0% packet loss' "$TMP/ping"
-	refute grep -q duplicates "$TMP/ping"
 	pinged B A 200
-	grep -q ', 200 received, 0% packet loss' "$TMP/ping"
-	refute grep -q duplicates "$TMP/ping"
 	(($(drops A replay) >= 100))
 	send_file A B 1000000
 	send_file B A 1000000
 }
 
-@test "a link that loses: streams arrive whole, a session is renewed" {
+# Handshakes are told apart by the second.
+second_after() { (($(date +%s) > $1)); }
+
+# renewed HOST OTHER: it has forgotten its sessions, and has a new handshake with the other.
+renewed() {
+	local before
+
+	before=$(wg_field "$1" latest-handshakes)
+	wait_until 3 second_after "$before"
+	on "$1" ip link set wg0 down
+	on "$1" ip link set wg0 up
+	wait_until 20 pings "$1" "$(inner4 "$2")"
+	(($(wg_field "$1" latest-handshakes) > before))
+}
+
+@test "a link that loses: streams arrive whole, sessions are renewed" {
 	spoiled loss 10% delay 5ms
 	send_file A B 500000
 	send_file B A 500000
+	(($(netem_drops) >= 10))
+	netem loss 30%
 	for _ in 1 2 3; do
-		on A ip link set wg0 down
-		on A ip link set wg0 up
-		wait_until 20 pings A "$(inner4 B)"
-		on B ip link set wg0 down
-		on B ip link set wg0 up
-		wait_until 20 pings B "$(inner4 A)"
+		renewed A B
+		renewed B A
 	done
 }
 
@@ -128,8 +137,10 @@ pinged() { on "$1" ping -q -n -i 0.02 -c "$3" -W 2 "$(inner4 "$2")" | tee "$TMP/
 	spoiled loss 3% duplicate 10% delay 10ms 5ms reorder 20% 50%
 	send_file A B 500000
 	send_file B A 500000
-	pinged A B 200
-	refute grep -q duplicates "$TMP/ping"
+	pinged A B 150
+	pinged B A 150
+	(($(netem_drops) >= 10))
+	(($(drops A replay) >= 10))
 }
 
 # ---- under load
@@ -239,7 +250,7 @@ answering() {
 		answered = set()
 		end = time.monotonic() + seconds
 		while len(answered) < peers and time.monotonic() < end:
-		    for i, addr in enumerate(a for a in out if a not in answered):
+		    for addr in [a for a in out if a not in answered]:
 		        out[addr].sendto(request, (addr, 0))
 		    until = time.monotonic() + 2
 		    while len(answered) < peers and select.select([heard], [], [], max(0, until - time.monotonic()))[0]:
@@ -248,6 +259,14 @@ answering() {
 		            answered.add(source)
 		print(len(answered & set(out)))
 	PY
+}
+
+all_answer() {
+	local n
+
+	n=$(answering)
+	echo "$n of $PEERS answered"
+	[ "$n" = "$PEERS" ]
 }
 
 @test "a thousand peers, each an interface of the kernel" {
@@ -262,10 +281,10 @@ answering() {
 	on A ip link set wg0 up
 	on A ip route add 10.1.0.0/16 dev wg0
 	on A ip route add local 10.2.0.0/16 dev lo
-	[ "$(answering)" = "$PEERS" ]
+	all_answer
 	[ "$(on A wg show wg0 latest-handshakes | awk '$2 > 0' | wc -l)" = "$PEERS" ]
 	# With sessions once more, and what each counts is what the other counts.
-	[ "$(answering)" = "$PEERS" ]
+	all_answer
 	wait_until 10 thousand_agree
 }
 
