@@ -30,8 +30,9 @@
 #define LOAD_LASTS_NS NS_PER_SEC
 /* How often the next hop of a peer in use is confirmed. */
 #define NEIGHBOUR_NS (10 * NS_PER_SEC)
-/* Timers run in a round. */
-#define TIMERS_A_ROUND 256
+/* Timers run in a round. Many peers that want a session at once must not keep the answers
+ * to the first of them waiting until these are out of date. */
+#define TIMERS_A_ROUND 16
 
 /* --- handshake messages --- */
 

@@ -102,7 +102,7 @@ nics() {
 	pairs=()
 	pair virtio 1 "$CPUS" "$VIRTIO_NET,vectors=$((2 * CPUS + 2))"
 	pair spare 2 $((2 * CPUS)) "$VIRTIO_NET,vectors=$((4 * CPUS + 2))"
-	if "$QEMU" -device help 2>/dev/null | grep -q '"igb"'; then
+	if "$QEMU" -device igb,help >/dev/null 2>&1; then
 		pair igb 3 1 igb
 	fi
 }
