@@ -353,11 +353,23 @@ static int queue_try(struct nic *nic, unsigned index, uint16_t copy_flag,
 	return 0;
 }
 
+/* Drivers of Intel's (igb, igc) take of a zero-copy frame the whole kilobytes that are left
+ * beside the headroom, and lose packets that are larger: of 2048 bytes just one. */
+static uint32_t choose_frame_size(const struct nic *nic, int copy_flag)
+{
+	if (copy_flag == XDP_ZEROCOPY || nic->mtu + FRAME_OVERHEAD > 2048)
+		return FRAME_SIZE_MAX;
+	return 2048;
+}
+
+/* All queues have frames of the size that the first one needs. */
 static int queue_open(struct nic *nic, unsigned index, struct nic_queue **out)
 {
 	int err = -EINVAL;
 
 	for (const int *flag = copy_flags(nic, index); *flag >= 0; flag++) {
+		if (index == 0)
+			nic->frame_size = choose_frame_size(nic, *flag);
 		err = queue_try(nic, index, (uint16_t)*flag, out);
 		if (!err || err == -EBUSY || err == -ENOMEM)
 			break;
@@ -504,7 +516,6 @@ static struct nic *nic_new(struct device *dev, const struct rtnl_link *link,
 	nic->mtu = link->mtu;
 	nic->mode = mode;
 	nic->link_fd = -1;
-	nic->frame_size = link->mtu + FRAME_OVERHEAD <= 2048 ? 2048 : FRAME_SIZE_MAX;
 	return nic;
 }
 

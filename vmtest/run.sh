@@ -83,8 +83,8 @@ links() {
 	done
 }
 
-# pair NAME NUMBER QUEUES DEVICE: two of these; the guest knows them by their addresses,
-# 02:00:00:00:NUMBER:0[01].
+# pair NAME NUMBER QUEUES DEVICE [BUSES]: two of these; the guest knows them by their
+# addresses, 02:00:00:00:NUMBER:0[01].
 pair() {
 	local i
 
@@ -92,7 +92,7 @@ pair() {
 	for i in 0 1; do
 		qemu_args+=(
 			-netdev "tap,id=$1$i,ifname=$1$i,queues=$3,script=no,downscript=no,vhost=off"
-			-device "$4,netdev=$1$i,mac=02:00:00:00:0$2:0$i")
+			-device "$4,netdev=$1$i,mac=02:00:00:00:0$2:0$i${5:+,bus=$5$i}")
 	done
 }
 
@@ -102,8 +102,11 @@ nics() {
 	pairs=()
 	pair virtio 1 "$CPUS" "$VIRTIO_NET,vectors=$((2 * CPUS + 2))"
 	pair spare 2 $((2 * CPUS)) "$VIRTIO_NET,vectors=$((4 * CPUS + 2))"
-	if "$QEMU" -device igb,help >/dev/null 2>&1; then
-		pair igb 3 1 igb
+	if "$QEMU" -device igb,help 2>&1 | grep -q '^igb options'; then
+		# Each on a port of its own: its virtual functions take more than one slot.
+		qemu_args+=(-device "pcie-root-port,id=port0,chassis=1"
+			-device "pcie-root-port,id=port1,chassis=2")
+		pair igb 3 1 igb port
 	fi
 }
 
