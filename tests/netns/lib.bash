@@ -84,6 +84,7 @@ host_init() {
 host_new() {
 	local host=$1 ready=${TMP:?no BATS_TEST_TMPDIR}/$1.ready
 
+	rm -f "$ready" # of an earlier host of that name
 	HOST_NUM[$host]=$((${#HOST_NUM[@]} + 1))
 	setpriv --pdeathsig KILL unshare --net --mount --pid --fork --kill-child --mount-proc \
 		bash -ec "$(declare -f host_init); host_init '$ready'" 2>"$TMP/$1.log" 3>&- &

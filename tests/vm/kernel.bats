@@ -286,16 +286,28 @@ all_answer() {
 	on A ip route add local 10.2.0.0/16 dev lo
 	all_answer
 	[ "$(on A wg show wg0 latest-handshakes | awk '$2 > 0' | wc -l)" = "$PEERS" ]
-	# With sessions once more, and what each counts is what the other counts.
+	# With sessions once more: what each counts of that is what the other counts. (Before,
+	# answers to a handshake were lost or too late, which only their sender counts.)
+	wait_until 10 both_counted before
 	all_answer
 	wait_until 10 thousand_agree
 }
 
-# In order of the ports: what one end has received is what the other has sent.
+# both_counted NAME: in order of the ports, what A has received from each and sent to it, and
+# what each has sent and received; nothing changes.
+both_counted() {
+	counts_now >"$TMP/$1"
+	counts_now | cmp -s "$TMP/$1" -
+}
+
+counts_now() {
+	paste <(on A wg show wg0 dump | tail -n +2 | cut -f 3,6,7 | sed 's/^[^:]*://' | sort -n |
+		cut -f 2,3) \
+		<(on B wg show all transfer | sed 's/^wg//' | sort -n | awk -v OFS='\t' '{ print $4, $3 }')
+}
+
 thousand_agree() {
-	on A wg show wg0 dump | tail -n +2 | cut -f 3,6,7 | sed 's/^[^:]*://' | sort -n |
-		cut -f 2,3 >"$TMP/A.counts"
-	on B wg show all transfer | sed 's/^wg//' | sort -n | awk -v OFS='\t' '{ print $4, $3 }' \
-		>"$TMP/B.counts"
-	[ "$(wc -l <"$TMP/B.counts")" = "$PEERS" ] && cmp -s "$TMP/A.counts" "$TMP/B.counts"
+	both_counted after && paste "$TMP/before" "$TMP/after" | awk '
+		{ n += $5 > $1 && $5 - $1 == $7 - $3 && $6 > $2 && $6 - $2 == $8 - $4 }
+		END { print n + 0, "agree"; exit n != '"$PEERS"' }'
 }
