@@ -177,6 +177,18 @@ static void add_session(uint32_t peer)
 			 0);
 }
 
+/* Not bound to a device, which no program finds out here. A map takes one without an RX
+ * ring only before Linux 7. */
+static int open_socket(void)
+{
+	int fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0), entries = 64;
+
+	assert_true(fd >= 0);
+	assert_int_equal(setsockopt(fd, SOL_XDP, XDP_RX_RING, &entries, sizeof(entries)),
+			 0);
+	return fd;
+}
+
 static int group_setup(void **state)
 {
 	struct nic_queues queues = {
@@ -194,8 +206,7 @@ static int group_setup(void **state)
 	assert_int_equal(bpf_map_update_elem(bpf_map__fd(nic->maps.nic_queues),
 					     &nic_ifindex, &queues, 0),
 			 0);
-	xsk = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0);
-	assert_true(xsk >= 0);
+	xsk = open_socket();
 	return 0;
 }
 
