@@ -16,17 +16,19 @@ B	:= build
 VERSION	:= 0.1
 
 LIBS	:= libbpf libxdp libsodium libmnl liburcu-qsbr liburcu-cds json-c libcap
+# Not on every architecture.
+IPSEC_MB := $(shell echo '\#include <intel-ipsec-mb.h>' | $(CC) -E - >/dev/null 2>&1 && echo y)
 WARN	:= -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	   -Wpointer-arith -Wwrite-strings -Wno-unused-parameter $(if $(WERROR),-Werror)
 CFLAGS	?= -O2 -g
 # As the kernel does: packets and counters are looked at as more than one type.
 ALL_CFLAGS = -std=gnu11 -fno-strict-aliasing -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -Iinclude -Idaemon -I$(B)/bpf $(WARN) \
-	   -pthread $(shell $(PKGCONF) --cflags $(LIBS)) $(CFLAGS) $(SANITIZE)
-LDLIBS	= -pthread $(shell $(PKGCONF) --libs $(LIBS)) $(SANITIZE)
+	   -pthread $(shell $(PKGCONF) --cflags $(LIBS)) $(if $(IPSEC_MB),-DHAVE_IPSEC_MB) $(CFLAGS) $(SANITIZE)
+LDLIBS	= -pthread $(shell $(PKGCONF) --libs $(LIBS)) $(if $(IPSEC_MB),-lIPSec_MB) $(SANITIZE)
 BPF_CFLAGS = -O2 -g -target bpf -mcpu=v3 -Iinclude -Wall -Wextra -Wno-unused-parameter \
 	   $(if $(WERROR),-Werror) -I/usr/include/$(shell $(CC) -print-multiarch)
 
-SRC	:= $(filter-out daemon/main.c,$(wildcard daemon/*.c))
+SRC	:= $(filter-out daemon/main.c $(if $(IPSEC_MB),,daemon/aead_ipsec_mb.c),$(wildcard daemon/*.c))
 OBJ	:= $(SRC:%.c=$(B)/%.o)
 SKEL	:= $(B)/bpf/nic.skel.h $(B)/bpf/wgif.skel.h
 TESTS	:= $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c tests/bpf/test_*.c))
@@ -100,7 +102,7 @@ demo: deps
 # take, too.
 deps: UP_TO := /^\# virtual machines/q
 deps deps-vm:
-	@want="$$(sed '$(UP_TO)' debian-packages | sed 's/#.*//')"; missing=""; \
+	@want="$$(sed '$(UP_TO)' debian-packages | sed "s/#.*//; s/ \[$$(dpkg --print-architecture)\]//; /\[/d")"; missing=""; \
 	for p in $$want; do \
 		dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || \
 		missing="$$missing $$p"; \

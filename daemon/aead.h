@@ -34,22 +34,48 @@ struct aead_op {
 
 /*
  * seal and open take n operations, independent of each other and in any mix of
- * keys. They may run in any number of threads at once, keep nothing afterwards and
- * do not allocate. usable says whether CPU and libraries at hand allow it.
+ * keys. They keep nothing afterwards and do not allocate. What an engine has to
+ * allocate is its state, one a thread, from begin to end; both are NULL where it has
+ * none. usable says whether the CPU allows it.
  */
 struct aead_engine {
 	const char *name;
 	bool (*usable)(void);
-	void (*seal)(struct aead_op *ops, unsigned n);
-	void (*open)(struct aead_op *ops, unsigned n);
+	int (*begin)(void **state); /* -ENOMEM */
+	void (*end)(void *state);
+	void (*seal)(void *state, struct aead_op *ops, unsigned n);
+	void (*open)(void *state, struct aead_op *ops, unsigned n);
+};
+
+/* An engine in the hands of one thread. */
+struct aead {
+	const struct aead_engine *engine;
+	void *state;
 };
 
 extern const struct aead_engine aead_sodium; /* always there */
+extern const struct aead_engine
+	aead_ipsec_mb; /* on x86, where it was there to build with */
 
-/* All that were built in, the fastest first; NULL ends the table. */
+/* All that were built in; NULL ends the table. */
 extern const struct aead_engine *const aead_engines[];
 
-/* The first usable engine. Needs sodium_init() before; cannot fail. */
+/* The usable engine that is the fastest just now with packets of full size: takes a
+ * millisecond. Needs sodium_init() before; cannot fail. */
 const struct aead_engine *aead_pick(void);
+
+/* 0, or -ENOMEM; then there is nothing to end. */
+int aead_begin(struct aead *aead, const struct aead_engine *engine);
+void aead_end(struct aead *aead);
+
+static inline void aead_seal(struct aead *aead, struct aead_op *ops, unsigned n)
+{
+	aead->engine->seal(aead->state, ops, n);
+}
+
+static inline void aead_open(struct aead *aead, struct aead_op *ops, unsigned n)
+{
+	aead->engine->open(aead->state, ops, n);
+}
 
 #endif

@@ -24,7 +24,7 @@ static bool usable(void)
 	return true;
 }
 
-static void seal(struct aead_op *ops, unsigned n)
+static void seal(void *state, struct aead_op *ops, unsigned n)
 {
 	struct aead_op *op;
 
@@ -37,7 +37,7 @@ static void seal(struct aead_op *ops, unsigned n)
 	}
 }
 
-static void open_(struct aead_op *ops, unsigned n)
+static void open_(void *state, struct aead_op *ops, unsigned n)
 {
 	struct aead_op *op;
 

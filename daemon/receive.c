@@ -193,7 +193,7 @@ static void open_batch(struct worker *w)
 		op->src = op->dst = p->message + sizeof(struct wg_data);
 		op->len = p->len - (uint32_t)WG_DATA_OVERHEAD;
 	}
-	w->dev->aead->open(w->ops, w->rx.count);
+	aead_open(&w->aead, w->ops, w->rx.count);
 	for (unsigned i = 0; i < w->rx.count; i++)
 		if (!w->ops[i].ok)
 			worker_drop(w, DROP_bad_tag, 1);

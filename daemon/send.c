@@ -85,7 +85,7 @@ static void seal(struct worker *w)
 {
 	for (unsigned i = 0; i < w->tx.count;)
 		i += number_run(w, i);
-	w->dev->aead->seal(w->ops, w->tx.count);
+	aead_seal(&w->aead, w->ops, w->tx.count);
 }
 
 static void transmit_nic(struct worker *w)

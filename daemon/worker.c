@@ -188,11 +188,14 @@ static void worker_free(struct worker *w)
 	free(w->tx.arena);
 	free(w->poll_set);
 	udp_reader_destroy(&w->udp_reader);
+	aead_end(&w->aead);
 	free(w);
 }
 
 static int worker_init(struct worker *w)
 {
+	int err;
+
 	cds_wfcq_init(&w->commands, &w->commands_tail);
 	w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	w->poll_set = calloc(1, sizeof(*w->poll_set));
@@ -204,7 +207,8 @@ static int worker_init(struct worker *w)
 	if (!w->poll_set || !w->tap_buffer || !w->tx.arena)
 		return -ENOMEM;
 	gro_init(&w->gro, receive_emit, w);
-	return udp_reader_init(&w->udp_reader);
+	err = aead_begin(&w->aead, w->dev->aead);
+	return err ? err : udp_reader_init(&w->udp_reader);
 }
 
 static int worker_start(struct device *dev, int tap_fd)

@@ -91,6 +91,7 @@ struct worker {
 	struct cds_wfcq_head commands;
 	struct cds_wfcq_tail commands_tail;
 
+	struct aead aead;
 	struct aead_op ops[WORKER_BATCH];
 	struct tx_batch tx;
 	struct rx_batch rx;
