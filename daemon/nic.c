@@ -39,6 +39,11 @@
 /* Whoever has the device may give it up without our being told. */
 #define REFUSAL_NS (30 * NS_PER_SEC)
 
+/* The kernel takes a closed socket off its queue in a work item of its own: a restart
+ * may come before. */
+#define BUSY_WAIT_NS NS_PER_SEC
+#define BUSY_STEP_NS (10 * NS_PER_MS)
+
 /* --- frames; the queue's lock is held --- */
 
 static uint64_t frame_base(const struct nic_queue *q, uint64_t addr)
@@ -362,6 +367,19 @@ static uint32_t choose_frame_size(const struct nic *nic, int copy_flag)
 	return 2048;
 }
 
+static int queue_try_until_free(struct nic *nic, unsigned index, uint16_t copy_flag,
+				struct nic_queue **out)
+{
+	const struct timespec step = {.tv_nsec = BUSY_STEP_NS};
+	uint64_t until = clock_now() + BUSY_WAIT_NS;
+	int err;
+
+	while ((err = queue_try(nic, index, copy_flag, out)) == -EBUSY &&
+	       clock_now() < until)
+		nanosleep(&step, NULL);
+	return err;
+}
+
 /* All queues have frames of the size that the first one needs. */
 static int queue_open(struct nic *nic, unsigned index, struct nic_queue **out)
 {
@@ -370,7 +388,7 @@ static int queue_open(struct nic *nic, unsigned index, struct nic_queue **out)
 	for (const int *flag = copy_flags(nic, index); *flag >= 0; flag++) {
 		if (index == 0)
 			nic->frame_size = choose_frame_size(nic, *flag);
-		err = queue_try(nic, index, (uint16_t)*flag, out);
+		err = queue_try_until_free(nic, index, (uint16_t)*flag, out);
 		if (!err || err == -EBUSY || err == -ENOMEM)
 			break;
 	}

@@ -99,6 +99,26 @@ refuses() {
 	traceless A
 }
 
+# What a restart meets when the kernel is slow to let go of the old sockets.
+@test "a queue that is still taken when it is wanted is waited for" {
+	local host holder
+
+	wg_keys A B
+	for host in A B; do
+		start_wg wgxdp $host
+		on $host wg set wg0 private-key "$TMP/$host.key" listen-port "$PORT"
+		wg_up $host
+	done
+	wg_peer B A
+	on A "$REPO/build/tests/tools/hold_queue" toB >"$TMP/held" 3>&- &
+	holder=$!
+	wait_until 5 grep -q held "$TMP/held"
+	wg_peer A B endpoint "$(endpoint B 4)"
+	wait $holder
+	wait_until 15 pings A "$(inner4 B)"
+	on_path A af_xdp
+}
+
 @test "the background start is over when all is ready" {
 	# A pipe, since a daemon that kept our stdout open would keep it from ending.
 	on A timeout $((20 * PATIENCE)) "$WGXDP" wg0 2>&1 | cat >"$TMP/out"
