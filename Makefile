@@ -5,6 +5,7 @@
 # make demo    two namespaces, a tunnel, its figures; make check: all tests
 # make check-long  the same tests at their full length: over an hour longer
 # make vmtest  tests in QEMU, with the kernel's WireGuard; make vmtest-all: on every kernel
+# make bench   compares with wireguard-go: docs/performance.md
 # make install PREFIX=/usr/local DESTDIR=
 
 CC	?= gcc
@@ -33,8 +34,9 @@ OBJ	:= $(SRC:%.c=$(B)/%.o)
 SKEL	:= $(B)/bpf/nic.skel.h $(B)/bpf/wgif.skel.h
 TESTS	:= $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c tests/bpf/test_*.c))
 TOOLS	:= $(patsubst %.c,$(B)/%,$(wildcard tests/tools/*.c))
+BENCHES	:= $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
 
-.PHONY: all tests check check-long vmtest vmtest-all demo deps deps-vm install clean format \
+.PHONY: all tests check check-long vmtest vmtest-all demo bench deps deps-vm deps-bench install clean format \
 	format-check
 .SECONDARY:
 
@@ -70,7 +72,7 @@ $(B)/bpf/%.skel.h: $(B)/bpf/%.bpf.o
 $(B)/tests/%: $(B)/tests/%.o $(B)/libwgxdp.a
 	$(CC) -o $@ $^ $(LDFLAGS) -lcmocka -lb2 $(LDLIBS)
 
-tests: $(TESTS) $(TOOLS)
+tests: $(TESTS) $(TOOLS) $(BENCHES)
 
 # Everything, warnings as errors; the closing line counts. TESTS of a kind or
 # file: tests/run unit, tests/run tests/netns/roaming.bats.
@@ -94,14 +96,24 @@ vmtest-all: deps-vm
 	$(MAKE) WERROR=1 all tests
 	vmtest/all.sh
 
+# Takes a quarter of an hour. Writes the figures into docs/performance, as docs/performance.md
+# shows them.
+bench: deps-bench
+	$(MAKE) WERROR=1 all tests
+	tests/bench/bench.sh
+	$(B)/tests/bench/micro >$(B)/bench/micro
+	$(B)/tests/bench/micro_bpf >>$(B)/bench/micro
+	tests/bench/report.py $(B)/bench/figures $(B)/bench/micro docs/performance
+
 demo: deps
 	$(MAKE) all
 	tests/demo.sh
 
 # Installs only what is missing, and asks for root only then. deps-vm: what virtual machines
-# take, too.
+# take, too; deps-bench: and benchmarks.
 deps: UP_TO := /^\# virtual machines/q
-deps deps-vm:
+deps-vm: UP_TO := /^\# benchmarks/q
+deps deps-vm deps-bench:
 	@want="$$(sed '$(UP_TO)' debian-packages | sed "s/#.*//; s/ \[$$(dpkg --print-architecture)\]//; /\[/d")"; missing=""; \
 	for p in $$want; do \
 		dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || \
@@ -130,4 +142,4 @@ format-check:
 clean:
 	rm -rf $(B)
 
--include $(OBJ:.o=.d) $(B)/daemon/main.d $(TESTS:=.d) $(TOOLS:=.d) $(wildcard $(B)/bpf/*.d)
+-include $(OBJ:.o=.d) $(B)/daemon/main.d $(TESTS:=.d) $(TOOLS:=.d) $(BENCHES:=.d) $(wildcard $(B)/bpf/*.d)

@@ -5,16 +5,16 @@
 # lib/modules, which it fills first if need be from the Debian package. Nothing is
 # installed on this machine; `rm -r` of the directory fetches the kernel anew.
 #
-# Theory of operation: apt-get works on lists and a configuration of its own in the
-# cache, with one suite of the mirror that this machine uses. The metapackage
-# linux-image-amd64 names the newest kernel there. Since 7.1 that one is three
-# packages: vmlinuz and the modules are taken from whichever have them.
+# Theory of operation: the metapackage linux-image-amd64 names the newest kernel of a suite
+# (tests/suite.bash). Since 7.1 that one is three packages: vmlinuz and the modules are
+# taken from whichever have them.
 
 set -eu
 cd "$(dirname "$0")"
 
+# shellcheck source=tests/suite.bash
+source ../tests/suite.bash
 CACHE=${VMTEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/wgxdp-vmtest}
-KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 
 die() {
 	echo "fetch.sh: $*" >&2
@@ -24,39 +24,10 @@ die() {
 suite_of() { awk -v kernel="$1" '$1 == "kernel" && $2 == kernel { print $3 }' matrix; }
 kernels() { awk '$1 == "kernel" { print $2 }' matrix | xargs; }
 
-# shellcheck disable=SC2016 # apt-get's variable
-mirror() {
-	apt-get indextargets --format '$(REPO_URI)' "Created-By: Packages" \
-		"Origin: Debian" "Label: Debian" | head -n 1
-}
-
-# apt COMMAND...: apt-get or apt-cache upon the lists of the suite alone.
-apt() {
-	local command=$1
-
-	shift
-	"$command" -o Dir::Etc::SourceList="$work/sources" -o Dir::Etc::SourceParts=/dev/null \
-		-o Dir::Etc::Preferences=/dev/null -o Dir::Etc::PreferencesParts=/dev/null \
-		-o Dir::State::Lists="$work/lists" -o Dir::State::Status=/dev/null \
-		-o Dir::Cache="$work" -o APT::Architecture=amd64 -o APT::Architectures=amd64 \
-		-o APT::Sandbox::User=root -o Acquire::Languages=none "$@"
-}
-
 # kernel_packages NAME: what it depends on that is of a kernel.
 kernel_packages() {
 	apt apt-cache depends --important --recurse "$1" |
 		grep -E '^linux-(base|binary|image|modules)-[0-9]' | sort -u
-}
-
-update() {
-	local uri
-
-	uri=$(mirror)
-	[ -n "$uri" ] || die "found no Debian mirror; run 'apt-get update' once"
-	[ -e $KEYRING ] || die "no $KEYRING; install debian-archive-keyring"
-	echo "deb [signed-by=$KEYRING] $uri $1 main" >"$work/sources"
-	mkdir -p "$work/lists/partial" "$work/archives/partial"
-	apt apt-get -qq update
 }
 
 # Debian compresses modules since 6.6; busybox in the initramfs loads plain ones,

@@ -13,7 +13,7 @@
 
 static uint32_t random_state = 0x9e3779b9;
 
-static uint32_t random32(void)
+static inline uint32_t random32(void)
 {
 	random_state ^= random_state << 13;
 	random_state ^= random_state >> 17;

@@ -1,0 +1,265 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# Compares tunnels on this machine: two hosts on a veth, the same for all. KINDS of them:
+# veth (no tunnel), wireguard-go (Debian's newest that runs here), wgxdp-udp (--nic none),
+# wgxdp (AF_XDP), and kernel where the kernel has WireGuard. ROUNDS (3), interleaved; each
+# figure takes SECONDS_EACH (2). FIGURES (all) names groups: tcp udp lossfree ping handshake.
+# The figures go to build/bench/figures, a line each: round, kind, name, value.
+#
+# Theory of operation: both ends, the load and its sink share the machine, so a figure is
+# about the whole of it, and comparisons are good only within one run. What is counted is
+# what arrives. CPU time is that of the machine while one TCP stream runs, or a process's
+# or its worker threads' alone, from the scheduler's own account.
+
+set -eu -o pipefail
+BATS_TEST_TMPDIR=$(mktemp -d)
+readonly BATS_TEST_TMPDIR
+# shellcheck source=tests/netns/lib.bash
+source "$(dirname "$0")/../netns/lib.bash"
+BENCH=$REPO/build/tests/bench
+OUT=$REPO/build/bench
+ROUNDS=${ROUNDS:-3}
+SECONDS_EACH=${SECONDS_EACH:-2}
+KINDS=${KINDS:-}
+FIGURES=${FIGURES:-tcp udp lossfree ping handshake}
+STREAMS="1 4 16"
+SIZES="64 512 1360"
+# Datagrams a second that are lost at most, of a thousand, where a rate counts as free of loss.
+MAX_LOST=1
+
+clean_up() {
+	local code=$?
+
+	trap - EXIT INT TERM
+	[ $code = 0 ] || show_logs
+	BATS_TEST_COMPLETED=1 cleanup >/dev/null 2>&1 || true
+	rm -rf "$BATS_TEST_TMPDIR"
+	exit $code
+}
+
+wants() { [[ " $FIGURES " == *" $1 "* ]]; }
+
+# put NAME VALUE: a figure of this round and kind.
+put() { echo "$round $kind $1 $2" | tee -a "$OUT/figures"; }
+
+# Through the tunnel, or beside it.
+there() {
+	if [ "$kind" = veth ]; then outer4 B; else inner4 B; fi
+}
+
+# ---- CPU time, in ns
+
+machine_cpu() {
+	awk -v hz="$(getconf CLK_TCK)" '$1 == "cpu" {
+		printf "%.0f\n", ($2 + $3 + $4 + $7 + $8) * 1e9 / hz }' /proc/stat
+}
+
+# process_cpu HOST [THREADS]: the daemon's, or that of its threads of such names.
+process_cpu() {
+	# shellcheck disable=SC2016 # expanded there
+	on "$1" sh -c 'for t in /proc/"$0"/task/*; do
+		grep -q "^$1" $t/comm && cut -d " " -f 1 $t/schedstat; done' \
+		"$(daemon_pid "$1")" "${2:-}" | awk '{ t += $1 } END { printf "%.0f\n", t }'
+}
+
+workers_cpu() { echo $(($(process_cpu A worker) + $(process_cpu B worker))); }
+
+# What the workers of both ends sealed or opened.
+workers_packets() {
+	local host
+
+	for host in A B; do
+		paths $host
+	done | jq -s 'map(.rx_xdp_packets + .tx_xdp_packets + .rx_udp_packets + .tx_udp_packets) | add'
+}
+
+# worker_cost NAME COMMAND...: runs it, and says what a packet took of the workers.
+worker_cost() {
+	local name=$1 cpu packets
+
+	shift
+	if [[ $kind != wgxdp* ]]; then
+		"$@"
+		return
+	fi
+	cpu=$(workers_cpu)
+	packets=$(workers_packets)
+	"$@"
+	put "worker_ns_$name" $((($(workers_cpu) - cpu) / ($(workers_packets) - packets + 1)))
+}
+
+# ---- figures
+
+# tcp NAME ARGUMENTS...: Mbit/s.
+tcp() {
+	local cpu server
+
+	on B timeout 60 iperf3 -s -1 >/dev/null &
+	server=$!
+	wait_until 10 listening_tcp B 5201
+	cpu=$(machine_cpu)
+	on A timeout 60 iperf3 -c "$(there)" -t "$SECONDS_EACH" -J "${@:2}" >"$TMP/iperf"
+	cpu=$(($(machine_cpu) - cpu))
+	wait $server || true
+	put "$1" "$(jq '.end.sum_received.bits_per_second / 1e6 | round' "$TMP/iperf")"
+	[ "$1" != tcp_1 ] || put cpu_s_gbit \
+		"$(jq --argjson cpu "$cpu" '$cpu / .end.sum_received.bytes / 8' "$TMP/iperf")"
+}
+
+figures_tcp() {
+	local n
+
+	for n in $STREAMS; do
+		worker_cost "tcp_$n" tcp "tcp_$n" -P "$n"
+		tcp "tcp_${n}_back" -P "$n" -R
+	done
+}
+
+# send_udp SIZE SECONDS [RATE]: counted by B; then value() knows.
+send_udp() {
+	local counter
+
+	on B "$BENCH/load" count 5001 >"$TMP/load" &
+	counter=$!
+	wait_until 10 listening_udp B 5001
+	on A "$BENCH/load" send "$(there)" 5001 "$@" >"$TMP/sent"
+	wait $counter
+}
+
+listening_udp() { on "$1" ss -Hualn "sport = :$2" | grep -q .; }
+
+value() { cat "$TMP/load" "$TMP/sent" | sed -n "s/^$1=//p"; }
+
+udp() {
+	send_udp "$1" "$SECONDS_EACH"
+	put "udp_$1" "$(value pps)"
+}
+
+figures_udp() {
+	local size
+
+	for size in $SIZES; do
+		worker_cost "udp_$size" udp "$size"
+	done
+}
+
+# In halves, for a second each: the greatest rate at which hardly anything is lost.
+lossfree() {
+	local low=0 high=$2 rate
+
+	for _ in 1 2 3 4 5 6; do
+		rate=$(((low + high) / 2))
+		send_udp "$1" 1 $rate
+		if (($(value sent) * 1000 >= rate * 950 &&
+			($(value sent) - $(value packets)) * 1000 <= $(value sent) * MAX_LOST)); then
+			low=$rate
+		else
+			high=$rate
+		fi
+	done
+	put "lossfree_$1" $low
+}
+
+figures_lossfree() {
+	lossfree 1360 1000000
+}
+
+# ping NAME: microseconds, of the sorted round trips.
+ping_figures() {
+	on A ping -n -c $((SECONDS_EACH * 500)) -i 0.002 "$(there)" >"$TMP/ping" || true
+	sed -n 's/.*time=\([0-9.]*\) ms/\1/p' "$TMP/ping" | sort -n >"$TMP/times"
+	for share in 500 990 999; do
+		put "$1_p$share" "$(awk -v share=$share '{ t[NR] = $1 }
+			END { print t[int((NR - 1) * share / 1000) + 1] * 1000 }' "$TMP/times")"
+	done
+}
+
+figures_ping() {
+	local server
+
+	ping_figures ping
+	on B timeout 60 iperf3 -s -1 >/dev/null &
+	server=$!
+	wait_until 10 listening_tcp B 5201
+	on A timeout 60 iperf3 -c "$(there)" -t $((SECONDS_EACH + 2)) >/dev/null &
+	sleep 0.5
+	ping_figures ping_loaded
+	wait $server || true
+}
+
+# How many initiations a second of the responder's CPU time answers.
+figures_handshake() {
+	local cpu
+
+	if [ "$kind" = veth ] || [ "$kind" = kernel ]; then
+		return
+	fi
+	wg_keys F
+	on B wg set wg0 peer "${PUBKEY[F]}" allowed-ips 10.0.99.1/32
+	cpu=$(process_cpu B)
+	on A "$REPO/build/tests/tools/flood" --count 60 --burst 1 --interval 50 "$(outer4 B)" "$PORT" \
+		"${PUBKEY[B]}" "$TMP/F.key" >"$TMP/flood"
+	cpu=$(($(process_cpu B) - cpu))
+	put handshakes_cpu_s "$(awk -F= -v cpu=$cpu '$1 == "responses" {
+		printf "%.0f\n", $2 * 1e9 / cpu }' "$TMP/flood")"
+}
+
+# ---- rounds
+
+start_tunnel() {
+	local args=() host
+
+	[ "$kind" != veth ] || return 0
+	[ "$kind" != wgxdp-udp ] || args=(--nic none)
+	for host in A B; do
+		start_wg "${kind%-udp}" $host "${args[@]}"
+	done
+	wg_setup A B
+	wait_until 20 pings A "$(inner4 B)"
+	[ "$kind" != wgxdp ] || on_path A af_xdp
+}
+
+# One round of a kind, in hosts of its own.
+measure() {
+	local figures
+
+	host_new A
+	host_new B
+	join A B
+	start_tunnel
+	for figures in $FIGURES; do
+		"figures_$figures"
+	done
+	stop_all >/dev/null
+	host_del A
+	host_del B
+	HOST_NUM=()
+	DAEMON=()
+}
+
+kinds() {
+	local go
+
+	go=$("$REPO/tests/bench/wireguard-go.sh")
+	PATH=$(dirname "$go"):$PATH
+	[ -n "$KINDS" ] || KINDS="veth wireguard-go wgxdp-udp wgxdp"
+	if unshare --net ip link add wg0 type wireguard 2>/dev/null; then
+		KINDS+=" kernel"
+	fi
+}
+
+main() {
+	trap clean_up EXIT
+	trap 'exit 130' INT TERM
+	mkdir -p "$OUT"
+	: >"$OUT/figures"
+	kinds
+	for ((round = 1; round <= ROUNDS; round++)); do
+		for kind in $KINDS; do
+			measure
+		done
+	done
+}
+
+main

@@ -1,0 +1,239 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What the stages of the data path take, each alone, with everything in the cache: CPU
+ * time in ns for a packet. micro_bpf.c has those of the kernel's side.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include <sodium.h>
+#include <urcu-qsbr.h>
+
+#include "../unit/packet.h"
+#include "aead.h"
+#include "gro.h"
+#include "gso.h"
+#include "measure.h"
+#include "replay.h"
+#include "session.h"
+
+#define BATCH	 32
+#define SEGMENT	 1368
+#define SEGMENTS 44
+#define ROOM	 2048
+
+/* --- AEAD --- */
+
+struct aead_bench {
+	struct aead aead;
+	struct aead_op seal[BATCH], open[BATCH];
+	uint8_t sealed[BATCH][ROOM], opened[BATCH][ROOM];
+	uint8_t key[WG_KEY_LEN];
+};
+
+static void seal(void *ctx)
+{
+	struct aead_bench *b = ctx;
+
+	aead_seal(&b->aead, b->seal, BATCH);
+}
+
+/* To another place, so that it stays what it was for the next time. */
+static void open_(void *ctx)
+{
+	struct aead_bench *b = ctx;
+
+	aead_open(&b->aead, b->open, BATCH);
+}
+
+static void bench_engine(struct aead_bench *b, uint32_t len)
+{
+	const char *engine = b->aead.engine->name;
+	char name[64];
+
+	for (unsigned i = 0; i < BATCH; i++) {
+		b->seal[i] = (struct aead_op){.key = b->key,
+					      .counter = i,
+					      .src = b->sealed[i],
+					      .dst = b->sealed[i],
+					      .len = len};
+		b->open[i] = b->seal[i];
+		b->open[i].dst = b->opened[i];
+	}
+	snprintf(name, sizeof(name), "seal_%s_%u", engine, len);
+	measure(name, seal, b, BATCH);
+	snprintf(name, sizeof(name), "open_%s_%u", engine, len);
+	measure(name, open_, b, BATCH);
+	if (!b->open[0].ok || !b->open[BATCH - 1].ok)
+		abort();
+}
+
+static void bench_aead(void)
+{
+	static const uint32_t lens[] = {64, 256, 512, 1024, 1420};
+	static struct aead_bench b;
+
+	for (const struct aead_engine *const *e = aead_engines; *e; e++) {
+		if (!(*e)->usable() || aead_begin(&b.aead, *e))
+			continue;
+		for (unsigned i = 0; i < sizeof(lens) / sizeof(lens[0]); i++)
+			bench_engine(&b, lens[i]);
+		aead_end(&b.aead);
+	}
+}
+
+/* --- segmentation and coalescing --- */
+
+struct packets_bench {
+	struct virtio_net_hdr vh;
+	uint8_t whole[65536];
+	uint32_t whole_len;
+	uint8_t pieces[SEGMENTS][ROOM];
+	uint32_t lens[SEGMENTS];
+	struct gro gro;
+	unsigned emitted;
+};
+
+static void segment(void *ctx)
+{
+	struct packets_bench *b = ctx;
+	struct gso gso;
+	int n = gso_begin(&gso, &b->vh, b->whole, b->whole_len, GRO_LINK_LEN);
+
+	for (int i = 0; i < n; i++)
+		gso_next(&gso, b->pieces[i]);
+}
+
+static void emit(void *ctx, uint32_t slot, const struct virtio_net_hdr *vh,
+		 struct iovec *iov, int iovcnt, unsigned packets, uint32_t wire)
+{
+	struct packets_bench *b = ctx;
+
+	b->emitted++;
+}
+
+/* Coalescing writes into the first packet's headers: they are made again. */
+static void coalesce(void *ctx)
+{
+	struct packets_bench *b = ctx;
+	uint8_t head[60];
+
+	memcpy(head, b->pieces[0], sizeof(head));
+	for (unsigned i = 0; i < SEGMENTS; i++)
+		gro_receive(&b->gro, 0, b->pieces[i], b->lens[i], b->lens[i] + 32);
+	gro_flush(&b->gro);
+	memcpy(b->pieces[0], head, sizeof(head));
+}
+
+static void build_packets(struct packets_bench *b, bool udp)
+{
+	static uint8_t payload[SEGMENT * SEGMENTS];
+	struct spec whole = {.udp = udp,
+			     .df = true,
+			     .partial = true,
+			     .tcp_options = udp ? 0 : 12,
+			     .port = 80,
+			     .seq = 1,
+			     .flags = 0x10};
+	struct gso gso;
+
+	memset(b, 0, sizeof(*b));
+	gro_init(&b->gro, emit, b);
+	b->gro.udp_gso = true;
+	b->whole_len = (uint32_t)build(b->whole, &whole, payload, sizeof(payload));
+	b->vh = (struct virtio_net_hdr){
+		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+		.gso_type = udp ? VIRTIO_NET_HDR_GSO_UDP_L4 : VIRTIO_NET_HDR_GSO_TCPV4,
+		.gso_size = SEGMENT,
+		.csum_start = GRO_LINK_LEN + 20,
+		.csum_offset = udp ? 6 : 16,
+	};
+	if (gso_begin(&gso, &b->vh, b->whole, b->whole_len, GRO_LINK_LEN) != SEGMENTS)
+		abort();
+	for (unsigned i = 0; i < SEGMENTS; i++)
+		b->lens[i] = (uint32_t)gso_segment_len(&gso, i);
+}
+
+static void bench_packets(const char *of, bool udp)
+{
+	static struct packets_bench b;
+	char name[64];
+
+	build_packets(&b, udp);
+	snprintf(name, sizeof(name), "segment_%s", of);
+	measure(name, segment, &b, SEGMENTS);
+	b.emitted = 0;
+	coalesce(&b);
+	if (b.emitted != 1)
+		abort();
+	snprintf(name, sizeof(name), "coalesce_%s", of);
+	measure(name, coalesce, &b, SEGMENTS);
+}
+
+/* --- sessions and the replay window --- */
+
+struct session_bench {
+	struct sessions sessions;
+	struct keypair **keypairs;
+	unsigned count, next;
+	struct replay replay;
+	uint64_t counter;
+	uintptr_t sink;
+};
+
+static void look_up(void *ctx)
+{
+	struct session_bench *b = ctx;
+
+	for (unsigned i = 0; i < BATCH; i++) {
+		/* A step that is odd and large: none is where the last one was. */
+		b->next = (b->next + 7919) % b->count;
+		b->sink += (uintptr_t)sessions_find(&b->sessions,
+						    b->keypairs[b->next]->local_index);
+	}
+}
+
+static void check_replay(void *ctx)
+{
+	struct session_bench *b = ctx;
+
+	for (unsigned i = 0; i < BATCH; i++)
+		b->sink += replay_check_and_update(&b->replay, b->counter++);
+}
+
+static void bench_sessions(unsigned count)
+{
+	static struct session_bench b;
+	char name[64];
+
+	memset(&b, 0, sizeof(b));
+	b.count = count;
+	b.keypairs = calloc(count, sizeof(struct keypair *));
+	if (sessions_init(&b.sessions) || !b.keypairs)
+		abort();
+	for (unsigned i = 0; i < count; i++)
+		b.keypairs[i] = keypair_new(&b.sessions, (struct peer *)&b);
+	snprintf(name, sizeof(name), "session_look_up_%u", count);
+	measure(name, look_up, &b, BATCH);
+	if (count == 1)
+		measure("replay_check", check_replay, &b, BATCH);
+	for (unsigned i = 0; i < count; i++)
+		keypair_drop(&b.sessions, b.keypairs[i]);
+	urcu_qsbr_barrier();
+	sessions_destroy(&b.sessions);
+	free(b.keypairs);
+}
+
+int main(void)
+{
+	if (sodium_init() < 0)
+		return 1;
+	urcu_qsbr_register_thread();
+	bench_aead();
+	bench_packets("tcp", false);
+	bench_packets("udp", true);
+	bench_sessions(1);
+	bench_sessions(100000);
+	urcu_qsbr_unregister_thread();
+	return 0;
+}
