@@ -207,6 +207,7 @@ static int worker_init(struct worker *w)
 	if (!w->poll_set || !w->tap_buffer || !w->tx.arena)
 		return -ENOMEM;
 	gro_init(&w->gro, receive_emit, w);
+	w->gro.udp_gso = w->dev->wgif.tap.uso;
 	err = aead_begin(&w->aead, w->dev->aead);
 	return err ? err : udp_reader_init(&w->udp_reader);
 }

@@ -81,6 +81,62 @@ all_streams() {
 @test "iperf3: wgxdp and wireguard-go" { all_streams wgxdp wireguard-go; }
 @test "iperf3: without XDP" { WGXDP_ARGS="--nic none" all_streams wgxdp wgxdp; }
 
+# datagrams receive COUNT | send COUNT ADDRESS: bursts of one size each, but for a few
+# datagrams; each says its number and is otherwise made of it. The receiver exits with 0
+# where all came whole, in their order.
+datagrams() {
+	python3 - "$@" <<-'PY'
+		import random, socket, sys, time
+		count = int(sys.argv[2])
+		r = random.Random(1)
+		sizes = []
+		while len(sizes) < count:
+		    sizes += [r.randint(8, 1392)] * r.choice((1, 2, 40)) + [r.randint(8, 1392)]
+		def datagram(i):
+		    return (i.to_bytes(4, "big") * 350)[:sizes[i]]
+		s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+		s.setsockopt(socket.SOL_SOCKET, 33, 8 << 20) # SO_RCVBUFFORCE
+		if sys.argv[1] == "receive":
+		    s.bind(("::", 9001))
+		    s.settimeout(30)
+		    sys.exit(any(s.recv(2048) != datagram(i) for i in range(count)))
+		for i in range(count):
+		    s.sendto(datagram(i), ("::ffff:" + sys.argv[3], 9001))
+		    if i % 200 == 199:
+		        time.sleep(0.02)
+	PY
+}
+
+listening_udp() { on "$1" ss -Hualn "sport = :$2" | grep -q .; }
+
+all_datagrams() {
+	local receiver
+
+	tunnel "$@"
+	datagrams_in B receive 4000 &
+	receiver=$!
+	wait_until 10 listening_udp B 9001
+	datagrams_in A send 4000 "$(inner4 B)"
+	wait $receiver
+}
+
+datagrams_in() {
+	nsenter --target "${HOST_PID[$1]}" --net --mount --pid -- \
+		bash -c "$(declare -f datagrams); datagrams \"\$@\"" - "${@:2}" 3>&-
+}
+
+@test "datagrams keep their bounds and their order" {
+	all_datagrams wgxdp wgxdp
+	# Those of one size go into wg0 together, where it takes that (Linux 6.2).
+	if printf '%s\n' 6.2 "$(uname -r)" | sort -CV; then
+		status_is B '.paths.tap_writes < 2000'
+	fi
+}
+
+@test "datagrams keep their bounds and their order, without XDP" {
+	WGXDP_ARGS="--nic none" all_datagrams wgxdp wgxdp
+}
+
 @test "a stream stays on AF_XDP" {
 	tunnel wgxdp wgxdp
 	on_path A af_xdp
