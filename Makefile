@@ -96,14 +96,14 @@ vmtest-all: deps-vm
 	$(MAKE) WERROR=1 all tests
 	vmtest/all.sh
 
-# Takes a quarter of an hour. Writes the figures into docs/performance, as docs/performance.md
-# shows them.
+# Takes half an hour, on a machine with nothing else to do. Writes docs/performance.md.
 bench: deps-bench
 	$(MAKE) WERROR=1 all tests
 	tests/bench/bench.sh
 	$(B)/tests/bench/micro >$(B)/bench/micro
 	$(B)/tests/bench/micro_bpf >>$(B)/bench/micro
-	tests/bench/report.py $(B)/bench/figures $(B)/bench/micro docs/performance
+	tests/bench/scale.sh >$(B)/bench/scale
+	tests/bench/report.py $(addprefix $(B)/bench/,figures micro scale) docs/performance.md
 
 demo: deps
 	$(MAKE) all

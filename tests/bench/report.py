@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: MIT
 """Figures of bench.sh and the micro-benchmarks into tables and plots.
 
-report.py FIGURES [MICRO [OUT_DIR]]: prints tables (median, ratio to wireguard-go with its
-spread), and writes them to OUT_DIR/figures.md and, by gnuplot, OUT_DIR/*.svg.
+report.py FIGURES [MICRO SCALE [PAGE.md]]: prints tables (median, ratio to wireguard-go with
+its spread). Puts them into that page, between its marks, and plots by gnuplot into the
+directory PAGE.
 """
 import collections
 import os
@@ -14,6 +15,8 @@ import subprocess
 import sys
 
 BASE = "wireguard-go"
+BEGIN = "<!-- figures of make bench -->"
+END = "<!-- end of figures -->"
 TCG_NOTE = ("Emulated (TCG): each instruction costs about the same there, vector ones most, and "
             "a page fault or a switch to the kernel very much. These ratios say little about a "
             "real machine.")
@@ -58,7 +61,7 @@ def read_figures(path):
     return figures, kinds
 
 
-def read_micro(path):
+def read_pairs(path):
     with open(path, encoding="utf-8") as lines:
         return {name: float(value) for name, value in map(str.split, lines)}
 
@@ -133,6 +136,20 @@ def stage_table(micro):
             yield f"| {name.replace('_', ' ')} | {short(value)} |"
 
 
+SCALE = ["config_ms", "daemon_bytes_each", "map_bytes_each", "udp_worker_ns", "tcp_worker_ns"]
+
+
+def scale_table(scale):
+    """Rows in the order of their first line: `peers_100_config_ms 7`."""
+    rows = dict.fromkeys(re.match(r"(.*?_\d+)_", name)[1] for name in scale)
+    yield "| | " + " | ".join(s.replace("_", " ") for s in SCALE) + " |"
+    yield "|---" * (len(SCALE) + 1) + "|"
+    for row in rows:
+        what, number = row.rsplit("_", 1)
+        cells = [short(scale[f"{row}_{s}"]) for s in SCALE]
+        yield f"| {int(number):,} {what.replace('_', ' ')} | " + " | ".join(cells) + " |"
+
+
 def cpu_model():
     with open("/proc/cpuinfo", encoding="utf-8") as lines:
         for line in lines:
@@ -141,13 +158,13 @@ def cpu_model():
     return platform.machine()
 
 
-def tables(figures, kinds, micro):
+def tables(figures, kinds, micro, scale):
     rounds = max(len(v) for by_kind in figures.values() for v in by_kind.values())
     yield (f"{os.cpu_count()} × {cpu_model()}, Linux {platform.release()}, "
            f"{rounds} round{'s' if rounds > 1 else ''}. In brackets: the ratio to "
            f"{BASE} in the same round, its median, least and greatest.")
     for table in (main_table(figures, kinds), worker_table(figures, micro),
-                  engine_table(micro), stage_table(micro)):
+                  engine_table(micro), stage_table(micro), scale_table(scale)):
         lines = list(table)
         if len(lines) > 2:
             yield ""
@@ -189,15 +206,18 @@ def plot(figures, kinds, out, name, title, groups):
 
 def main():
     figures, kinds = read_figures(sys.argv[1])
-    micro = read_micro(sys.argv[2]) if len(sys.argv) > 2 else {}
-    text = "\n".join(tables(figures, kinds, micro)) + "\n"
+    micro, scale = map(read_pairs, sys.argv[2:4]) if len(sys.argv) > 3 else ({}, {})
+    text = "\n".join(tables(figures, kinds, micro, scale)) + "\n"
     sys.stdout.write(text)
-    if len(sys.argv) < 4:
+    if len(sys.argv) < 5:
         return
-    out = sys.argv[3]
+    page = sys.argv[4]
+    with open(page, encoding="utf-8") as f:
+        before, _, rest = f.read().partition(BEGIN)
+    with open(page, "w", encoding="utf-8") as f:
+        f.write(before + BEGIN + "\n" + text + END + rest.partition(END)[2])
+    out = page.removesuffix(".md")
     os.makedirs(out, exist_ok=True)
-    with open(f"{out}/figures.md", "w", encoding="utf-8") as f:
-        f.write(text)
     for name, title, groups in PLOTS:
         if all(g in figures for g in groups):
             plot(figures, kinds, out, name, title, groups)
