@@ -30,9 +30,11 @@
 #define LOAD_LASTS_NS NS_PER_SEC
 /* How often the next hop of a peer in use is confirmed. */
 #define NEIGHBOUR_NS (10 * NS_PER_SEC)
-/* Timers run in a round. Many peers that want a session at once must not keep the answers
- * to the first of them waiting until these are out of date. */
+/* Peers served in a round, by their timers and by what workers tell. Many that want a
+ * session at once must keep neither the answers to the first of them waiting, until these
+ * are out of date, nor people. */
 #define TIMERS_A_ROUND 16
+#define EVENTS_A_ROUND 16
 
 /* --- handshake messages --- */
 
@@ -252,20 +254,19 @@ static void serve_timers(struct device *dev, uint64_t now)
 
 static void serve_events(struct device *dev, uint64_t now)
 {
-	events_drain_urgent(&dev->events, handle_urgent, now);
+	events_serve_urgent(&dev->events, handle_urgent, now, EVENTS_A_ROUND);
 	if (dev->lazy_pending && now >= dev->events.lazy_due) {
 		dev->lazy_pending = false;
 		events_drain_lazy(&dev->events, handle_lazy, now);
 	}
 }
 
-static void reap(struct device *dev, uint64_t now)
+static void reap(struct device *dev)
 {
 	if (cds_list_empty(&dev->dead_peers))
 		return;
 	urcu_qsbr_synchronize_rcu();
-	events_drain_urgent(&dev->events, handle_urgent, now);
-	events_drain_lazy(&dev->events, handle_lazy, now);
+	events_forget_dead(&dev->events);
 	peers_reap(dev);
 }
 
@@ -393,7 +394,8 @@ static uint64_t next_deadline(struct device *dev)
 	struct timerq_node *node = timerq_first(&dev->timers);
 	uint64_t next = node ? node->deadline : UINT64_MAX;
 
-	if (dev->next_path || handshake_queue_backlog(&dev->handshakes))
+	if (dev->next_path || handshake_queue_backlog(&dev->handshakes) ||
+	    events_urgent_left(&dev->events))
 		return 0; /* more than a round's share */
 	if (dev->paths_due < next)
 		next = dev->paths_due;
@@ -477,7 +479,7 @@ int control_run(struct device *dev, int signal_fd)
 		serve_timers(dev, now);
 		if (uapi_dispatch(dev->uapi, now))
 			dev->ending = true;
-		reap(dev, now);
+		reap(dev);
 	}
 	return 0;
 }

@@ -92,19 +92,39 @@ static struct cds_wfcq_node *queue_get(struct event_queue *q)
 
 /* The flag word is cleared before the peer is looked at, so that whatever happens
  * from then on queues it anew. */
-void events_drain_urgent(struct events *ev, event_handler handle, uint64_t now)
+void events_serve_urgent(struct events *ev, event_handler handle, uint64_t now,
+			 unsigned most)
 {
 	struct cds_wfcq_node *node;
-	struct event_queue taken;
 
-	queue_take(&ev->urgent, &taken);
-	while ((node = queue_get(&taken))) {
+	queue_quiet(&ev->urgent);
+	while (most-- && (node = queue_get(&ev->urgent))) {
 		struct peer *peer = caa_container_of(node, struct peer, urgent_node);
 		unsigned flags = atomic_exchange(&peer->events_urgent, 0);
 
 		if (!peer->dead)
 			handle(peer, flags, now);
 	}
+}
+
+bool events_urgent_left(struct events *ev)
+{
+	return !cds_wfcq_empty(&ev->urgent.head, &ev->urgent.tail);
+}
+
+void events_forget_dead(struct events *ev)
+{
+	struct cds_wfcq_node *node;
+	struct event_queue taken;
+
+	queue_take(&ev->urgent, &taken);
+	while ((node = queue_get(&taken)))
+		if (!caa_container_of(node, struct peer, urgent_node)->dead)
+			queue_put(&ev->urgent, node);
+	queue_take(&ev->lazy, &taken);
+	while ((node = queue_get(&taken)))
+		if (!caa_container_of(node, struct peer, lazy_node)->dead)
+			queue_put(&ev->lazy, node);
 }
 
 void events_drain_lazy(struct events *ev, event_handler handle, uint64_t now)

@@ -12,6 +12,7 @@
 #ifndef EVENTS_H
 #define EVENTS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <urcu/wfcqueue.h>
@@ -48,10 +49,15 @@ void events_destroy(struct events *ev);
 void events_raise(struct events *ev, struct peer *peer, enum peer_event what);
 void events_active(struct events *ev, struct peer *peer);
 
-/* Control thread: calls `handle` for each queued peer; flags of urgent ones, 0 for
- * lazy ones. Peers that were removed meanwhile are passed over. */
+/* Control thread: calls `handle` for queued peers, for urgent ones with their flags and so
+ * many of them at most, for lazy ones with 0. Peers that were removed meanwhile are passed
+ * over. */
 typedef void (*event_handler)(struct peer *peer, unsigned flags, uint64_t now);
-void events_drain_urgent(struct events *ev, event_handler handle, uint64_t now);
+void events_serve_urgent(struct events *ev, event_handler handle, uint64_t now,
+			 unsigned most);
+bool events_urgent_left(struct events *ev);
 void events_drain_lazy(struct events *ev, event_handler handle, uint64_t now);
+/* Control thread: takes removed peers out. */
+void events_forget_dead(struct events *ev);
 
 #endif

@@ -25,7 +25,7 @@ ROUNDS=${ROUNDS:-3}
 SECONDS_EACH=${SECONDS_EACH:-2}
 KINDS=${KINDS:-}
 FIGURES=${FIGURES:-tcp udp lossfree ping handshake}
-STREAMS="1 4 16"
+STREAMS=${STREAMS:-1 4 16}
 SIZES="64 512 1360"
 # Datagrams a second that are lost at most, of a thousand, where a rate counts as free of loss.
 MAX_LOST=1

@@ -119,7 +119,7 @@ on_path_of_B() {
 	many_setup
 	many_peers $PEERS "PersistentKeepalive = 25" >"$TMP/peers"
 	on A wg addconf wg0 "$TMP/peers"
-	timed 5 on A wg show wg0 peers >"$TMP/shown"
+	timed 2 on A wg show wg0 peers >"$TMP/shown"
 	ping_all A "$(inner4 B)" 100
 	timed 5 on A wg set wg0 fwmark 1
 	wait_until 20 sent_at_least $((148 * PEERS))
