@@ -445,8 +445,16 @@ through_b() {
 }
 
 # sends_udp FROM TO ADDRESS HOW: 320 datagrams; HOW is plain, segmented (by the kernel or
-# the device) or unsummed (no checksum).
+# the device) or unsummed (no checksum). Before Linux 6.11 no socket segments for a device
+# that does not help with checksums, as C's does not.
 sends_udp() {
+	if [ "$1 $4" = "C segmented" ] && ! printf '%s\n' 6.11 "$(uname -r)" | sort -CV; then
+		return
+	fi
+	send_and_receive_udp "$@"
+}
+
+send_and_receive_udp() {
 	local receiver
 
 	cat >"$TMP/udp.py" <<-'PY'
