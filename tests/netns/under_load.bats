@@ -223,7 +223,7 @@ full_speed() {
 	wait $flooding
 	cat "$TMP/flood"
 	[ "$answered" -ge "$2" ]
-	[ "$(value cookie_replies)" -ge 10000 ]
+	[ "$(value cookie_replies)" -ge $((10000 / PATIENCE)) ]
 	[ $(($(resident_kb) - before)) -le 4096 ]
 	every_initiation_accounted
 	wait_until 2 answers_one

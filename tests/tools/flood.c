@@ -404,6 +404,9 @@ static void ask_with_cookie(struct client *c)
 	struct cookie_maker maker;
 	unsigned own = c->cookie_socket;
 
+	/* Not longer than it takes: the load must not end. */
+	for (unsigned ms = 0; ms <= QUIET_MS && !c->answers[ANSWER_COOKIE]; ms += 10)
+		receive_until_quiet(c, 10);
 	receive_until_quiet(c, 10);
 	if (!c->answers[ANSWER_COOKIE] || !take_cookie(c, &c->cookie, &maker)) {
 		printf("cookie=none\n");
