@@ -326,7 +326,7 @@ iperf_is() { jq -e "$1" "$TMP/iperf" || { jq .end "$TMP/iperf" && false; }; }
 # machine.
 no_trickle() {
 	iperf "$@"
-	iperf_is ".end.sum_received.bits_per_second > 20e6 / $PATIENCE"
+	iperf_is ".end.sum_received.bits_per_second > 20e6 / $PATIENCE / $PATIENCE"
 }
 
 # wg_field HOST SUBCOMMAND [IFNAME]: what `wg show` says of the only peer, or of wg0.

@@ -54,7 +54,7 @@ flows() {
 load_on() {
 	begin B server iperf3 -s
 	wait_until 5 listening_tcp B 5201
-	begin A client iperf3 -c "$(inner4 B)" -P 2 --bidir -t 300
+	begin A client iperf3 -c "$(inner4 B)" -P 2 --bidir -t $((300 * PATIENCE))
 	flows A
 	flows B
 }
