@@ -18,7 +18,8 @@ VERSION	:= 0.1
 
 LIBS	:= libbpf libxdp libsodium libmnl liburcu-qsbr liburcu-cds json-c libcap
 # Not on every architecture.
-IPSEC_MB := $(shell echo '\#include <intel-ipsec-mb.h>' | $(CC) -E - >/dev/null 2>&1 && echo y)
+HASH	:= \#
+IPSEC_MB := $(shell echo '$(HASH)include <intel-ipsec-mb.h>' | $(CC) -E - >/dev/null 2>&1 && echo y)
 WARN	:= -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	   -Wpointer-arith -Wwrite-strings -Wno-unused-parameter $(if $(WERROR),-Werror)
 CFLAGS	?= -O2 -g

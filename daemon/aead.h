@@ -41,7 +41,7 @@ struct aead_op {
 struct aead_engine {
 	const char *name;
 	bool (*usable)(void);
-	int (*begin)(void **state); /* -ENOMEM */
+	int (*begin)(void **state); /* -ENOMEM, -ENOTSUP */
 	void (*end)(void *state);
 	void (*seal)(void *state, struct aead_op *ops, unsigned n);
 	void (*open)(void *state, struct aead_op *ops, unsigned n);
@@ -64,7 +64,7 @@ extern const struct aead_engine *const aead_engines[];
  * millisecond. Needs sodium_init() before; cannot fail. */
 const struct aead_engine *aead_pick(void);
 
-/* 0, or -ENOMEM; then there is nothing to end. */
+/* 0, -ENOMEM or -ENOTSUP; then there is nothing to end. */
 int aead_begin(struct aead *aead, const struct aead_engine *engine);
 void aead_end(struct aead *aead);
 

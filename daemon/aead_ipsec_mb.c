@@ -35,6 +35,10 @@ static int begin(void **state)
 	if (!mgr)
 		return -ENOMEM;
 	init_mb_mgr_auto(mgr, NULL);
+	if (imb_get_errno(mgr)) { /* a CPU that it cannot do with */
+		free_mb_mgr(mgr);
+		return -ENOTSUP;
+	}
 	*state = mgr;
 	return 0;
 }

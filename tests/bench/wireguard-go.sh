@@ -28,7 +28,7 @@ main() {
 	local suite
 
 	mkdir -p "$CACHE"
-	if [ -n "$(find "$CACHE" -name wireguard-go -type f -mtime -1)" ]; then
+	if [ -n "$(find "$CACHE" -maxdepth 1 -name wireguard-go -type f -mtime -1)" ]; then
 		echo "$CACHE/wireguard-go"
 		return
 	fi
