@@ -13,12 +13,8 @@
 # or its worker threads' alone, from the scheduler's own account.
 
 set -eu -o pipefail
-BATS_TEST_TMPDIR=$(mktemp -d)
-readonly BATS_TEST_TMPDIR
-# shellcheck source=tests/netns/lib.bash
-source "$(dirname "$0")/../netns/lib.bash"
-# shellcheck source=tests/bench/cpu.bash
-source "$(dirname "$0")/cpu.bash"
+# shellcheck source=tests/bench/hosts.bash
+source "$(dirname "$0")/hosts.bash"
 BENCH=$REPO/build/tests/bench
 OUT=$REPO/build/bench
 ROUNDS=${ROUNDS:-3}
@@ -29,18 +25,6 @@ STREAMS=${STREAMS:-1 4 16}
 SIZES="64 512 1360"
 # Datagrams a second that are lost at most, of a thousand, where a rate counts as free of loss.
 MAX_LOST=1
-
-clean_up() {
-	local code=$?
-
-	trap - EXIT INT TERM
-	[ $code = 0 ] || show_logs
-	BATS_TEST_COMPLETED=1 cleanup >/dev/null 2>&1 || true
-	rm -rf "$BATS_TEST_TMPDIR"
-	exit $code
-}
-
-wants() { [[ " $FIGURES " == *" $1 "* ]]; }
 
 # put NAME VALUE: a figure of this round and kind.
 put() { echo "$round $kind $1 $2" | tee -a "$OUT/figures"; }
@@ -102,8 +86,6 @@ send_udp() {
 	on A "$BENCH/load" send "$(there)" 5001 "$@" >"$TMP/sent"
 	wait $counter
 }
-
-listening_udp() { on "$1" ss -Hualn "sport = :$2" | grep -q .; }
 
 value() { cat "$TMP/load" "$TMP/sent" | sed -n "s/^$1=//p"; }
 
@@ -207,11 +189,7 @@ measure() {
 	for figures in $FIGURES; do
 		"figures_$figures"
 	done
-	stop_all >/dev/null
-	host_del A
-	host_del B
-	HOST_NUM=()
-	DAEMON=()
+	hosts_gone
 }
 
 kinds() {
@@ -226,8 +204,6 @@ kinds() {
 }
 
 main() {
-	trap clean_up EXIT
-	trap 'exit 130' INT TERM
 	mkdir -p "$OUT"
 	: >"$OUT/figures"
 	kinds

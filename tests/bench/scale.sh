@@ -7,25 +7,11 @@
 # same for as many ALLOWED_IPS (1000000) of one peer. Lines of name and value.
 
 set -eu -o pipefail
-BATS_TEST_TMPDIR=$(mktemp -d)
-readonly BATS_TEST_TMPDIR
-# shellcheck source=tests/netns/lib.bash
-source "$(dirname "$0")/../netns/lib.bash"
-# shellcheck source=tests/bench/cpu.bash
-source "$(dirname "$0")/cpu.bash"
+# shellcheck source=tests/bench/hosts.bash
+source "$(dirname "$0")/hosts.bash"
 BENCH=$REPO/build/tests/bench
 PEERS=${PEERS:-1 100 10000 100000}
 ALLOWED_IPS=${ALLOWED_IPS:-1000000}
-
-clean_up() {
-	local code=$?
-
-	trap - EXIT INT TERM
-	[ $code = 0 ] || show_logs
-	BATS_TEST_COMPLETED=1 cleanup >/dev/null 2>&1 || true
-	rm -rf "$BATS_TEST_TMPDIR"
-	exit $code
-}
 
 # peers N: but for the real one, each with an address of its own.
 peers() {
@@ -101,18 +87,12 @@ scene() {
 	wait_until 20 pings A "$(inner4 B)"
 	echo "${name}_udp_worker_ns $(worker_ns udp)"
 	echo "${name}_tcp_worker_ns $(worker_ns tcp)"
-	stop_all >/dev/null
-	host_del A
-	host_del B
-	HOST_NUM=()
-	DAEMON=()
+	hosts_gone
 }
 
 main() {
 	local n
 
-	trap clean_up EXIT
-	trap 'exit 130' INT TERM
 	for n in $PEERS; do
 		scene "peers_$n" "$n" peers
 	done

@@ -289,6 +289,7 @@ ping_all() {
 sent_by_ping() { sed -n 's/^\([0-9]*\) packets transmitted.*/\1/p' "$TMP/ping"; }
 
 listening_tcp() { on "$1" ss -Htln "sport = :$2" | grep -q .; }
+listening_udp() { on "$1" ss -Huln "sport = :$2" | grep -q .; }
 
 # send_file FROM TO BYTES [ADDRESS]: so many random bytes arrive whole, at the IPv4 address
 # of TO in the tunnel or at that one.

@@ -107,8 +107,6 @@ datagrams() {
 	PY
 }
 
-listening_udp() { on "$1" ss -Hualn "sport = :$2" | grep -q .; }
-
 all_datagrams() {
 	local receiver
 

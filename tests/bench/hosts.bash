@@ -1,8 +1,35 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: MIT
 #
-# CPU time in ns, by the scheduler's account, and packets that it was spent for. Beside
-# tests/netns/lib.bash.
+# What both benchmarks have: hosts outside of bats, which are gone however the script ends, and
+# CPU time in ns with the packets that it was spent for.
+
+BATS_TEST_TMPDIR=$(mktemp -d)
+readonly BATS_TEST_TMPDIR
+# shellcheck source=tests/netns/lib.bash
+source "$(dirname "${BASH_SOURCE[0]}")/../netns/lib.bash"
+
+clean_up() {
+	local code=$?
+
+	trap - EXIT INT TERM
+	[ $code = 0 ] || show_logs
+	BATS_TEST_COMPLETED=1 cleanup >/dev/null 2>&1 || true
+	rm -rf "$BATS_TEST_TMPDIR"
+	exit $code
+}
+
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+# hosts_gone: A and B, at the end of a scene.
+hosts_gone() {
+	stop_all >/dev/null
+	host_del A
+	host_del B
+	HOST_NUM=()
+	DAEMON=()
+}
 
 machine_cpu() {
 	awk -v hz="$(getconf CLK_TCK)" '$1 == "cpu" {
