@@ -33,18 +33,24 @@ unreachable() {
 	grep -q "^From $3 icmp_seq=2 $said" "$TMP/ping"
 }
 
-# cannot_connect HOST ADDRESS [TIMES]: TCP and UDP fail with EHOSTUNREACH before a
-# retransmission.
+# cannot_connect HOST ADDRESS [TIMES]: TCP and UDP fail with EHOSTUNREACH, TCP before a
+# retransmission. Not always: the kernel only notes an error that comes while the socket
+# is in use (TcpExtLockDroppedIcmps), as where connect(2) lost its CPU just after the SYN.
 cannot_connect() {
 	on "$1" python3 - "$2" "${3:-20}" <<-'PY'
 		import errno, socket, sys, time
 		family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
+		took = []
 		for _ in range(int(sys.argv[2])):
 		    s = socket.socket(family, socket.SOCK_STREAM)
 		    begin = time.monotonic()
 		    assert s.connect_ex((sys.argv[1], 80)) == errno.EHOSTUNREACH
-		    assert time.monotonic() - begin < 0.9
+		    took.append(time.monotonic() - begin)
 		    s.close()
+		late = [t for t in took if t >= 0.9]
+		if late:
+		    print("late:", late, open("/proc/net/netstat").read())
+		assert len(late) <= max(1, len(took) / 4)
 		s = socket.socket(family, socket.SOCK_DGRAM)
 		s.settimeout(5)
 		# IP_RECVERR, IPV6_RECVERR: UDP keeps errors that may pass to itself otherwise.
@@ -92,7 +98,8 @@ behind_a() {
 	join A L
 	on A sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
 	on L ip route add default via "$(outer4 A)"
-	on L ip -6 route add default via "$(outer6 A)"
+	# Not before the kernel has noticed that the link has its carrier.
+	wait_until 5 on L ip -6 route add default via "$(outer6 A)"
 }
 
 @test "unreachable for a packet that was forwarded: from the address on the way back" {
