@@ -3,8 +3,9 @@
  * From the wire to wg0: open ▸ check ▸ coalesce ▸ write.
  *
  * Theory of operation: transport messages, from an AF_XDP ring or a UDP socket, are
- * collected in a batch where they lie, opened in place, then taken one by one: replay
- * window, timers, roaming (whitepaper sections 5.4.6, 6). What is inside goes through
+ * collected in a batch where they lie, opened in place (by helpers, where the worker
+ * cannot keep up), then, in the order they came in, taken one by one: replay window,
+ * timers, roaming (whitepaper sections 5.4.6, 6). What is inside goes through
  * gro.c into wg0 with the peer's tag as its source address; whether that peer may use
  * the packet's source address is for the TC program there to say.
  */
@@ -128,17 +129,19 @@ static uint64_t deliver(struct worker *w, const struct rx_packet *p, bool *data)
 }
 
 /* Forgets those of a run, all of one keypair, that the replay window refuses. */
-static unsigned drop_replays(struct worker *w, unsigned first, unsigned end)
+static unsigned drop_replays(struct worker *w, struct rx_batch *b, unsigned first,
+			     unsigned end)
 {
-	struct keypair *kp = w->rx.packets[first].keypair;
+	struct keypair *kp = b->packets[first].keypair;
 	unsigned kept = 0;
 
 	pthread_mutex_lock(&kp->replay_lock);
 	for (unsigned i = first; i < end; i++) {
-		if (!w->ops[i].ok)
+		if (!b->batch.ops[i].ok)
 			continue;
-		w->ops[i].ok = replay_check_and_update(&kp->replay, w->ops[i].counter);
-		if (w->ops[i].ok)
+		b->batch.ops[i].ok =
+			replay_check_and_update(&kp->replay, b->batch.ops[i].counter);
+		if (b->batch.ops[i].ok)
 			kept++;
 		else
 			worker_drop(w, DROP_replay, 1);
@@ -148,29 +151,28 @@ static unsigned drop_replays(struct worker *w, unsigned first, unsigned end)
 }
 
 /* What was taken for translated is not, or not any more. */
-static void note_way(struct worker *w, struct peer *peer)
+static void note_way(struct worker *w, struct peer *peer, const struct rx_batch *b)
 {
-	if (w->rx.by_nic &&
-	    atomic_load_explicit(&peer->socket_only, memory_order_relaxed))
+	if (b->queue && atomic_load_explicit(&peer->socket_only, memory_order_relaxed))
 		events_raise(&w->dev->events, peer, EVENT_BY_NIC);
 }
 
-static void accept_run(struct worker *w, unsigned first, unsigned end)
+static void accept_run(struct worker *w, struct rx_batch *b, unsigned first, unsigned end)
 {
-	struct keypair *kp = w->rx.packets[first].keypair;
+	struct keypair *kp = b->packets[first].keypair;
 	struct peer *peer = kp->peer;
 	uint64_t bytes = 0;
 	bool data = false;
-	unsigned kept = drop_replays(w, first, end);
+	unsigned kept = drop_replays(w, b, first, end);
 
 	if (!kept)
 		return;
-	note_way(w, peer);
+	note_way(w, peer, b);
 	note_keypair(w, peer, kp); /* before anybody can answer what is inside */
 	for (unsigned i = first; i < end; i++) {
-		const struct rx_packet *p = &w->rx.packets[i];
+		const struct rx_packet *p = &b->packets[i];
 
-		if (!w->ops[i].ok)
+		if (!b->batch.ops[i].ok)
 			continue;
 		note_roaming(w, peer, &p->source);
 		bytes += deliver(w, p, &data);
@@ -182,37 +184,67 @@ static void accept_run(struct worker *w, unsigned first, unsigned end)
 
 /* --- the batch --- */
 
-static void open_batch(struct worker *w)
+static void prepare(struct rx_batch *b)
 {
-	for (unsigned i = 0; i < w->rx.count; i++) {
-		struct rx_packet *p = &w->rx.packets[i];
-		struct aead_op *op = &w->ops[i];
+	for (unsigned i = 0; i < b->batch.count; i++) {
+		struct rx_packet *p = &b->packets[i];
+		struct aead_op *op = &b->batch.ops[i];
 
 		op->key = p->keypair->receive_key;
 		op->counter = le64toh(((struct wg_data *)p->message)->counter);
 		op->src = op->dst = p->message + sizeof(struct wg_data);
 		op->len = p->len - (uint32_t)WG_DATA_OVERHEAD;
 	}
-	aead_open(&w->aead, w->ops, w->rx.count);
-	for (unsigned i = 0; i < w->rx.count; i++)
-		if (!w->ops[i].ok)
-			worker_drop(w, DROP_bad_tag, 1);
 }
 
-/* What is in the batch goes into wg0; the memory is free again afterwards. */
-static void process(struct worker *w)
+/* What was opened goes into wg0; the memory is free again afterwards. */
+static void accept_batch(void *worker, struct batch *batch)
 {
-	if (!w->rx.count)
-		return;
-	open_batch(w);
-	for (unsigned i = 0, end; i < w->rx.count; i = end) {
-		for (end = i + 1; end < w->rx.count; end++)
-			if (w->rx.packets[end].keypair != w->rx.packets[i].keypair)
+	struct worker *w = worker;
+	struct rx_batch *b = (struct rx_batch *)batch;
+
+	for (unsigned i = 0; i < b->batch.count; i++)
+		if (!b->batch.ops[i].ok)
+			worker_drop(w, DROP_bad_tag, 1);
+	for (unsigned i = 0, end; i < b->batch.count; i = end) {
+		for (end = i + 1; end < b->batch.count; end++)
+			if (b->packets[end].keypair != b->packets[i].keypair)
 				break;
-		accept_run(w, i, end);
+		accept_run(w, b, i, end);
 	}
 	gro_flush(&w->gro);
-	w->rx.count = 0;
+	if (b->queue)
+		nic_release(b->queue, b->frames, b->frame_count);
+	b->batch.count = b->frame_count = 0;
+	b->queue = NULL;
+}
+
+void receive_init(struct worker *w)
+{
+	struct batches *bs = &w->rx.batches;
+
+	for (unsigned i = 0; i < BATCHES; i++)
+		bs->ring[i] = &w->rx.list[i].batch;
+	bs->what = CREW_OPEN;
+	bs->crew = &w->dev->workers.crew;
+	bs->aead = &w->aead;
+	bs->deliver = accept_batch;
+	bs->arg = w;
+}
+
+static struct rx_batch *filling(struct worker *w)
+{
+	return (struct rx_batch *)batches_filling(&w->rx.batches);
+}
+
+static void end_batch(struct worker *w)
+{
+	struct rx_batch *b = filling(w);
+
+	if (!b->batch.count && !b->queue)
+		return;
+	prepare(b);
+	batches_end(&w->rx.batches, worker_is_busy(w));
 }
 
 /* The keypair that a transport message is under, or NULL when it is dropped. */
@@ -236,9 +268,10 @@ static void add(struct worker *w, const struct endpoint *from, uint8_t *message,
 		uint32_t len, uint8_t ecn)
 {
 	struct keypair *kp = receiving_keypair(w, (struct wg_data *)message);
+	struct rx_batch *b = filling(w);
 
 	if (kp)
-		w->rx.packets[w->rx.count++] = (struct rx_packet){
+		b->packets[b->batch.count++] = (struct rx_packet){
 			.keypair = kp,
 			.source = *from,
 			.message = message,
@@ -249,25 +282,34 @@ static void add(struct worker *w, const struct endpoint *from, uint8_t *message,
 
 /* --- from AF_XDP --- */
 
-void receive_from_nic(struct worker *w, struct nic_queue *q)
+static unsigned fill_from_nic(struct worker *w, struct nic_queue *q)
 {
-	struct nic_frame frames[WORKER_BATCH];
-	unsigned n = nic_receive(q, frames, WORKER_BATCH);
+	struct rx_batch *b = filling(w);
+	unsigned n = nic_receive(q, b->frames, WORKER_BATCH);
 
-	if (!n)
-		return;
-	w->rx.by_nic = true;
+	b->queue = n ? q : NULL;
+	b->frame_count = n;
 	for (unsigned i = 0; i < n; i++) {
 		struct endpoint from;
 		uint32_t len;
-		uint8_t *message = outer_parse(q->nic, &frames[i], &from, &len);
+		uint8_t *message = outer_parse(q->nic, &b->frames[i], &from, &len);
 
 		w->stats->rx_xdp_packets++;
 		w->stats->rx_xdp_bytes += len;
-		add(w, &from, message, len, outer_ecn(&frames[i]));
+		add(w, &from, message, len, outer_ecn(&b->frames[i]));
 	}
-	process(w);
-	nic_release(q, frames, n);
+	return n;
+}
+
+void receive_from_nic(struct worker *w, struct nic_queue *q)
+{
+	unsigned n, batches = 0;
+
+	do {
+		n = fill_from_nic(w, q);
+		end_batch(w);
+	} while (n == WORKER_BATCH && ++batches < BATCHES);
+	batches_drain(&w->rx.batches);
 }
 
 /* --- from the UDP sockets --- */
@@ -317,8 +359,8 @@ static void split_received(struct worker *w, const struct udp_received *r)
 	for (uint32_t at = 0; at < r->len; at += r->segment) {
 		uint32_t len = r->len - at < r->segment ? r->len - at : r->segment;
 
-		if (w->rx.count == WORKER_BATCH)
-			process(w);
+		if (filling(w)->batch.count == WORKER_BATCH)
+			end_batch(w);
 		add_udp(w, r, r->data + at, len);
 	}
 }
@@ -328,12 +370,12 @@ void receive_from_udp(struct worker *w, int fd)
 	struct udp_received received[UDP_RX_BUFFERS];
 	unsigned n = udp_receive(&w->udp_reader, fd, received);
 
-	w->rx.by_nic = false;
 	for (unsigned i = 0; i < n; i++) {
 		if (received[i].len)
 			split_received(w, &received[i]);
 		else
 			worker_drop(w, DROP_bad_length, 1);
 	}
-	process(w);
+	end_batch(w);
+	batches_drain(&w->rx.batches);
 }

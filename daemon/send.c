@@ -4,8 +4,9 @@
  *
  * Theory of operation: each inner packet is written, padded, to where it will leave
  * from: behind the header room of a UMEM frame, or in the arena for the UDP socket.
- * A batch of them gets counters, is sealed in place by the AEAD engine, and goes out
- * in one go. A packet without a session waits in its peer's staged queue.
+ * A batch of them gets counters, is sealed in place by the AEAD engine (by helpers, where
+ * the worker cannot keep up) and goes out in one go, after those before it. A packet
+ * without a session waits in its peer's staged queue.
  */
 #include "worker.h"
 
@@ -56,19 +57,19 @@ static struct keypair *sending_keypair(struct worker *w, struct peer *peer)
 /* --- the batch: counters, seal, transmit --- */
 
 /* Packets from `first` on that share a keypair take consecutive counters. */
-static unsigned number_run(struct worker *w, unsigned first)
+static unsigned number_run(struct tx_batch *b, unsigned first)
 {
-	struct tx_packet *p = &w->tx.packets[first];
+	struct tx_packet *p = &b->packets[first];
 	struct keypair *kp = p->keypair;
 	unsigned n = 1;
 	uint64_t counter;
 
-	while (first + n < w->tx.count && p[n].keypair == kp)
+	while (first + n < b->batch.count && p[n].keypair == kp)
 		n++;
 	counter = atomic_fetch_add_explicit(&kp->send_counter, n, memory_order_relaxed);
 	for (unsigned i = 0; i < n; i++) {
 		struct wg_data *header = (struct wg_data *)p[i].message;
-		struct aead_op *op = &w->ops[first + i];
+		struct aead_op *op = &b->batch.ops[first + i];
 
 		header->type = htole32(WG_DATA);
 		header->receiver = kp->remote_index;
@@ -81,21 +82,20 @@ static unsigned number_run(struct worker *w, unsigned first)
 	return n;
 }
 
-static void seal(struct worker *w)
+static void number(struct tx_batch *b)
 {
-	for (unsigned i = 0; i < w->tx.count;)
-		i += number_run(w, i);
-	aead_seal(&w->aead, w->ops, w->tx.count);
+	for (unsigned i = 0; i < b->batch.count;)
+		i += number_run(b, i);
 }
 
-static void transmit_nic(struct worker *w)
+static void transmit_nic(struct worker *w, struct tx_batch *b)
 {
 	struct nic_frame frames[WORKER_BATCH];
 	struct tx_packet *from[WORKER_BATCH];
 	unsigned n = 0, sent;
 
-	for (unsigned i = 0; i < w->tx.count; i++) {
-		struct tx_packet *p = &w->tx.packets[i];
+	for (unsigned i = 0; i < b->batch.count; i++) {
+		struct tx_packet *p = &b->packets[i];
 
 		if (!p->frame.data)
 			continue;
@@ -118,15 +118,15 @@ static void transmit_nic(struct worker *w)
 	}
 }
 
-static void transmit_udp(struct worker *w)
+static void transmit_udp(struct worker *w, struct tx_batch *b)
 {
 	struct udp *udp = rcu_dereference(w->dev->udp);
 	struct udp_packet packets[WORKER_BATCH];
 	struct tx_packet *from[WORKER_BATCH];
 	unsigned n = 0, sent;
 
-	for (unsigned i = 0; i < w->tx.count; i++) {
-		struct tx_packet *p = &w->tx.packets[i];
+	for (unsigned i = 0; i < b->batch.count; i++) {
+		struct tx_packet *p = &b->packets[i];
 
 		if (p->frame.data)
 			continue;
@@ -162,17 +162,17 @@ static void stamp_sent(struct worker *w, struct peer *peer, bool data)
 }
 
 /* Counters and timers of each peer in the batch, once a run. */
-static void account(struct worker *w)
+static void account(struct worker *w, struct tx_batch *b)
 {
-	struct tx_packet *p = w->tx.packets;
+	struct tx_packet *p = b->packets;
 
-	for (unsigned i = 0, end; i < w->tx.count; i = end) {
+	for (unsigned i = 0, end; i < b->batch.count; i = end) {
 		struct peer *peer = p[i].peer;
 		uint64_t bytes = 0;
 		unsigned sent = 0;
 		bool data = false;
 
-		for (end = i; end < w->tx.count && p[end].keypair == p[i].keypair;
+		for (end = i; end < b->batch.count && p[end].keypair == p[i].keypair;
 		     end++) {
 			bytes += p[end].sent ? p[end].len : 0;
 			sent += p[end].sent;
@@ -189,27 +189,61 @@ static void account(struct worker *w)
 	}
 }
 
-static void return_spare(struct tx_batch *tx)
+static void return_spare(struct worker_tx *tx)
 {
 	if (tx->spare_count)
 		nic_release(tx->queue, tx->spare, tx->spare_count);
 	tx->spare_count = 0;
 }
 
-/* Sends the batch; frames stay with us for the next one. */
-static void flush(struct worker *w)
+/* What is sealed leaves. */
+static void transmit(void *worker, struct batch *batch)
 {
-	if (w->tx.count) {
-		seal(w);
-		transmit_nic(w);
-		transmit_udp(w);
-		account(w);
-	}
-	w->tx.count = 0;
-	w->tx.arena_used = 0;
+	struct worker *w = worker;
+	struct tx_batch *b = (struct tx_batch *)batch;
+
+	transmit_nic(w, b);
+	transmit_udp(w, b);
+	account(w, b);
+	batch->count = 0;
+	b->arena_used = 0;
 }
 
-/* The end of a round: nothing of a NIC may be held beyond it. */
+void send_init(struct worker *w)
+{
+	struct batches *bs = &w->tx.batches;
+
+	for (unsigned i = 0; i < BATCHES; i++)
+		bs->ring[i] = &w->tx.list[i].batch;
+	bs->what = CREW_SEAL;
+	bs->crew = &w->dev->workers.crew;
+	bs->aead = &w->aead;
+	bs->deliver = transmit;
+	bs->arg = w;
+}
+
+static struct tx_batch *filling(struct worker *w)
+{
+	return (struct tx_batch *)batches_filling(&w->tx.batches);
+}
+
+static void end_batch(struct worker *w)
+{
+	struct tx_batch *b = filling(w);
+
+	if (!b->batch.count)
+		return;
+	number(b);
+	batches_end(&w->tx.batches, worker_is_busy(w));
+}
+
+static void flush(struct worker *w)
+{
+	end_batch(w);
+	batches_drain(&w->tx.batches);
+}
+
+/* The end of a round: nothing of a NIC may be held beyond it, nor any keypair. */
 static void finish(struct worker *w)
 {
 	flush(w);
@@ -222,7 +256,7 @@ static void finish(struct worker *w)
 static bool take_frame(struct worker *w, struct nic *nic, struct nic_frame *out)
 {
 	struct nic_queue *q = nic_tx_queue(nic, w->index);
-	struct tx_batch *tx = &w->tx;
+	struct worker_tx *tx = &w->tx;
 
 	if (tx->queue != q) {
 		finish(w);
@@ -243,13 +277,13 @@ static bool take_frame(struct worker *w, struct nic *nic, struct nic_frame *out)
 static uint8_t *take_arena(struct worker *w, uint32_t len)
 {
 	size_t need = (len + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN;
-	uint8_t *p;
+	struct tx_batch *b;
 
-	if (w->tx.arena_used + need > WORKER_ARENA)
-		flush(w);
-	p = w->tx.arena + w->tx.arena_used;
-	w->tx.arena_used += need;
-	return p;
+	if (filling(w)->arena_used + need > WORKER_ARENA)
+		end_batch(w);
+	b = filling(w);
+	b->arena_used += need;
+	return b->arena + b->arena_used - need;
 }
 
 /* A place in the batch for a message of `len` bytes, otherwise like that one; NULL when
@@ -258,12 +292,13 @@ static struct tx_packet *reserve(struct worker *w, const struct tx_packet *like,
 				 uint32_t len)
 {
 	const struct path *path = like->path;
+	struct tx_batch *b;
 	struct tx_packet *p;
 	struct nic_frame frame = {0};
 	uint8_t *message;
 
-	if (w->tx.count == WORKER_BATCH)
-		flush(w);
+	if (filling(w)->batch.count == WORKER_BATCH)
+		end_batch(w);
 	if (path->nic && len <= path->max_message) {
 		if (!take_frame(w, path->nic, &frame)) {
 			worker_drop(w, DROP_tx_ring_full, 1);
@@ -273,7 +308,8 @@ static struct tx_packet *reserve(struct worker *w, const struct tx_packet *like,
 	} else {
 		message = take_arena(w, len);
 	}
-	p = &w->tx.packets[w->tx.count++];
+	b = filling(w);
+	p = &b->packets[b->batch.count++];
 	*p = *like;
 	p->message = message;
 	p->len = len;

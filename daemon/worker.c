@@ -20,6 +20,8 @@
 /* How soon to offer the kernel again what it did not take. */
 #define PENDING_MS 1
 #define SETTLE_US  50
+/* poll() took so long: the worker slept. */
+#define SLEEP_NS 3000
 
 struct command {
 	struct cds_wfcq_node node;
@@ -148,6 +150,18 @@ static bool push_pending(struct worker *w)
 	return pending;
 }
 
+static void wait_for_work(struct worker *w, int timeout)
+{
+	uint64_t before = clock_now();
+
+	urcu_qsbr_thread_offline();
+	poll(w->poll_set->fds, w->poll_set->count, timeout);
+	urcu_qsbr_thread_online();
+	w->now = clock_now();
+	w->busy = w->now - before < SLEEP_NS ? w->busy + 1 : 0;
+	w->stats->helped = w->tx.batches.advice.helped + w->rx.batches.advice.helped;
+}
+
 static void *worker_run(void *arg)
 {
 	struct worker *w = arg;
@@ -158,14 +172,33 @@ static void *worker_run(void *arg)
 
 		atomic_fetch_add(&w->rounds, 1);
 		poll_build(w, w->poll_set);
-		urcu_qsbr_thread_offline();
-		poll(w->poll_set->fds, w->poll_set->count, timeout);
-		urcu_qsbr_thread_online();
-		w->now = clock_now();
+		wait_for_work(w, timeout);
 		serve(w, w->poll_set);
 	}
 	urcu_qsbr_unregister_thread();
 	return NULL;
+}
+
+static int alloc_arenas(struct worker_tx *tx)
+{
+	for (unsigned i = 0; i < BATCHES; i++) {
+		tx->list[i].arena = calloc(1, WORKER_ARENA);
+		if (!tx->list[i].arena)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+/* No more is written to than was used: the rest has no memory yet. */
+static void free_arenas(struct worker_tx *tx)
+{
+	for (unsigned i = 0; i < BATCHES; i++) {
+		uint8_t *arena = tx->list[i].arena;
+
+		if (arena && (i == 0 || tx->list[i].batch.job.ops))
+			sodium_memzero(arena, WORKER_ARENA);
+		free(arena);
+	}
 }
 
 static void worker_free(struct worker *w)
@@ -183,9 +216,7 @@ static void worker_free(struct worker *w)
 	if (w->tap_buffer)
 		sodium_memzero(w->tap_buffer, WORKER_TAP_BUFFER);
 	free(w->tap_buffer);
-	if (w->tx.arena)
-		sodium_memzero(w->tx.arena, WORKER_ARENA);
-	free(w->tx.arena);
+	free_arenas(&w->tx);
 	free(w->poll_set);
 	udp_reader_destroy(&w->udp_reader);
 	aead_end(&w->aead);
@@ -200,12 +231,13 @@ static int worker_init(struct worker *w)
 	w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	w->poll_set = calloc(1, sizeof(*w->poll_set));
 	w->tap_buffer = malloc(WORKER_TAP_BUFFER);
-	w->tx.arena = malloc(WORKER_ARENA);
 	w->tx.ip_id = (uint16_t)randombytes_random();
 	if (w->wake_fd < 0)
 		return -errno;
-	if (!w->poll_set || !w->tap_buffer || !w->tx.arena)
+	if (!w->poll_set || !w->tap_buffer || alloc_arenas(&w->tx))
 		return -ENOMEM;
+	send_init(w);
+	receive_init(w);
 	gro_init(&w->gro, receive_emit, w);
 	w->gro.udp_gso = w->dev->wgif.tap.uso;
 	err = aead_begin(&w->aead, w->dev->aead);
@@ -243,6 +275,8 @@ int workers_start(struct device *dev, unsigned max, int tap_fd)
 {
 	icmp_limit_init(&dev->workers.icmp);
 	dev->workers.max = max < WG_MAX_WORKERS ? max : WG_MAX_WORKERS;
+	if (crew_start(&dev->workers.crew, dev->aead, dev->workers.max - 1))
+		log_error("cannot start helpers: only %u", dev->workers.crew.count);
 	return worker_start(dev, tap_fd);
 }
 
@@ -299,10 +333,11 @@ void workers_stop(struct device *dev)
 	for (unsigned i = 0; i < ws->count; i++)
 		atomic_store(&ws->list[i]->stop, true);
 	workers_wake(dev);
-	for (unsigned i = 0; i < ws->count; i++) {
+	for (unsigned i = 0; i < ws->count; i++)
 		pthread_join(ws->list[i]->thread, NULL);
+	crew_stop(&ws->crew);
+	for (unsigned i = 0; i < ws->count; i++)
 		worker_free(ws->list[i]);
-	}
 	icmp_limit_destroy(&ws->icmp);
 	ws->count = 0;
 }

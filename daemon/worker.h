@@ -8,6 +8,10 @@
  * receive.c: open, check, coalesce, write to wg0; send.c: read from wg0, segment,
  * seal, transmit. It holds no lock while asleep and passes an RCU quiescent state
  * between rounds. The control thread asks it by commands to send what waits.
+ *
+ * A worker that no longer gets to sleep has helpers en- or decrypt its batches (crew.h)
+ * while it reads the next ones. It delivers them in the order in which it read them, and
+ * all of them before its round ends.
  */
 #ifndef WORKER_H
 #define WORKER_H
@@ -20,6 +24,7 @@
 #include <urcu/wfcqueue.h>
 
 #include "aead.h"
+#include "batch.h"
 #include "gro.h"
 #include "icmp.h"
 #include "nic.h"
@@ -31,7 +36,9 @@ struct peer;
 struct keypair;
 struct poll_set;
 
-#define WORKER_BATCH 64
+#define WORKER_BATCH BATCH_SIZE
+/* So many rounds without sleep, and it has helpers. */
+#define WORKER_BUSY_ROUNDS 4
 /* A packet of wg0's largest MTU, or a GSO packet, with its Ethernet header. */
 #define WORKER_TAP_BUFFER (65536 + 256)
 #define WORKER_ARENA	  (WORKER_BATCH * 2048 + WORKER_TAP_BUFFER)
@@ -51,13 +58,18 @@ struct tx_packet {
 };
 
 struct tx_batch {
+	struct batch batch;
 	struct tx_packet packets[WORKER_BATCH];
-	unsigned count;
+	uint8_t *arena; /* for what goes by UDP */
+	size_t arena_used;
+};
+
+struct worker_tx {
+	struct tx_batch list[BATCHES];
+	struct batches batches;
 	struct nic_queue *queue; /* whose frames these are */
 	struct nic_frame spare[WORKER_BATCH];
 	unsigned spare_count;
-	uint8_t *arena; /* for what goes by UDP */
-	size_t arena_used;
 	uint16_t ip_id;
 };
 
@@ -71,9 +83,16 @@ struct rx_packet {
 };
 
 struct rx_batch {
+	struct batch batch;
 	struct rx_packet packets[WORKER_BATCH];
-	unsigned count;
-	bool by_nic; /* rather than by the UDP socket */
+	struct nic_queue *queue; /* NULL: by the UDP socket */
+	struct nic_frame frames[WORKER_BATCH];
+	unsigned frame_count;
+};
+
+struct worker_rx {
+	struct rx_batch list[BATCHES];
+	struct batches batches;
 };
 
 struct worker {
@@ -83,6 +102,7 @@ struct worker {
 	atomic_bool stop;
 	atomic_uint rounds; /* begun */
 	uint64_t now;	    /* ns, read once a round */
+	unsigned busy;	    /* rounds since it slept */
 	int tap_fd;
 	bool tap_gone; /* wg0 was deleted under us */
 	int wake_fd;
@@ -92,9 +112,8 @@ struct worker {
 	struct cds_wfcq_tail commands_tail;
 
 	struct aead aead;
-	struct aead_op ops[WORKER_BATCH];
-	struct tx_batch tx;
-	struct rx_batch rx;
+	struct worker_tx tx;
+	struct worker_rx rx;
 	struct gro gro;
 	struct udp_reader udp_reader;
 	uint8_t *tap_buffer;
@@ -105,6 +124,7 @@ struct workers {
 	unsigned count;
 	unsigned max;
 	struct icmp_limit icmp; /* of all together */
+	struct crew crew;
 };
 
 enum worker_command {
@@ -130,17 +150,25 @@ void worker_command(struct device *dev, const struct peer *peer,
 		    enum worker_command what);
 
 /* send.c: the worker's own thread. */
+void send_init(struct worker *w);
 /* Reads from wg0 until it is empty or a round's share is taken; sends. */
 void send_from_wg0(struct worker *w);
 void send_staged(struct worker *w, struct peer *peer);
 void send_keepalive(struct worker *w, struct peer *peer);
 
 /* receive.c: the worker's own thread. */
+void receive_init(struct worker *w);
 void receive_from_nic(struct worker *w, struct nic_queue *q);
 void receive_from_udp(struct worker *w, int fd);
 /* Coalesced packets, into wg0. */
 void receive_emit(void *worker, uint32_t peer_slot, const struct virtio_net_hdr *vh,
 		  struct iovec *iov, int iovcnt, unsigned packets, uint32_t wire);
+
+/* Whether it gets no sleep. */
+static inline bool worker_is_busy(const struct worker *w)
+{
+	return w->busy >= WORKER_BUSY_ROUNDS;
+}
 
 static inline void worker_drop(struct worker *w, enum drop_reason reason, unsigned n)
 {

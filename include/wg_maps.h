@@ -159,6 +159,7 @@ struct worker_stats {
 	__u64 tx_udp_bytes;
 	__u64 tap_reads;
 	__u64 tap_writes;
+	__u64 helped; /* packets that another thread en- or decrypted */
 	struct drops drops;
 };
 

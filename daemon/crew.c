@@ -1,0 +1,226 @@
+// SPDX-License-Identifier: MIT
+#include "crew.h"
+
+#include <sched.h>
+#include <stdio.h>
+
+#include "clock.h"
+
+/* A helper looks for more so long before it sleeps; the next batch of a busy worker is
+ * there within it. */
+#define LINGER_NS 20000
+/* An owner looks so often before it lets others run: the helper may need this CPU. */
+#define SPINS 2000
+
+static void relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+	__builtin_ia32_pause();
+#endif
+}
+
+/* --- chunks --- */
+
+void crew_do(struct aead *aead, enum crew_what what, struct aead_op *ops, unsigned n)
+{
+	if (what == CREW_SEAL)
+		aead_seal(aead, ops, n);
+	else
+		aead_open(aead, ops, n);
+}
+
+static unsigned chunk_count(uint64_t chunks)
+{
+	return (unsigned)(chunks >> 32);
+}
+
+static unsigned chunk_next(uint64_t chunks)
+{
+	return (uint32_t)chunks;
+}
+
+static bool job_is_taken(const struct crew_job *job)
+{
+	uint64_t chunks = atomic_load_explicit(&job->chunks, memory_order_relaxed);
+
+	return chunk_next(chunks) >= chunk_count(chunks);
+}
+
+/* Takes a chunk and does it. Operations in it; 0 where none is left. */
+static unsigned do_chunk(struct crew_job *job, struct aead *aead)
+{
+	uint64_t chunks =
+		atomic_fetch_add_explicit(&job->chunks, 1, memory_order_acq_rel);
+	unsigned first = chunk_next(chunks) * CREW_CHUNK, n;
+
+	if (chunk_next(chunks) >= chunk_count(chunks))
+		return 0;
+	n = job->count - first < CREW_CHUNK ? job->count - first : CREW_CHUNK;
+	crew_do(aead, job->what, job->ops + first, n);
+	atomic_fetch_add_explicit(&job->done, 1, memory_order_release);
+	return n;
+}
+
+/* --- the owner --- */
+
+bool crew_helps(const struct crew *crew, struct crew_advice *advice)
+{
+	if (!crew->count)
+		return false;
+	if (!advice->skip)
+		return true;
+	advice->skip--;
+	return false;
+}
+
+void crew_post(struct crew *crew, struct crew_job *job)
+{
+	uint64_t n = (job->count + CREW_CHUNK - 1) / CREW_CHUNK;
+	bool wake = false;
+
+	atomic_store_explicit(&job->done, 0, memory_order_relaxed);
+	atomic_store_explicit(&job->chunks, n << 32, memory_order_release);
+	pthread_mutex_lock(&crew->lock);
+	if (crew->tail - crew->head < CREW_JOBS) {
+		crew->queue[crew->tail++ % CREW_JOBS] = job;
+		atomic_store_explicit(&crew->waiting, crew->tail - crew->head,
+				      memory_order_relaxed);
+		wake = crew->asleep > 0 && !atomic_load(&crew->lingering);
+	}
+	pthread_mutex_unlock(&crew->lock);
+	if (wake)
+		pthread_cond_signal(&crew->posted);
+}
+
+bool crew_done(const struct crew_job *job)
+{
+	uint64_t chunks = atomic_load_explicit(&job->chunks, memory_order_relaxed);
+
+	return atomic_load_explicit(&job->done, memory_order_acquire) ==
+	       chunk_count(chunks);
+}
+
+/* False where it took long. */
+static bool wait_done(const struct crew_job *job)
+{
+	for (unsigned i = 0; i < SPINS; i++) {
+		if (crew_done(job))
+			return true;
+		relax();
+	}
+	while (!crew_done(job))
+		sched_yield();
+	return false;
+}
+
+void crew_finish(struct crew_job *job, struct aead *aead, struct crew_advice *advice)
+{
+	unsigned own = 0, n;
+
+	while ((n = do_chunk(job, aead)))
+		own += n;
+	advice->helped += job->count - own;
+	if (wait_done(job) && own < job->count)
+		advice->back_off = 0;
+	else if (advice->back_off < CREW_BACK_OFF)
+		advice->back_off = advice->back_off * 2 + 1;
+	advice->skip = advice->back_off;
+}
+
+/* --- a helper --- */
+
+/* Called with the lock held: the first job of which something is left. */
+static struct crew_job *first_job(struct crew *crew)
+{
+	struct crew_job *job = NULL;
+
+	while (crew->head != crew->tail) {
+		job = crew->queue[crew->head % CREW_JOBS];
+		if (!job_is_taken(job))
+			break;
+		job = NULL;
+		crew->head++;
+	}
+	atomic_store_explicit(&crew->waiting, crew->tail - crew->head,
+			      memory_order_relaxed);
+	return job;
+}
+
+static void linger(struct crew *crew)
+{
+	uint64_t end = clock_now() + LINGER_NS;
+
+	atomic_fetch_add(&crew->lingering, 1);
+	while (!atomic_load_explicit(&crew->waiting, memory_order_relaxed) &&
+	       clock_now() < end)
+		relax();
+	atomic_fetch_sub(&crew->lingering, 1);
+}
+
+/* Sleeps where there is none; NULL: the end. */
+static struct crew_job *next_job(struct crew *crew)
+{
+	struct crew_job *job = NULL;
+
+	linger(crew);
+	pthread_mutex_lock(&crew->lock);
+	while (!atomic_load(&crew->stop) && !(job = first_job(crew))) {
+		crew->asleep++;
+		pthread_cond_wait(&crew->posted, &crew->lock);
+		crew->asleep--;
+	}
+	pthread_mutex_unlock(&crew->lock);
+	return job;
+}
+
+static void *help(void *arg)
+{
+	struct crew *crew = arg;
+	struct crew_job *job;
+	struct aead aead;
+
+	if (aead_begin(&aead, crew->engine))
+		return NULL;
+	while ((job = next_job(crew)))
+		while (do_chunk(job, &aead))
+			;
+	aead_end(&aead);
+	return NULL;
+}
+
+/* --- all of them --- */
+
+int crew_start(struct crew *crew, const struct aead_engine *engine, unsigned n)
+{
+	int err = 0;
+
+	*crew = (struct crew){.engine = engine};
+	pthread_mutex_init(&crew->lock, NULL);
+	pthread_cond_init(&crew->posted, NULL);
+	while (crew->count < n && crew->count < CREW_MAX && !err) {
+		err = -pthread_create(&crew->threads[crew->count], NULL, help, crew);
+		crew->count += !err;
+	}
+	for (unsigned i = 0; i < crew->count; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "helper/%u", i);
+		pthread_setname_np(crew->threads[i], name);
+	}
+	return err;
+}
+
+void crew_stop(struct crew *crew)
+{
+	if (!crew->engine)
+		return;
+	pthread_mutex_lock(&crew->lock);
+	atomic_store(&crew->stop, true);
+	pthread_mutex_unlock(&crew->lock);
+	pthread_cond_broadcast(&crew->posted);
+	for (unsigned i = 0; i < crew->count; i++)
+		pthread_join(crew->threads[i], NULL);
+	pthread_cond_destroy(&crew->posted);
+	pthread_mutex_destroy(&crew->lock);
+	*crew = (struct crew){0};
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Threads that help workers to en- and decrypt, so that one peer is not bound to one
+ * core: the worker reads, numbers and delivers in order, what lies between is shared.
+ *
+ * Theory of operation: a job is a batch of AEAD operations, cut into chunks. Its owner
+ * posts it and goes on; whoever has time takes a chunk, the owner too once it needs the
+ * result, so that nothing ever waits for a helper that was not there. How many chunks
+ * there are and which is next is one atomic word: a helper that comes late, when the job
+ * is over or is another, finds nothing to take.
+ *
+ * Help costs a system call to wake it, and an owner waits for whoever holds a chunk: where
+ * all CPUs are busy anyway it does not pay. Each owner asks less and less often, while
+ * nobody takes what it posts.
+ */
+#ifndef CREW_H
+#define CREW_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "aead.h"
+
+#define CREW_CHUNK    16 /* operations: some 10 us of full-sized packets */
+#define CREW_JOBS     64 /* that wait; more are left to their owners */
+#define CREW_MAX      64
+#define CREW_BACK_OFF 1024
+
+enum crew_what { CREW_SEAL, CREW_OPEN };
+
+/* Zeroed: idle. Its owner's, but for chunks of it that others took. */
+struct crew_job {
+	struct aead_op *ops;
+	unsigned count;
+	enum crew_what what;
+	_Atomic uint64_t chunks; /* how many << 32 | the next one */
+	atomic_uint done;
+};
+
+/* What an owner has learnt of the use of asking. */
+struct crew_advice {
+	unsigned skip; /* jobs not to post before it asks again */
+	unsigned back_off;
+	uint64_t helped; /* operations that others did */
+};
+
+struct crew {
+	pthread_t threads[CREW_MAX];
+	unsigned count;
+	const struct aead_engine *engine;
+	pthread_mutex_t lock;
+	pthread_cond_t posted;
+	struct crew_job *queue[CREW_JOBS]; /* a ring */
+	unsigned head, tail;		   /* under the lock; free running */
+	unsigned asleep;		   /* under the lock */
+	atomic_uint waiting;		   /* tail - head, for a look without the lock */
+	atomic_uint lingering;		   /* look for a job without being woken */
+	atomic_bool stop;
+};
+
+/* Control thread. Starts n threads, or as many as it gets; 0 or -errno. */
+int crew_start(struct crew *crew, const struct aead_engine *engine, unsigned n);
+/* No job may be under way. Also for a zeroed crew. */
+void crew_stop(struct crew *crew);
+
+/* Does them in this thread. */
+void crew_do(struct aead *aead, enum crew_what what, struct aead_op *ops, unsigned n);
+
+/* The owner's thread. Whether a job should be posted now, rather than done alone. */
+bool crew_helps(const struct crew *crew, struct crew_advice *advice);
+/* The owner's thread. job->ops, count (up to 64) and what are set, and stay so, as do the
+ * keys and the memory that the operations name, until crew_finish(). */
+void crew_post(struct crew *crew, struct crew_job *job);
+/* Whether all is done: crew_finish() will not wait. */
+bool crew_done(const struct crew_job *job);
+/* Does what nobody took, with the caller's engine, and waits for the rest. */
+void crew_finish(struct crew_job *job, struct aead *aead, struct crew_advice *advice);
+
+#endif

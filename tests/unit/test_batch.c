@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: MIT
+/* Batches that helpers en- and decrypt: all of it, right, and in order. */
+#include "testutil.h"
+
+#include <pthread.h>
+#include <time.h>
+
+#include <sodium.h>
+
+#include "batch.h"
+
+#define PACKET	 200
+#define ROUNDS	 3000
+#define A_SECOND 100 /* naps of 10 ms */
+
+static uint8_t key[WG_KEY_LEN];
+
+/* An owner: what it filled, numbered, and the number that has to be delivered next. */
+struct owner {
+	struct batches batches;
+	struct aead aead;
+	struct filled {
+		struct batch batch;
+		uint8_t packets[BATCH_SIZE][PACKET + WG_TAG_LEN];
+	} list[BATCHES];
+	uint64_t filled, delivered;
+	uint64_t random;
+	unsigned wrong;
+};
+
+static void check_sealed(struct owner *o, const uint8_t *sealed, uint64_t number)
+{
+	uint8_t plain[PACKET], nonce[12] = {0}, expected[PACKET];
+
+	memcpy(nonce + 4, &number, sizeof(number));
+	memset(expected, (int)number, sizeof(expected));
+	if (crypto_aead_chacha20poly1305_ietf_decrypt(plain, NULL, NULL, sealed,
+						      PACKET + WG_TAG_LEN, NULL, 0, nonce,
+						      key) ||
+	    memcmp(plain, expected, PACKET) != 0)
+		o->wrong++;
+}
+
+static void deliver(void *arg, struct batch *b)
+{
+	struct owner *o = arg;
+
+	for (unsigned i = 0; i < b->count; i++)
+		check_sealed(o, b->ops[i].dst, o->delivered++);
+	b->count = 0;
+}
+
+static void owner_begin(struct owner *o, struct crew *crew, uint64_t seed)
+{
+	memset(o, 0, sizeof(*o));
+	o->random = seed;
+	o->batches.crew = crew;
+	o->batches.aead = &o->aead;
+	o->batches.what = CREW_SEAL;
+	o->batches.deliver = deliver;
+	o->batches.arg = o;
+	for (unsigned i = 0; i < BATCHES; i++)
+		o->batches.ring[i] = &o->list[i].batch;
+	assert_int_equal(aead_begin(&o->aead, &aead_sodium), 0);
+}
+
+static void fill(struct owner *o, unsigned count)
+{
+	struct filled *f = (struct filled *)batches_filling(&o->batches);
+
+	f->batch.count = count;
+	for (unsigned i = 0; i < count; i++) {
+		memset(f->packets[i], (int)o->filled, PACKET);
+		f->batch.ops[i] = (struct aead_op){
+			.key = key,
+			.counter = o->filled++,
+			.src = f->packets[i],
+			.dst = f->packets[i],
+			.len = PACKET,
+		};
+	}
+}
+
+static void *own(void *arg)
+{
+	struct owner *o = arg;
+
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		fill(o, 1 + (unsigned)(next_random(&o->random) % BATCH_SIZE));
+		batches_end(&o->batches, next_random(&o->random) % 4);
+		if (next_random(&o->random) % 16 == 0)
+			batches_drain(&o->batches);
+	}
+	batches_drain(&o->batches);
+	return NULL;
+}
+
+static void check_all(const struct owner *o)
+{
+	assert_int_equal(o->delivered, o->filled);
+	assert_int_equal(o->wrong, 0);
+}
+
+static void test_alone(void **state)
+{
+	static struct owner o;
+	struct crew nobody = {0};
+
+	owner_begin(&o, &nobody, 1);
+	own(&o);
+	check_all(&o);
+	assert_int_equal(o.batches.advice.helped, 0);
+	aead_end(&o.aead);
+	crew_stop(&nobody);
+}
+
+static void test_owners_and_helpers(void **state)
+{
+	static struct owner owners[3];
+	pthread_t threads[3];
+	struct crew crew;
+
+	assert_int_equal(crew_start(&crew, &aead_sodium, 3), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		owner_begin(&owners[i], &crew, i + 1);
+		assert_int_equal(pthread_create(&threads[i], NULL, own, &owners[i]), 0);
+	}
+	for (unsigned i = 0; i < 3; i++) {
+		pthread_join(threads[i], NULL);
+		check_all(&owners[i]);
+		aead_end(&owners[i].aead);
+	}
+	crew_stop(&crew);
+}
+
+static void nap(void)
+{
+	nanosleep(&(struct timespec){.tv_nsec = 10 * MSEC_NS}, NULL);
+}
+
+/* An owner that does nothing finds its job done. */
+static void test_helper_helps(void **state)
+{
+	static struct owner o;
+	struct crew crew;
+
+	assert_int_equal(crew_start(&crew, &aead_sodium, 1), 0);
+	owner_begin(&o, &crew, 1);
+	fill(&o, BATCH_SIZE);
+	batches_end(&o.batches, true);
+	for (unsigned i = 0; i < 30 * A_SECOND && !crew_done(&o.list[0].batch.job); i++)
+		nap();
+	assert_true(crew_done(&o.list[0].batch.job));
+	batches_drain(&o.batches);
+	check_all(&o);
+	assert_int_equal(o.batches.advice.helped, BATCH_SIZE);
+	assert_int_equal(o.batches.advice.back_off, 0);
+	aead_end(&o.aead);
+	crew_stop(&crew);
+}
+
+/* Nobody comes: asked less and less often, but never not at all. */
+static void test_back_off(void **state)
+{
+	static struct owner o;
+	struct crew crew = {.count = 1};
+	unsigned asked = 0;
+
+	pthread_mutex_init(&crew.lock, NULL);
+	pthread_cond_init(&crew.posted, NULL);
+	owner_begin(&o, &crew, 1);
+	for (unsigned i = 0; i < 10 * CREW_BACK_OFF; i++) {
+		bool posts = !o.batches.advice.skip;
+
+		fill(&o, BATCH_SIZE);
+		batches_end(&o.batches, true);
+		assert_int_equal(o.batches.posted, posts);
+		asked += posts;
+		batches_drain(&o.batches);
+	}
+	check_all(&o);
+	assert_in_range(asked, 10, 30);
+	aead_end(&o.aead);
+}
+
+/* More jobs than may wait: the owner does those alone. */
+static void test_many_jobs(void **state)
+{
+	static struct crew_job jobs[CREW_JOBS + 10];
+	static struct owner o;
+	struct crew crew = {0};
+	struct aead_op op = {.key = key};
+	uint8_t tag[WG_TAG_LEN];
+
+	pthread_mutex_init(&crew.lock, NULL);
+	pthread_cond_init(&crew.posted, NULL);
+	owner_begin(&o, &crew, 1);
+	op.src = op.dst = tag;
+	for (unsigned i = 0; i < CREW_JOBS + 10; i++) {
+		jobs[i] = (struct crew_job){.ops = &op, .count = 1, .what = CREW_SEAL};
+		crew_post(&crew, &jobs[i]);
+	}
+	for (unsigned i = 0; i < CREW_JOBS + 10; i++) {
+		crew_finish(&jobs[i], &o.aead, &o.batches.advice);
+		assert_true(crew_done(&jobs[i]));
+	}
+	assert_int_equal(crew.tail, CREW_JOBS);
+	assert_int_equal(o.batches.advice.helped, 0);
+	aead_end(&o.aead);
+}
+
+static int setup(void **state)
+{
+	fill_sequence(key, sizeof(key), 0x80);
+	return sodium_init() < 0;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_alone),
+		cmocka_unit_test(test_owners_and_helpers),
+		cmocka_unit_test(test_helper_helps),
+		cmocka_unit_test(test_back_off),
+		cmocka_unit_test(test_many_jobs),
+	};
+
+	return cmocka_run_group_tests(tests, setup, NULL);
+}
