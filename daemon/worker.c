@@ -20,8 +20,6 @@
 /* How soon to offer the kernel again what it did not take. */
 #define PENDING_MS 1
 #define SETTLE_US  50
-/* poll() took so long: the worker slept. */
-#define SLEEP_NS 3000
 
 struct command {
 	struct cds_wfcq_node node;
@@ -152,13 +150,18 @@ static bool push_pending(struct worker *w)
 
 static void wait_for_work(struct worker *w, int timeout)
 {
-	uint64_t before = clock_now();
+	struct poll_set *set = w->poll_set;
 
-	urcu_qsbr_thread_offline();
-	poll(w->poll_set->fds, w->poll_set->count, timeout);
-	urcu_qsbr_thread_online();
+	urcu_qsbr_quiescent_state();
+	if (poll(set->fds, set->count, 0) > 0) {
+		w->busy++;
+	} else {
+		w->busy = 0;
+		urcu_qsbr_thread_offline();
+		poll(set->fds, set->count, timeout);
+		urcu_qsbr_thread_online();
+	}
 	w->now = clock_now();
-	w->busy = w->now - before < SLEEP_NS ? w->busy + 1 : 0;
 	w->stats->helped = w->tx.batches.advice.helped + w->rx.batches.advice.helped;
 }
 

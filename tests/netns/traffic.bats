@@ -164,7 +164,7 @@ datagrams_in() {
 
 # ---- one peer, several threads
 
-# sequence_of HOST SECONDS: the numbers in the datagrams that come in are ascending; how
+# count_ascending HOST SECONDS: the numbers in the datagrams that come in are ascending; how
 # many came, once the last, -1, has.
 count_ascending() {
 	on "$1" python3 - "$2" <<-'PY'
@@ -197,19 +197,22 @@ send_ascending() {
 		while time.monotonic() < end:
 		    s.send(b"".join(struct.pack("!q", number + i) + pad for i in range(44)))
 		    number += 44
-		for _ in range(50): # some of these get through
-		    time.sleep(0.02)
-		    s.send(struct.pack("!q", -1))
+		try:
+		    for _ in range(50): # some of these get through
+		        time.sleep(0.02)
+		        s.send(struct.pack("!q", -1))
+		except ConnectionRefusedError:
+		    pass
 	PY
 }
 
-helped() { status_is "$1" '.paths.helped > 0'; }
+helped() { status_of "$1" .paths; status_is "$1" ".paths.helped > 0"; }
 
 # How often a busy worker is helped is for the moment to say; that it is at all, for us.
 in_order_with_helpers() {
 	local receiver tries=0
 
-	tunnel wgxdp wgxdp "$@" --workers 4
+	WGXDP_ARGS="$* --workers 4" tunnel wgxdp wgxdp
 	until helped A && helped B; do
 		[ $((++tries)) -le 10 ]
 		count_ascending B $((20 * PATIENCE)) >"$TMP/count" &

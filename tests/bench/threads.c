@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MIT
+/*
+ * How far helpers take the sealing of one peer's packets: elapsed nanoseconds a packet of
+ * 1420 bytes with 1, 2... threads, as many as there are CPUs. "threads_N NANOSECONDS".
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <sodium.h>
+
+#include "batch.h"
+#include "clock.h"
+
+#define LEN	 1420
+#define ROUNDS	 9
+#define ROUND_NS (50 * NS_PER_MS)
+
+static uint8_t key[WG_KEY_LEN];
+
+struct filled {
+	struct batch batch;
+	uint8_t packets[BATCH_SIZE][LEN + WG_TAG_LEN];
+};
+
+static void deliver(void *arg, struct batch *b)
+{
+	*(uint64_t *)arg += b->count;
+	b->count = 0;
+}
+
+static void fill(struct filled *f)
+{
+	f->batch.count = BATCH_SIZE;
+	for (unsigned i = 0; i < BATCH_SIZE; i++)
+		f->batch.ops[i] = (struct aead_op){.key = key,
+						   .counter = i,
+						   .src = f->packets[i],
+						   .dst = f->packets[i],
+						   .len = LEN};
+}
+
+/* Elapsed time a packet. */
+static double round_ns(struct batches *bs, uint64_t *delivered)
+{
+	uint64_t began = clock_now(), took;
+
+	*delivered = 0;
+	do {
+		fill((struct filled *)batches_filling(bs));
+		batches_end(bs, true);
+		took = clock_now() - began;
+	} while (took < ROUND_NS);
+	batches_drain(bs);
+	return (double)(clock_now() - began) / (double)*delivered;
+}
+
+static void bench(const struct aead_engine *engine, unsigned threads)
+{
+	static struct filled list[BATCHES];
+	uint64_t delivered;
+	struct crew crew;
+	struct aead aead;
+	struct batches bs = {.what = CREW_SEAL,
+			     .crew = &crew,
+			     .aead = &aead,
+			     .deliver = deliver,
+			     .arg = &delivered};
+	double best = 1e18;
+
+	for (unsigned i = 0; i < BATCHES; i++)
+		bs.ring[i] = &list[i].batch;
+	if (crew_start(&crew, engine, threads - 1) || aead_begin(&aead, engine))
+		abort();
+	for (unsigned i = 0; i < ROUNDS; i++) {
+		double ns = round_ns(&bs, &delivered);
+
+		best = ns < best ? ns : best;
+	}
+	printf("threads_%u %.1f\n", threads, best);
+	aead_end(&aead);
+	crew_stop(&crew);
+}
+
+int main(void)
+{
+	const struct aead_engine *engine;
+	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
+
+	if (sodium_init() < 0)
+		return 1;
+	engine = aead_pick();
+	for (unsigned n = 1; n <= cpus; n++)
+		bench(engine, n);
+	return 0;
+}
