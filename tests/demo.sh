@@ -6,27 +6,10 @@
 
 set -eu
 
-# The library keeps its files where bats would have it: a directory of our own.
-BATS_TEST_TMPDIR=$(mktemp -d)
-readonly BATS_TEST_TMPDIR
-# shellcheck source=tests/netns/lib.bash
-source "$(dirname "$0")/netns/lib.bash"
+# shellcheck source=tests/netns/script.bash
+source "$(dirname "$0")/netns/script.bash"
 
 step() { printf '\n==> %s\n' "$*"; }
-
-# The shell's children end with their host; it need not hear of each.
-clean_up() {
-	local code=$?
-
-	trap - EXIT INT TERM
-	if [ $code != 0 ]; then
-		show_logs
-	fi
-	step "cleaning up"
-	{ stop_all && BATS_TEST_COMPLETED=1 cleanup; } >/dev/null 2>&1 || true
-	rm -rf "$BATS_TEST_TMPDIR"
-	exit $code
-}
 
 show() {
 	local host=$1
@@ -47,13 +30,6 @@ throughput() {
 		jq -r --arg title "$title" \
 			'"\($title): \(.end.sum_received.bits_per_second / 1e6 | round) Mbit/s"'
 }
-
-if [ "$(id -u)" != 0 ]; then
-	echo "demo: needs root, for network namespaces" >&2
-	exit 1
-fi
-trap clean_up EXIT
-trap 'exit 130' INT TERM
 
 step "two hosts, A and B, joined by a veth pair (192.0.2.1 and 192.0.2.2)"
 host_new A

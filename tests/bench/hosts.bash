@@ -1,35 +1,50 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: MIT
 #
-# What both benchmarks have: hosts outside of bats, which are gone however the script ends, and
-# CPU time in ns with the packets that it was spent for.
+# What both benchmarks have: hosts A and B, TCP between them, and CPU time in ns with the
+# packets that it was spent for.
 
-BATS_TEST_TMPDIR=$(mktemp -d)
-readonly BATS_TEST_TMPDIR
-# shellcheck source=tests/netns/lib.bash
-source "$(dirname "${BASH_SOURCE[0]}")/../netns/lib.bash"
+# shellcheck source=tests/netns/script.bash
+source "$(dirname "${BASH_SOURCE[0]}")/../netns/script.bash"
 
-clean_up() {
-	local code=$?
-
-	trap - EXIT INT TERM
-	[ $code = 0 ] || show_logs
-	BATS_TEST_COMPLETED=1 cleanup >/dev/null 2>&1 || true
-	rm -rf "$BATS_TEST_TMPDIR"
-	exit $code
+die() {
+	echo "${0##*/}: $*" >&2
+	exit 1
 }
 
-trap clean_up EXIT
-trap 'exit 130' INT TERM
-
-# hosts_gone: A and B, at the end of a scene.
+# hosts_gone: all of them, at the end of a scene. Their daemons must have lived.
 hosts_gone() {
-	stop_all >/dev/null
-	host_del A
-	host_del B
+	local host
+
+	stop_all >&2
+	for host in "${!HOST_PID[@]}"; do
+		host_del "$host"
+	done
 	HOST_NUM=()
 	DAEMON=()
 }
+
+# number NAME VALUE: ends the script where that is none.
+number() {
+	[[ $2 =~ ^[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?$ ]] || die "no figure for $1: '$2'"
+}
+
+# ---- TCP
+
+# tcp_server: for one client; its process is then $SERVER.
+tcp_server() {
+	on B timeout $((60 * PATIENCE)) iperf3 -s -1 >/dev/null 2>"$TMP/iperf3.log" &
+	# shellcheck disable=SC2034 # the caller's
+	SERVER=$!
+	wait_until 10 listening_tcp B 5201
+}
+
+# tcp_client ADDRESS ARGUMENTS...: JSON in $TMP/iperf.
+tcp_client() {
+	on A timeout $((60 * PATIENCE)) iperf3 -J -c "$@" >"$TMP/iperf"
+}
+
+# ---- CPU time
 
 machine_cpu() {
 	awk -v hz="$(getconf CLK_TCK)" '$1 == "cpu" {
@@ -40,17 +55,35 @@ machine_cpu() {
 process_cpu() {
 	# shellcheck disable=SC2016 # expanded there
 	on "$1" sh -c 'for t in /proc/"$0"/task/*; do
-		grep -q "^$1" $t/comm && cut -d " " -f 1 $t/schedstat; done' \
+		if grep -q "^$1" $t/comm; then cut -d " " -f 1 $t/schedstat; fi; done' \
 		"$(daemon_pid "$1")" "${2:-}" | awk '{ t += $1 } END { printf "%.0f\n", t }'
 }
 
-workers_cpu() { echo $(($(process_cpu A worker) + $(process_cpu B worker))); }
+workers_cpu() {
+	{
+		process_cpu A worker
+		process_cpu B worker
+	} | awk '{ t += $1 } END { printf "%.0f\n", t }'
+}
 
 # What the workers of both ends sealed or opened.
 workers_packets() {
-	local host
+	{
+		paths A
+		paths B
+	} | jq -s 'map(.rx_xdp_packets + .tx_xdp_packets + .rx_udp_packets + .tx_udp_packets) | add'
+}
 
-	for host in A B; do
-		paths $host
-	done | jq -s 'map(.rx_xdp_packets + .tx_xdp_packets + .rx_udp_packets + .tx_udp_packets) | add'
+# worker_ns COMMAND...: runs it; then $WORKER_NS is what a packet took of the workers.
+worker_ns() {
+	local cpu packets cpu_now packets_now
+
+	cpu=$(workers_cpu)
+	packets=$(workers_packets)
+	"$@"
+	cpu_now=$(workers_cpu)
+	packets_now=$(workers_packets)
+	((packets_now > packets)) || die "no packets: $*"
+	# shellcheck disable=SC2034 # the caller's
+	WORKER_NS=$(((cpu_now - cpu) / (packets_now - packets)))
 }
