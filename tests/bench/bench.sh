@@ -3,9 +3,10 @@
 #
 # Compares tunnels on this machine: two hosts on a veth, the same for all. KINDS of them:
 # veth (no tunnel), wireguard-go (Debian's newest that runs here), wgxdp-udp (--nic none),
-# wgxdp (AF_XDP), and kernel where the kernel has WireGuard. ROUNDS (3), interleaved; each
+# wgxdp (AF_XDP), and kernel; without KINDS all that there are. ROUNDS (3), interleaved; each
 # figure takes SECONDS_EACH (2). FIGURES (all) names groups: tcp udp lossfree ping handshake.
-# The figures go to build/bench/figures, a line each: round, kind, name, value.
+# The figures go to build/bench/figures, a line each: round, kind, name, value; which
+# wireguard-go it was to build/bench/wireguard-go.
 #
 # Theory of operation: both ends, the load and its sink share the machine, so a figure is
 # about the whole of it, and comparisons are good only within one run. What is counted is
@@ -19,7 +20,6 @@ BENCH=$REPO/build/tests/bench
 OUT=$REPO/build/bench
 ROUNDS=${ROUNDS:-3}
 SECONDS_EACH=${SECONDS_EACH:-2}
-KINDS=${KINDS:-}
 FIGURES=${FIGURES:-tcp udp lossfree ping handshake}
 STREAMS=${STREAMS:-1 4 16}
 SIZES="64 512 1360"
@@ -192,21 +192,28 @@ measure() {
 	hosts_gone
 }
 
-kinds() {
-	local go
-
-	go=$("$REPO/tests/bench/wireguard-go.sh")
-	PATH=$(dirname "$go"):$PATH
-	[ -n "$KINDS" ] || KINDS="veth wireguard-go wgxdp-udp wgxdp"
+default_kinds() {
+	echo veth wireguard-go wgxdp-udp wgxdp
 	if unshare --net ip link add wg0 type wireguard 2>/dev/null; then
-		KINDS+=" kernel"
+		echo kernel
 	fi
+}
+
+# The wireguard-go that there is, first in PATH, and a note of which it is.
+find_wireguard_go() {
+	local found
+
+	found=$("$REPO/tests/bench/wireguard-go.sh")
+	PATH=$(dirname "${found%%$'\t'*}"):$PATH
+	echo "${found#*$'\t'}" >"$OUT/wireguard-go"
 }
 
 main() {
 	mkdir -p "$OUT"
 	: >"$OUT/figures"
-	kinds
+	rm -f "$OUT/wireguard-go"
+	KINDS=${KINDS:-$(default_kinds)}
+	[[ $KINDS != *wireguard-go* ]] || find_wireguard_go
 	for ((round = 1; round <= ROUNDS; round++)); do
 		for kind in $KINDS; do
 			measure

@@ -2,12 +2,14 @@
 # SPDX-License-Identifier: MIT
 #
 # tests/bench/wireguard-go.sh: prints the path of the newest wireguard-go among Debian's
-# suites that runs here, which it downloads first if need be; it is not installed. The
-# cache directory is for a day, then the suites are asked again.
+# suites that runs here, a tab, its version and suite. It is downloaded first if need be, and
+# not installed. The cache is for a day, then the suites are asked again; where none of them
+# can be, it is an older one of the cache, and at last the system's.
 
 set -eu
 # shellcheck source=tests/suite.bash
 source "$(dirname "$0")/../suite.bash"
+export LC_ALL=C
 CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/wgxdp-bench
 SUITES="sid testing trixie"
 
@@ -24,26 +26,45 @@ from() {
 		"$work/tree/usr/bin/wireguard-go" --version >/dev/null
 }
 
-main() {
+# The version first: a program in the cache has one.
+keep() {
+	echo "$(dpkg-deb -f "$work"/*.deb Version), Debian $1" >"$CACHE/version"
+	touch "$work/tree/usr/bin/wireguard-go"
+	mv "$work/tree/usr/bin/wireguard-go" "$CACHE/wireguard-go"
+}
+
+# What fails may die: that ends no more than the attempt.
+fetch() {
 	local suite
 
-	mkdir -p "$CACHE"
-	if [ -n "$(find "$CACHE" -maxdepth 1 -name wireguard-go -type f -mtime -1)" ]; then
-		echo "$CACHE/wireguard-go"
-		return
-	fi
-	work=$(mktemp -d "$CACHE/fetch.XXXXXX")
+	work=$(mktemp -d "$CACHE/fetch.XXXXXX") || return
 	trap 'rm -rf "$work"' EXIT
 	for suite in $SUITES; do
-		if from "$suite" >&2; then
-			(cd "$work" && echo "$suite" ./*.deb) >"$CACHE/version"
-			touch "$work/tree/usr/bin/wireguard-go"
-			mv "$work/tree/usr/bin/wireguard-go" "$CACHE/wireguard-go"
-			echo "$CACHE/wireguard-go"
+		if (from "$suite") >&2; then
+			keep "$suite"
 			return
 		fi
 	done
-	command -v wireguard-go || die "no wireguard-go to be had"
+	return 1
+}
+
+# cached [ARGUMENTS of find...]
+cached() {
+	[ -n "$(find "$CACHE" -maxdepth 1 -name wireguard-go -type f "$@")" ] &&
+		printf '%s\t%s\n' "$CACHE/wireguard-go" "$(cat "$CACHE/version")"
+}
+
+installed() {
+	local path
+
+	path=$(command -v wireguard-go) &&
+		printf '%s\t%s\n' "$path" "$(dpkg-query -W -f '${Version}' wireguard-go), as installed"
+}
+
+main() {
+	mkdir -p "$CACHE"
+	cached -mtime -1 || { fetch && cached; } || cached || installed ||
+		die "no wireguard-go to be had"
 }
 
 main
