@@ -11,7 +11,8 @@
 # Theory of operation: both ends, the load and its sink share the machine, so a figure is
 # about the whole of it, and comparisons are good only within one run. What is counted is
 # what arrives. CPU time is that of the machine while one TCP stream runs, or a process's
-# or its worker threads' alone, from the scheduler's own account.
+# or its worker threads' alone, from the scheduler's own account. A ping that is lost
+# counts as one that took as long as is waited for.
 
 set -eu -o pipefail
 # shellcheck source=tests/bench/hosts.bash
@@ -25,9 +26,13 @@ STREAMS=${STREAMS:-1 4 16}
 SIZES="64 512 1360"
 # Datagrams a second that are lost at most, of a thousand, where a rate counts as free of loss.
 MAX_LOST=1
+PING_TIMEOUT=1
 
 # put NAME VALUE: a figure of this round and kind.
-put() { echo "$round $kind $1 $2" | tee -a "$OUT/figures"; }
+put() {
+	number "$1" "$2"
+	echo "$round $kind $1 $2" | tee -a "$OUT/figures"
+}
 
 # Through the tunnel, or beside it.
 there() {
@@ -36,35 +41,31 @@ there() {
 
 # worker_cost NAME COMMAND...: runs it, and says what a packet took of the workers.
 worker_cost() {
-	local name=$1 cpu packets
+	local name=$1
 
 	shift
 	if [[ $kind != wgxdp* ]]; then
 		"$@"
 		return
 	fi
-	cpu=$(workers_cpu)
-	packets=$(workers_packets)
-	"$@"
-	put "worker_ns_$name" $((($(workers_cpu) - cpu) / ($(workers_packets) - packets + 1)))
+	worker_ns "$@"
+	put "worker_ns_$name" "$WORKER_NS"
 }
 
 # ---- figures
 
 # tcp NAME ARGUMENTS...: Mbit/s.
 tcp() {
-	local cpu server
+	local cpu cpu_now
 
-	on B timeout 60 iperf3 -s -1 >/dev/null &
-	server=$!
-	wait_until 10 listening_tcp B 5201
+	tcp_server
 	cpu=$(machine_cpu)
-	on A timeout 60 iperf3 -c "$(there)" -t "$SECONDS_EACH" -J "${@:2}" >"$TMP/iperf"
-	cpu=$(($(machine_cpu) - cpu))
-	wait $server || true
+	tcp_client "$(there)" -t "$SECONDS_EACH" "${@:2}"
+	cpu_now=$(machine_cpu)
+	wait "$SERVER" || true
 	put "$1" "$(jq '.end.sum_received.bits_per_second / 1e6 | round' "$TMP/iperf")"
 	[ "$1" != tcp_1 ] || put cpu_s_gbit \
-		"$(jq --argjson cpu "$cpu" '$cpu / .end.sum_received.bytes / 8' "$TMP/iperf")"
+		"$(jq --argjson cpu $((cpu_now - cpu)) '$cpu / .end.sum_received.bytes / 8' "$TMP/iperf")"
 }
 
 figures_tcp() {
@@ -102,53 +103,84 @@ figures_udp() {
 	done
 }
 
-# In halves, for a second each: the greatest rate at which hardly anything is lost.
-lossfree() {
-	local low=0 high=$2 rate
+few_lost() {
+	(($(value sent) * 1000 >= $1 * 950 &&
+		($(value sent) - $(value packets)) * 1000 <= $(value sent) * MAX_LOST))
+}
 
-	for _ in 1 2 3 4 5 6; do
-		rate=$(((low + high) / 2))
-		send_udp "$1" 1 $rate
-		if (($(value sent) * 1000 >= rate * 950 &&
-			($(value sent) - $(value packets)) * 1000 <= $(value sent) * MAX_LOST)); then
+# lossfree SIZE LOW HIGH: the greatest rate, to 5 %, at which hardly anything is lost in a
+# second. By ratios, since what is compared differs by several times.
+lossfree() {
+	local low=$2 high=$3 rate best=
+
+	while ((high * 100 > low * 105)); do
+		rate=$(awk "BEGIN { printf \"%d\", sqrt($low * $high) }")
+		send_udp "$1" 1 "$rate"
+		if few_lost "$rate"; then
 			low=$rate
+			best=$rate
 		else
 			high=$rate
 		fi
 	done
-	put "lossfree_$1" $low
+	if [ -n "$best" ]; then
+		put "lossfree_$1" "$best"
+	else
+		echo "$kind: no rate from $2 on is free of loss" >&2
+	fi
 }
 
 figures_lossfree() {
-	lossfree 1360 1000000
+	lossfree 1360 1000 1000000
 }
 
-# ping NAME: microseconds, of the sorted round trips.
+# round_trips COUNT: sorted, ms. One that is lost takes as long as is waited for.
+round_trips() {
+	local code=0 lost
+
+	on A ping -n -c "$1" -i 0.002 -W $PING_TIMEOUT "$(there)" >"$TMP/ping" || code=$?
+	[ $code -le 1 ] || die "ping failed"
+	sed -n '/DUP!/d; s/.*time=\([0-9.]*\) ms.*/\1/p' "$TMP/ping" >"$TMP/times"
+	lost=$(($(sent_by_ping) - $(wc -l <"$TMP/times")))
+	for ((; lost > 0; lost--)); do
+		echo $((PING_TIMEOUT * 1000))
+	done | sort -n "$TMP/times" - >"$TMP/sorted"
+}
+
+# ping_figures NAME: microseconds, and how many were lost.
 ping_figures() {
-	on A ping -n -c $((SECONDS_EACH * 500)) -i 0.002 "$(there)" >"$TMP/ping" || true
-	sed -n 's/.*time=\([0-9.]*\) ms/\1/p' "$TMP/ping" | sort -n >"$TMP/times"
+	local share
+
+	round_trips $((SECONDS_EACH * 500))
 	for share in 500 990 999; do
 		put "$1_p$share" "$(awk -v share=$share '{ t[NR] = $1 }
-			END { print t[int((NR - 1) * share / 1000) + 1] * 1000 }' "$TMP/times")"
+			END { print t[int((NR - 1) * share / 1000) + 1] * 1000 }' "$TMP/sorted")"
 	done
+	put "$1_lost" $(($(wc -l <"$TMP/sorted") - $(wc -l <"$TMP/times")))
+}
+
+# tcp_load: one stream, longer than anything else takes; $CLIENT ends with it.
+tcp_load() {
+	tcp_server
+	# shellcheck disable=SC2016 # expanded there
+	on A sh -c 'echo $$ >"$0"; exec "$@"' "$TMP/client.pid" \
+		iperf3 -c "$(there)" -t $((60 * PATIENCE)) >/dev/null 2>&1 &
+	CLIENT=$!
+	sleep 0.5
 }
 
 figures_ping() {
-	local server
-
 	ping_figures ping
-	on B timeout 60 iperf3 -s -1 >/dev/null &
-	server=$!
-	wait_until 10 listening_tcp B 5201
-	on A timeout 60 iperf3 -c "$(there)" -t $((SECONDS_EACH + 2)) >/dev/null &
-	sleep 0.5
+	tcp_load
 	ping_figures ping_loaded
-	wait $server || true
+	kill -0 "$CLIENT" || die "TCP ended before the pings beside it"
+	on A kill "$(cat "$TMP/client.pid")"
+	wait "$CLIENT" "$SERVER" || true
 }
 
 # How many initiations a second of the responder's CPU time answers.
 figures_handshake() {
-	local cpu
+	local cpu cpu_now
 
 	if [ "$kind" = veth ] || [ "$kind" = kernel ]; then
 		return
@@ -158,8 +190,8 @@ figures_handshake() {
 	cpu=$(process_cpu B)
 	on A "$REPO/build/tests/tools/flood" --count 60 --burst 1 --interval 50 "$(outer4 B)" "$PORT" \
 		"${PUBKEY[B]}" "$TMP/F.key" >"$TMP/flood"
-	cpu=$(($(process_cpu B) - cpu))
-	put handshakes_cpu_s "$(awk -F= -v cpu=$cpu '$1 == "responses" {
+	cpu_now=$(process_cpu B)
+	put handshakes_cpu_s "$(awk -F= -v cpu=$((cpu_now - cpu)) '$1 == "responses" {
 		printf "%.0f\n", $2 * 1e9 / cpu }' "$TMP/flood")"
 }
 
@@ -175,7 +207,7 @@ start_tunnel() {
 	done
 	wg_setup A B
 	wait_until 20 pings A "$(inner4 B)"
-	[ "$kind" != wgxdp ] || on_path A af_xdp
+	[ "$kind" != wgxdp ] || { on_path A af_xdp && on_path B af_xdp; }
 }
 
 # One round of a kind, in hosts of its own.
