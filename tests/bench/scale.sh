@@ -2,16 +2,22 @@
 # SPDX-License-Identifier: MIT
 #
 # What a peer costs: for each number of PEERS (1 100 10000 100000), of which one is real, how
-# long the configuration takes, what memory a peer has in the daemon and in BPF maps, and
-# what a packet costs the workers, by UDP of 1360 bytes to the real one and by TCP. Then the
-# same for as many ALLOWED_IPS (1000000) of one peer. Lines of name and value.
+# long the configuration takes, what memory each more peer has in the daemon and in BPF maps,
+# and what a packet costs the workers, by UDP of 1360 bytes to the real one and by TCP. Then
+# the same for as many ALLOWED_IPS (1000000) of one peer. Lines of name and value.
 
 set -eu -o pipefail
 # shellcheck source=tests/bench/hosts.bash
 source "$(dirname "$0")/hosts.bash"
 BENCH=$REPO/build/tests/bench
-PEERS=${PEERS:-1 100 10000 100000}
-ALLOWED_IPS=${ALLOWED_IPS:-1000000}
+PEERS=${PEERS-1 100 10000 100000}
+ALLOWED_IPS=${ALLOWED_IPS-1000000}
+
+# put NAME VALUE
+put() {
+	number "$1" "$2"
+	echo "$1 $2"
+}
 
 # peers N: but for the real one, each with an address of its own.
 peers() {
@@ -36,57 +42,72 @@ more_ips() {
 # shellcheck disable=SC2016 # awk's
 rss() { on A awk '/^VmRSS/ { print $2 * 1024 }' "/proc/$(daemon_pid A)/status"; }
 
+# Of this wg0; others on the machine have maps of the same names.
 map_bytes() {
-	on A bpftool -j map show |
-		jq '[.[] | select(.name | test("^(allowed_ips|sessions|peer_stats)")) | .bytes_memlock] | add'
-}
+	local map
 
-# worker_ns COMMAND...: CPU time of A's and B's workers for a packet.
-worker_ns() {
-	local cpu packets
-
-	cpu=$(workers_cpu)
-	packets=$(workers_packets)
-	"$@" >/dev/null
-	echo $((($(workers_cpu) - cpu) / ($(workers_packets) - packets + 1)))
+	for map in allowed_ips4 allowed_ips6 sessions peer_stats; do
+		on A bpftool -j map show pinned "$PINS/wg0/$map"
+	done | jq -s 'map(.bytes_memlock) | add'
 }
 
 udp() {
-	on A "$BENCH/load" send "$(inner4 B)" 5001 1360 3
+	on A "$BENCH/load" send "$(inner4 B)" 5001 1360 3 >/dev/null
 }
 
 tcp() {
-	local server
+	tcp_server
+	tcp_client "$(inner4 B)" -t 3
+	wait "$SERVER" || true
+}
 
-	on B timeout 60 iperf3 -s -1 &
-	server=$!
-	wait_until 10 listening_tcp B 5201
-	on A timeout 60 iperf3 -c "$(inner4 B)" -t 3
-	wait $server || true
+# A has many, of which B is one.
+by_af_xdp() {
+	on_path B af_xdp
+	wait_until 20 status_is A \
+		".peers[] | select(.public_key == \"${PUBKEY[B]}\") | .path == \"af_xdp\""
+}
+
+# take NAME: A's configuration from $TMP/conf.
+take() {
+	local began
+
+	began=${EPOCHREALTIME/./}
+	on A wg setconf wg0 "$TMP/conf"
+	put "$1_config_ms" $(((${EPOCHREALTIME/./} - began) / 1000))
+}
+
+# configure NAME NUMBER COMMAND: A with what the command adds, which is one less.
+configure() {
+	local memory maps memory_now maps_now
+
+	on A wg showconf wg0 >"$TMP/conf"
+	"$3" "$2" >>"$TMP/conf"
+	memory=$(rss)
+	maps=$(map_bytes)
+	take "$1"
+	memory_now=$(rss)
+	maps_now=$(map_bytes)
+	[ "$2" != 1 ] || return 0
+	put "$1_daemon_bytes_each" $(((memory_now - memory) / ($2 - 1)))
+	put "$1_map_bytes_each" $(((maps_now - maps) / ($2 - 1)))
 }
 
 # scene NAME NUMBER COMMAND: two hosts, and A with what the command adds to its configuration.
 scene() {
-	local name=$1 n=$2 began memory maps
-
 	host_new A
 	host_new B
 	join A B
 	start_wg wgxdp A
 	start_wg wgxdp B
 	wg_setup A B
-	on A wg showconf wg0 >"$TMP/conf"
-	memory=$(rss)
-	maps=$(map_bytes)
-	"$3" "$n" >>"$TMP/conf"
-	began=${EPOCHREALTIME/./}
-	on A wg setconf wg0 "$TMP/conf"
-	echo "${name}_config_ms $(((${EPOCHREALTIME/./} - began) / 1000))"
-	echo "${name}_daemon_bytes_each $((($(rss) - memory) / n))"
-	echo "${name}_map_bytes_each $((($(map_bytes) - maps) / n))"
+	configure "$@"
 	wait_until 20 pings A "$(inner4 B)"
-	echo "${name}_udp_worker_ns $(worker_ns udp)"
-	echo "${name}_tcp_worker_ns $(worker_ns tcp)"
+	by_af_xdp
+	worker_ns udp
+	put "$1_udp_worker_ns" "$WORKER_NS"
+	worker_ns tcp
+	put "$1_tcp_worker_ns" "$WORKER_NS"
 	hosts_gone
 }
 
