@@ -4,7 +4,9 @@
 # What a peer costs: for each number of PEERS (1 100 10000 100000), of which one is real, how
 # long the configuration takes, what memory each more peer has in the daemon and in BPF maps,
 # and what a packet costs the workers, by UDP of 1360 bytes to the real one and by TCP. Then
-# the same for as many ALLOWED_IPS (1000000) of one peer. Lines of name and value.
+# the same for as many ALLOWED_IPS (1000000) of one peer. At last STORM (10000) peers, each
+# with an address of its own, that want a session at once from a gateway just started: in
+# which time half and all of them have it, and the daemon's CPU time. Lines of name and value.
 
 set -eu -o pipefail
 # shellcheck source=tests/bench/hosts.bash
@@ -12,6 +14,9 @@ source "$(dirname "$0")/hosts.bash"
 BENCH=$REPO/build/tests/bench
 PEERS=${PEERS-1 100 10000 100000}
 ALLOWED_IPS=${ALLOWED_IPS-1000000}
+STORM=${STORM-10000}
+# An initiator gives up then (REKEY_ATTEMPT_TIME).
+STORM_SECONDS=90
 
 # put NAME VALUE
 put() {
@@ -111,6 +116,41 @@ scene() {
 	hosts_gone
 }
 
+# gateway N: A, with so many peers in F. They answer to every address of 198.18.0.0/16.
+gateway() {
+	host_new A
+	host_new F
+	join A F
+	on F ip route add local 198.18.0.0/16 dev lo
+	on A ip route add 198.18.0.0/16 via "$(outer4 F)"
+	wg_keys A
+	"$BENCH/storm" peers "$1" >"$TMP/conf"
+	start_wg wgxdp A --nic toF
+	on A wg set wg0 private-key "$TMP/A.key" listen-port "$PORT"
+	on A wg addconf wg0 "$TMP/conf"
+	wg_up A
+	wait_until 10 has_xdp A toF
+}
+
+with_session() { on A wg show wg0 latest-handshakes | awk '$2 { n++ } END { print n + 0 }'; }
+
+# The gateway must agree to what the peers say that they have.
+storm() {
+	local cpu cpu_now seen sessions
+
+	gateway "$1"
+	cpu=$(process_cpu A)
+	on F "$BENCH/storm" send "$(outer4 A)" "$PORT" "${PUBKEY[A]}" "$1" $STORM_SECONDS \
+		>"$TMP/storm"
+	cpu_now=$(process_cpu A)
+	seen=$(with_session)
+	sessions=$(sed -n 's/^sessions=//p' "$TMP/storm")
+	((seen * 100 >= sessions * 95)) || die "$sessions sessions, the gateway has $seen"
+	put "peers_at_once_$1_cpu_s" "$(awk "BEGIN { print ($cpu_now - $cpu) / 1e9 }")"
+	sed "s/^/peers_at_once_$1_/; s/=/ /" "$TMP/storm"
+	hosts_gone
+}
+
 main() {
 	local n
 
@@ -119,6 +159,9 @@ main() {
 	done
 	for n in $ALLOWED_IPS; do
 		scene "allowed_ips_$n" "$n" more_ips
+	done
+	for n in $STORM; do
+		storm "$n"
 	done
 }
 

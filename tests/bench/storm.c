@@ -1,0 +1,320 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Many peers that all want a session at once, as after a restart of their gateway.
+ *
+ *   storm peers COUNT                             their [Peer] sections, for `wg setconf`
+ *   storm send ADDRESS PORT PUBLIC_KEY COUNT SECONDS
+ *                                                 until all have a session, or so long
+ *
+ * Theory of operation: a peer is its number. Its key is made of that, and so is its address,
+ * 198.18.0.0/16, which is local to this host: one socket sends and receives for all, and the
+ * sender index names the peer. Each behaves as WireGuard does: it tries anew after 5 s and
+ * some jitter, then with the cookie if it was given one, and confirms its session by an
+ * empty message. First initiations are made before the clock starts. Prints name=value
+ * lines.
+ */
+#include <arpa/inet.h>
+#include <endian.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <sodium.h>
+
+#include "clock.h"
+#include "cookie.h"
+#include "noise.h"
+#include "wg_proto.h"
+
+#define MAX_COUNT    65536
+#define FIRST_SOURCE 0xc6120000U /* 198.18.0.0 */
+#define SOURCE_PORT  51820
+#define NEVER	     UINT64_MAX
+/* Answers are looked at after so many initiations. */
+#define BURST	 64
+#define PAUSE_US 2000
+
+struct storm_peer {
+	struct noise_identity identity;
+	struct noise_remote server;
+	struct noise_handshake handshake;
+	struct cookie_maker cookies;
+	struct wg_initiation message;
+	uint64_t due; /* when an initiation is to be sent */
+};
+
+struct storm {
+	struct storm_peer *peers;
+	unsigned count, sessions;
+	struct sockaddr_in server;
+	int fd;
+	uint64_t began, half, last; /* ns: of the sessions */
+	uint64_t sent, cookies;
+};
+
+static void die(const char *what)
+{
+	fprintf(stderr, "storm: %s: %s\n", what, strerror(errno));
+	exit(1);
+}
+
+/* --- peers --- */
+
+static void identity_of(unsigned number, struct noise_identity *id)
+{
+	uint8_t key[WG_KEY_LEN] = {1};
+
+	memcpy(key + 1, &number, sizeof(number));
+	if (noise_identity_set(id, key))
+		die("key");
+}
+
+static uint32_t source_of(unsigned number)
+{
+	return FIRST_SOURCE + number;
+}
+
+static int print_peers(unsigned count)
+{
+	char text[sodium_base64_ENCODED_LEN(WG_KEY_LEN, sodium_base64_VARIANT_ORIGINAL)];
+	struct noise_identity id;
+
+	for (unsigned i = 0; i < count; i++) {
+		identity_of(i, &id);
+		sodium_bin2base64(text, sizeof(text), id.public_key, WG_KEY_LEN,
+				  sodium_base64_VARIANT_ORIGINAL);
+		printf("[Peer]\nPublicKey = %s\nAllowedIPs = 10.64.%u.%u/32\n", text,
+		       i >> 8, i & 255);
+	}
+	return 0;
+}
+
+/* --- initiations --- */
+
+static void make_initiation(struct storm *s, unsigned number)
+{
+	struct storm_peer *p = &s->peers[number];
+	uint8_t timestamp[WG_TIMESTAMP_LEN];
+	struct timespec t;
+
+	clock_gettime(CLOCK_REALTIME, &t);
+	tai64n_format((uint64_t)t.tv_sec, (uint32_t)t.tv_nsec, timestamp);
+	if (noise_create_initiation(&p->handshake, &p->identity, &p->server, timestamp,
+				    htole32(number), &p->message))
+		die("initiation");
+	cookie_maker_add_macs(&p->cookies, &p->message, sizeof(p->message), clock_now());
+}
+
+static void make_peers(struct storm *s, const uint8_t server_key[WG_KEY_LEN])
+{
+	s->peers = calloc(s->count, sizeof(*s->peers));
+	if (!s->peers)
+		die("memory");
+	for (unsigned i = 0; i < s->count; i++) {
+		struct storm_peer *p = &s->peers[i];
+
+		identity_of(i, &p->identity);
+		noise_remote_init(&p->server, server_key);
+		if (noise_remote_precompute(&p->server, &p->identity))
+			die("the server's key");
+		cookie_maker_init(&p->cookies, server_key);
+		make_initiation(s, i);
+	}
+}
+
+/* --- sending, from the peer's own address --- */
+
+/* A full buffer loses it, as on any way. */
+static void send_from(struct storm *s, unsigned number, void *message, size_t len)
+{
+	struct in_pktinfo info = {.ipi_spec_dst.s_addr = htonl(source_of(number))};
+	uint8_t control[CMSG_SPACE(sizeof(info))] __attribute__((aligned(8))) = {0};
+	struct iovec iov = {.iov_base = message, .iov_len = len};
+	struct msghdr m = {.msg_name = &s->server,
+			   .msg_namelen = sizeof(s->server),
+			   .msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = control,
+			   .msg_controllen = sizeof(control)};
+	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+
+	c->cmsg_level = IPPROTO_IP;
+	c->cmsg_type = IP_PKTINFO;
+	c->cmsg_len = CMSG_LEN(sizeof(info));
+	memcpy(CMSG_DATA(c), &info, sizeof(info));
+	if (sendmsg(s->fd, &m, 0) < 0 && errno != EAGAIN && errno != ENOBUFS)
+		die("send");
+}
+
+static uint64_t next_try(void)
+{
+	return clock_now() + WG_REKEY_TIMEOUT * NS_PER_SEC +
+	       randombytes_uniform(WG_REKEY_TIMEOUT_JITTER_MS) * NS_PER_MS;
+}
+
+static void send_initiation(struct storm *s, unsigned number)
+{
+	struct storm_peer *p = &s->peers[number];
+
+	if (p->due != s->began)
+		make_initiation(s, number);
+	send_from(s, number, &p->message, sizeof(p->message));
+	p->due = next_try();
+	s->sent++;
+}
+
+/* The empty message by which the responder knows that the session is there. */
+static void confirm(struct storm *s, unsigned number, const struct noise_keys *keys)
+{
+	static const uint8_t nonce[crypto_aead_chacha20poly1305_ietf_NPUBBYTES];
+	uint8_t message[WG_DATA_OVERHEAD];
+	struct wg_data head = {.type = htole32(WG_DATA), .receiver = keys->remote_index};
+
+	memcpy(message, &head, sizeof(head));
+	crypto_aead_chacha20poly1305_ietf_encrypt(message + sizeof(head), NULL, NULL, 0,
+						  NULL, 0, NULL, nonce, keys->send);
+	send_from(s, number, message, sizeof(message));
+}
+
+/* --- receiving --- */
+
+static void note_session(struct storm *s)
+{
+	s->last = clock_now() - s->began;
+	if (++s->sessions == (s->count + 1) / 2)
+		s->half = s->last;
+}
+
+/* One to an initiation before the latest is not authentic. */
+static void take_response(struct storm *s, const struct wg_response *r)
+{
+	uint32_t number = le32toh(r->receiver);
+	struct storm_peer *p = &s->peers[number];
+	struct noise_keys keys;
+
+	if (number >= s->count || p->due == NEVER ||
+	    noise_consume_response(&p->handshake, &p->identity, &p->server, r) ||
+	    noise_derive_keys(&p->handshake, &keys))
+		return;
+	p->due = NEVER;
+	confirm(s, number, &keys);
+	note_session(s);
+}
+
+static void take_cookie(struct storm *s, const struct wg_cookie_reply *r)
+{
+	uint32_t number = le32toh(r->receiver);
+
+	if (number < s->count &&
+	    !cookie_maker_consume_reply(&s->peers[number].cookies, r, clock_now()))
+		s->cookies++;
+}
+
+static void receive_all(struct storm *s)
+{
+	uint8_t m[2048] __attribute__((aligned(8)));
+	ssize_t n;
+
+	while ((n = recv(s->fd, m, sizeof(m), MSG_DONTWAIT)) > 0) {
+		if (m[0] == WG_RESPONSE && n == sizeof(struct wg_response))
+			take_response(s, (const struct wg_response *)m);
+		else if (m[0] == WG_COOKIE_REPLY && n == sizeof(struct wg_cookie_reply))
+			take_cookie(s, (const struct wg_cookie_reply *)m);
+	}
+}
+
+/* --- the storm --- */
+
+static void open_socket(struct storm *s)
+{
+	struct sockaddr_in any = {.sin_family = AF_INET, .sin_port = htons(SOURCE_PORT)};
+	int size = 32 << 20;
+
+	s->fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (s->fd < 0 || bind(s->fd, (struct sockaddr *)&any, sizeof(any)))
+		die("socket");
+	setsockopt(s->fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
+}
+
+static void send_due(struct storm *s)
+{
+	uint64_t now = clock_now();
+	unsigned sent = 0;
+
+	for (unsigned i = 0; i < s->count; i++) {
+		if (s->peers[i].due > now)
+			continue;
+		send_initiation(s, i);
+		if (!(++sent % BURST))
+			receive_all(s);
+	}
+}
+
+static void run(struct storm *s, uint64_t seconds)
+{
+	s->began = clock_now();
+	for (unsigned i = 0; i < s->count; i++)
+		s->peers[i].due = s->began;
+	while (s->sessions < s->count && clock_now() < s->began + seconds * NS_PER_SEC) {
+		send_due(s);
+		receive_all(s);
+		usleep(PAUSE_US);
+	}
+}
+
+static void report(const struct storm *s)
+{
+	printf("sessions=%u\ninitiations=%" PRIu64 "\ncookies=%" PRIu64 "\n", s->sessions,
+	       s->sent, s->cookies);
+	if (s->half)
+		printf("half_s=%.2f\n", (double)s->half / NS_PER_SEC);
+	if (s->sessions == s->count)
+		printf("all_s=%.2f\n", (double)s->last / NS_PER_SEC);
+}
+
+static bool parse_server(struct storm *s, char **argv, uint8_t key[WG_KEY_LEN])
+{
+	size_t len;
+
+	s->server.sin_family = AF_INET;
+	s->server.sin_port = htons((uint16_t)atoi(argv[1]));
+	return inet_pton(AF_INET, argv[0], &s->server.sin_addr) == 1 &&
+	       !sodium_base642bin(key, WG_KEY_LEN, argv[2], strlen(argv[2]), NULL, &len,
+				  NULL, sodium_base64_VARIANT_ORIGINAL) &&
+	       len == WG_KEY_LEN;
+}
+
+static unsigned parse_count(const char *text)
+{
+	unsigned long n = strtoul(text, NULL, 10);
+
+	return n <= MAX_COUNT ? (unsigned)n : 0;
+}
+
+int main(int argc, char **argv)
+{
+	static struct storm s;
+	uint8_t key[WG_KEY_LEN];
+
+	if (sodium_init() < 0)
+		die("libsodium");
+	if (argc == 3 && !strcmp(argv[1], "peers"))
+		return print_peers(parse_count(argv[2]));
+	if (argc == 7 && !strcmp(argv[1], "send") && parse_server(&s, argv + 2, key) &&
+	    (s.count = parse_count(argv[5]))) {
+		open_socket(&s);
+		make_peers(&s, key);
+		run(&s, strtoul(argv[6], NULL, 10));
+		report(&s);
+		return 0;
+	}
+	fputs("usage: storm peers COUNT\n"
+	      "       storm send ADDRESS PORT PUBLIC_KEY COUNT SECONDS   (to 65536)\n",
+	      stderr);
+	return 2;
+}
