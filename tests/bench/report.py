@@ -4,7 +4,8 @@
 
 report.py FIGURES [MICRO SCALE [PAGE.md]]: prints tables (median, ratio to wireguard-go with
 its spread). Puts them into that page, between its marks, and plots by gnuplot into the
-directory PAGE.
+directory PAGE. Without that page it makes one. The file wireguard-go beside FIGURES says
+which one that was.
 """
 import collections
 import os
@@ -35,9 +36,11 @@ TITLES = [
     ("ping_p500", "ping, median, µs", False),
     ("ping_p990", "ping, 99 %, µs", False),
     ("ping_p999", "ping, 99.9 %, µs", False),
+    ("ping_lost", "pings lost", False),
     ("ping_loaded_p500", "ping beside TCP, median, µs", False),
     ("ping_loaded_p990", "ping beside TCP, 99 %, µs", False),
     ("ping_loaded_p999", "ping beside TCP, 99.9 %, µs", False),
+    ("ping_loaded_lost", "pings beside TCP lost", False),
     ("cpu_s_gbit", "CPU time of the machine, s/Gbit (1 stream)", False),
     ("handshakes_cpu_s", "handshakes answered per CPU second", True),
 ]
@@ -78,11 +81,15 @@ def ratio_text(mine, base):
     return f" ({statistics.median(ratios):.2f} ×, {min(ratios):.2f}–{max(ratios):.2f})"
 
 
+def nothing_lost(name, by_kind):
+    return name.endswith("_lost") and not any(map(any, by_kind.values()))
+
+
 def main_table(figures, kinds):
     yield "| | " + " | ".join(kinds) + " |"
     yield "|---" * (len(kinds) + 1) + "|"
     for name, title, _ in TITLES:
-        if name not in figures:
+        if name not in figures or nothing_lost(name, figures[name]):
             continue
         cells = []
         for kind in kinds:
@@ -97,32 +104,55 @@ def main_table(figures, kinds):
         yield f"| {title} | " + " | ".join(cells) + " |"
 
 
+def engines_of(micro):
+    return sorted({re.match(r"seal_(.*)_\d+$", k)[1] for k in micro if k.startswith("seal_")})
+
+
+def sizes_of(micro):
+    return sorted({int(k.rsplit("_", 1)[1]) for k in micro if k.startswith("seal_")})
+
+
+def interpolate(points, x):
+    """Between the two that are nearest: [(x, y), ...] in order."""
+    (x0, y0), (x1, y1) = next((p for p in zip(points, points[1:]) if x <= p[1][0]),
+                              points[-2:])
+    return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
+
+
 def aead_ns(micro, size):
-    """Of the fastest engine: what a worker would choose."""
-    found = [v for k, v in micro.items() if re.fullmatch(rf"seal_.*_{size}", k)]
-    return min(found) if found else 0
+    """Of the fastest engine, what a worker would choose; it seals as often as it opens."""
+    def cost(engine):
+        points = [(s, (micro[f"seal_{engine}_{s}"] + micro[f"open_{engine}_{s}"]) / 2)
+                  for s in sizes_of(micro)]
+        return interpolate(points, size)
+    return min(map(cost, engines_of(micro)))
+
+
+def plaintext_len(what):
+    """Of "udp_64": payload, UDP, IPv4 and padding. Of TCP the MTU, its acknowledgements left
+    out."""
+    way, number = what.split("_")
+    return (int(number) + 8 + 20 + 15) // 16 * 16 if way == "udp" else 1420
 
 
 def worker_table(figures, micro):
     yield "| | of the worker, ns a packet | of it in the AEAD |"
     yield "|---|---|---|"
-    for name in sorted(figures):
-        if not name.startswith("worker_ns_"):
-            continue
-        what = name[len("worker_ns_"):]
-        size = {"udp_64": 64, "udp_512": 512}.get(what, 1420)
-        for kind, values in figures[name].items():
+    names = [n[len("worker_ns_"):] for n in figures if n.startswith("worker_ns_")]
+    for what in sorted(names, key=lambda n: (n.split("_")[0], int(n.split("_")[1]))):
+        for kind, values in figures["worker_ns_" + what].items():
             cost = statistics.median(values)
-            share = f"{100 * aead_ns(micro, size) / cost:.0f} %" if micro else ""
+            share = ""
+            if micro:
+                share = f"{100 * aead_ns(micro, plaintext_len(what)) / cost:.0f} %"
             yield f"| {kind}, {what.replace('_', ' ')} | {cost:.0f} | {share} |"
 
 
 def engine_table(micro):
-    engines = sorted({re.match(r"seal_(.*)_\d+$", k)[1] for k in micro if k.startswith("seal_")})
-    sizes = sorted({int(k.rsplit("_", 1)[1]) for k in micro if k.startswith("seal_")})
+    sizes = sizes_of(micro)
     yield "| ns a packet | " + " | ".join(f"{s} B" for s in sizes) + " |"
     yield "|---" * (len(sizes) + 1) + "|"
-    for engine in engines:
+    for engine in engines_of(micro):
         for way in ("seal", "open"):
             cells = [short(micro[f"{way}_{engine}_{s}"]) for s in sizes]
             yield f"| {engine}, {way} | " + " | ".join(cells) + " |"
@@ -137,17 +167,26 @@ def stage_table(micro):
 
 
 SCALE = ["config_ms", "daemon_bytes_each", "map_bytes_each", "udp_worker_ns", "tcp_worker_ns"]
+STORM = ["half_s", "all_s", "cpu_s", "sessions", "initiations", "cookies"]
+
+
+def rows_table(scale, pattern, columns):
+    """Rows in the order of their first line: `peers_100_config_ms 7`."""
+    rows = dict.fromkeys(m[1] for m in (re.match(rf"({pattern}_\d+)_", k) for k in scale) if m)
+    yield "| | " + " | ".join(c.replace("_", " ") for c in columns) + " |"
+    yield "|---" * (len(columns) + 1) + "|"
+    for row in rows:
+        what, number = row.rsplit("_", 1)
+        cells = [short(scale[f"{row}_{c}"]) if f"{row}_{c}" in scale else "" for c in columns]
+        yield f"| {int(number):,} {what.replace('_', ' ')} | " + " | ".join(cells) + " |"
 
 
 def scale_table(scale):
-    """Rows in the order of their first line: `peers_100_config_ms 7`."""
-    rows = dict.fromkeys(re.match(r"(.*?_\d+)_", name)[1] for name in scale)
-    yield "| | " + " | ".join(s.replace("_", " ") for s in SCALE) + " |"
-    yield "|---" * (len(SCALE) + 1) + "|"
-    for row in rows:
-        what, number = row.rsplit("_", 1)
-        cells = [short(scale[f"{row}_{s}"]) for s in SCALE]
-        yield f"| {int(number):,} {what.replace('_', ' ')} | " + " | ".join(cells) + " |"
+    return rows_table(scale, "(?:peers|allowed_ips)", SCALE)
+
+
+def storm_table(scale):
+    return rows_table(scale, "peers_at_once", STORM)
 
 
 def cpu_model():
@@ -158,13 +197,23 @@ def cpu_model():
     return platform.machine()
 
 
-def tables(figures, kinds, micro, scale):
+def base_text(path):
+    """The base, and which one it was."""
+    try:
+        with open(path, encoding="utf-8") as line:
+            return f"{BASE} ({line.read().strip()})"
+    except FileNotFoundError:
+        return BASE
+
+
+def tables(figures, kinds, micro, scale, base):
     rounds = max(len(v) for by_kind in figures.values() for v in by_kind.values())
     yield (f"{os.cpu_count()} × {cpu_model()}, Linux {platform.release()}, "
            f"{rounds} round{'s' if rounds > 1 else ''}. In brackets: the ratio to "
-           f"{BASE} in the same round, its median, least and greatest.")
+           f"{base} in the same round, its median, least and greatest.")
     for table in (main_table(figures, kinds), worker_table(figures, micro),
-                  engine_table(micro), stage_table(micro), scale_table(scale)):
+                  engine_table(micro), stage_table(micro), scale_table(scale),
+                  storm_table(scale)):
         lines = list(table)
         if len(lines) > 2:
             yield ""
@@ -204,23 +253,36 @@ def plot(figures, kinds, out, name, title, groups):
     subprocess.run(["gnuplot"], input=script, text=True, check=True)
 
 
+def read_page(page, plots):
+    """What is before and after the marks. A new page has the plots."""
+    try:
+        with open(page, encoding="utf-8") as f:
+            before, _, rest = f.read().partition(BEGIN)
+            return before, rest.partition(END)[2]
+    except FileNotFoundError:
+        out = os.path.basename(page.removesuffix(".md"))
+        return "".join(f"![{title}]({out}/{name}.svg)\n" for name, title, _ in plots) + "\n", "\n"
+
+
+def write_page(page, text, figures, kinds):
+    plots = [p for p in PLOTS if all(g in figures for g in p[2])]
+    before, after = read_page(page, plots)
+    with open(page, "w", encoding="utf-8") as f:
+        f.write(before + BEGIN + "\n" + text + END + after)
+    out = page.removesuffix(".md")
+    os.makedirs(out, exist_ok=True)
+    for name, title, groups in plots:
+        plot(figures, kinds, out, name, title, groups)
+
+
 def main():
     figures, kinds = read_figures(sys.argv[1])
     micro, scale = map(read_pairs, sys.argv[2:4]) if len(sys.argv) > 3 else ({}, {})
-    text = "\n".join(tables(figures, kinds, micro, scale)) + "\n"
+    base = base_text(os.path.join(os.path.dirname(sys.argv[1]), BASE))
+    text = "\n".join(tables(figures, kinds, micro, scale, base)) + "\n"
     sys.stdout.write(text)
-    if len(sys.argv) < 5:
-        return
-    page = sys.argv[4]
-    with open(page, encoding="utf-8") as f:
-        before, _, rest = f.read().partition(BEGIN)
-    with open(page, "w", encoding="utf-8") as f:
-        f.write(before + BEGIN + "\n" + text + END + rest.partition(END)[2])
-    out = page.removesuffix(".md")
-    os.makedirs(out, exist_ok=True)
-    for name, title, groups in PLOTS:
-        if all(g in figures for g in groups):
-            plot(figures, kinds, out, name, title, groups)
+    if len(sys.argv) > 4:
+        write_page(sys.argv[4], text, figures, kinds)
 
 
 main()
