@@ -5,7 +5,7 @@
 # make demo    two namespaces, a tunnel, its figures; make check: all tests
 # make check-long  the same tests at their full length: over an hour longer
 # make vmtest  tests in QEMU, with the kernel's WireGuard; make vmtest-all: on every kernel
-# make bench   compares with wireguard-go: docs/performance.md
+# make bench   compares with wireguard-go: build/bench/performance.md
 # make install PREFIX=/usr/local DESTDIR=
 
 CC	?= gcc
@@ -97,25 +97,29 @@ vmtest-all: deps-vm
 	$(MAKE) WERROR=1 all tests
 	vmtest/all.sh
 
-# Takes half an hour, on a machine with nothing else to do. Writes docs/performance.md.
+# Takes half an hour, on a machine with nothing else to do. To publish it:
+# make bench PAGE=docs/performance.md
+PAGE	?= $(B)/bench/performance.md
+
 bench: deps-bench
 	$(MAKE) WERROR=1 all tests
 	tests/bench/bench.sh
 	$(B)/tests/bench/micro >$(B)/bench/micro
 	$(B)/tests/bench/micro_bpf >>$(B)/bench/micro
 	tests/bench/scale.sh >$(B)/bench/scale
-	tests/bench/report.py $(addprefix $(B)/bench/,figures micro scale) docs/performance.md
+	tests/bench/report.py $(addprefix $(B)/bench/,figures micro scale) $(PAGE)
 
 demo: deps
 	$(MAKE) all
 	tests/demo.sh
 
 # Installs only what is missing, and asks for root only then. deps-vm: what virtual machines
-# take, too; deps-bench: and benchmarks.
-deps: UP_TO := /^\# virtual machines/q
-deps-vm: UP_TO := /^\# benchmarks/q
+# take, too; deps-bench: what benchmarks do.
+deps: OMIT := /^\# packages of other suites/,$$d
+deps-vm: OMIT := /^\# benchmarks/,$$d
+deps-bench: OMIT := /^\# virtual machines/,/^$$/d
 deps deps-vm deps-bench:
-	@want="$$(sed '$(UP_TO)' debian-packages | sed "s/#.*//; s/ \[$$(dpkg --print-architecture)\]//; /\[/d")"; missing=""; \
+	@want="$$(sed '$(OMIT)' debian-packages | sed "s/#.*//; s/ \[$$(dpkg --print-architecture)\]//; /\[/d")"; missing=""; \
 	for p in $$want; do \
 		dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || \
 		missing="$$missing $$p"; \
