@@ -106,6 +106,7 @@ bench: deps-bench
 	tests/bench/bench.sh
 	$(B)/tests/bench/micro >$(B)/bench/micro
 	$(B)/tests/bench/micro_bpf >>$(B)/bench/micro
+	$(B)/tests/bench/threads >>$(B)/bench/micro
 	tests/bench/scale.sh >$(B)/bench/scale
 	tests/bench/report.py $(addprefix $(B)/bench/,figures micro scale) $(PAGE)
 

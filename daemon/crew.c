@@ -4,6 +4,8 @@
 #include <sched.h>
 #include <stdio.h>
 
+#include <urcu-qsbr.h>
+
 #include "clock.h"
 
 /* A helper looks for more so long before it sleeps; the next batch of a busy worker is
@@ -46,18 +48,25 @@ static bool job_is_taken(const struct crew_job *job)
 	return chunk_next(chunks) >= chunk_count(chunks);
 }
 
-/* Takes a chunk and does it. Operations in it; 0 where none is left. */
-static unsigned do_chunk(struct crew_job *job, struct aead *aead)
+typedef void (*finished_fn)(struct crew_job *job);
+
+/* Takes a chunk and does it. Operations in it; 0 where none is left. *finished is set if
+ * all others were done before. From then on the job may be another one. */
+static unsigned do_chunk(struct crew_job *job, struct aead *aead, finished_fn *finished)
 {
 	uint64_t chunks =
 		atomic_fetch_add_explicit(&job->chunks, 1, memory_order_acq_rel);
 	unsigned first = chunk_next(chunks) * CREW_CHUNK, n;
+	finished_fn fn;
 
 	if (chunk_next(chunks) >= chunk_count(chunks))
 		return 0;
 	n = job->count - first < CREW_CHUNK ? job->count - first : CREW_CHUNK;
+	fn = job->finished;
 	crew_do(aead, job->what, job->ops + first, n);
-	atomic_fetch_add_explicit(&job->done, 1, memory_order_release);
+	if (atomic_fetch_add_explicit(&job->done, 1, memory_order_acq_rel) + 1 ==
+	    chunk_count(chunks))
+		*finished = fn;
 	return n;
 }
 
@@ -100,27 +109,30 @@ bool crew_done(const struct crew_job *job)
 	       chunk_count(chunks);
 }
 
-/* False where it took long. */
-static bool wait_done(const struct crew_job *job)
+void crew_wait(const struct crew_job *job)
 {
-	for (unsigned i = 0; i < SPINS; i++) {
-		if (crew_done(job))
-			return true;
-		relax();
+	for (unsigned i = 0; !crew_done(job); i++) {
+		if (i < SPINS)
+			relax();
+		else
+			sched_yield();
 	}
-	while (!crew_done(job))
-		sched_yield();
-	return false;
 }
 
-void crew_finish(struct crew_job *job, struct aead *aead, struct crew_advice *advice)
+unsigned crew_work(struct crew_job *job, struct aead *aead)
 {
 	unsigned own = 0, n;
+	finished_fn finished;
 
-	while ((n = do_chunk(job, aead)))
+	while ((n = do_chunk(job, aead, &finished)))
 		own += n;
-	advice->helped += job->count - own;
-	if (wait_done(job) && own < job->count)
+	return own;
+}
+
+void crew_learn(struct crew_advice *advice, uint64_t helped)
+{
+	advice->helped += helped;
+	if (helped)
 		advice->back_off = 0;
 	else if (advice->back_off < CREW_BACK_OFF)
 		advice->back_off = advice->back_off * 2 + 1;
@@ -162,15 +174,28 @@ static struct crew_job *next_job(struct crew *crew)
 {
 	struct crew_job *job = NULL;
 
+	urcu_qsbr_quiescent_state();
 	linger(crew);
 	pthread_mutex_lock(&crew->lock);
 	while (!atomic_load(&crew->stop) && !(job = first_job(crew))) {
 		crew->asleep++;
+		urcu_qsbr_thread_offline();
 		pthread_cond_wait(&crew->posted, &crew->lock);
+		urcu_qsbr_thread_online();
 		crew->asleep--;
 	}
 	pthread_mutex_unlock(&crew->lock);
 	return job;
+}
+
+static void help_with(struct crew_job *job, struct aead *aead)
+{
+	finished_fn finished = NULL;
+
+	while (!finished && do_chunk(job, aead, &finished))
+		;
+	if (finished)
+		finished(job);
 }
 
 static void *help(void *arg)
@@ -181,9 +206,10 @@ static void *help(void *arg)
 
 	if (aead_begin(&aead, crew->engine))
 		return NULL;
+	urcu_qsbr_register_thread();
 	while ((job = next_job(crew)))
-		while (do_chunk(job, &aead))
-			;
+		help_with(job, &aead);
+	urcu_qsbr_unregister_thread();
 	aead_end(&aead);
 	return NULL;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Threads that help workers to en- and decrypt, so that one peer is not bound to one
- * core: the worker reads, numbers and delivers in order, what lies between is shared.
+ * core.
  *
  * Theory of operation: a job is a batch of AEAD operations, cut into chunks. Its owner
  * posts it and goes on; whoever has time takes a chunk, the owner too once it needs the
@@ -35,6 +35,8 @@ struct crew_job {
 	struct aead_op *ops;
 	unsigned count;
 	enum crew_what what;
+	/* Called by a helper that did the last chunk; may be NULL. */
+	void (*finished)(struct crew_job *job);
 	_Atomic uint64_t chunks; /* how many << 32 | the next one */
 	atomic_uint done;
 };
@@ -71,11 +73,15 @@ void crew_do(struct aead *aead, enum crew_what what, struct aead_op *ops, unsign
 /* The owner's thread. Whether a job should be posted now, rather than done alone. */
 bool crew_helps(const struct crew *crew, struct crew_advice *advice);
 /* The owner's thread. job->ops, count (up to 64) and what are set, and stay so, as do the
- * keys and the memory that the operations name, until crew_finish(). */
+ * keys and the memory that the operations name, until it is done. */
 void crew_post(struct crew *crew, struct crew_job *job);
-/* Whether all is done: crew_finish() will not wait. */
+/* The owner's thread: does what nobody took, returns how many operations that were. */
+unsigned crew_work(struct crew_job *job, struct aead *aead);
+/* Any thread. Whether all is done; then it is nobody's but the owner's. */
 bool crew_done(const struct crew_job *job);
-/* Does what nobody took, with the caller's engine, and waits for the rest. */
-void crew_finish(struct crew_job *job, struct aead *aead, struct crew_advice *advice);
+/* Any thread: waits for those who hold chunks of it. */
+void crew_wait(const struct crew_job *job);
+/* The owner's thread: of what it posted others did so many operations. */
+void crew_learn(struct crew_advice *advice, uint64_t helped);
 
 #endif

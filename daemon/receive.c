@@ -230,6 +230,7 @@ void receive_init(struct worker *w)
 	bs->aead = &w->aead;
 	bs->deliver = accept_batch;
 	bs->arg = w;
+	batches_init(bs);
 }
 
 static struct rx_batch *filling(struct worker *w)

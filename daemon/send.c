@@ -220,6 +220,7 @@ void send_init(struct worker *w)
 	bs->aead = &w->aead;
 	bs->deliver = transmit;
 	bs->arg = w;
+	batches_init(bs);
 }
 
 static struct tx_batch *filling(struct worker *w)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,8 @@
 /* How soon to offer the kernel again what it did not take. */
 #define PENDING_MS 1
 #define SETTLE_US  50
+/* What a sleep and a wake-up cost, about, with another CPU's part of it. */
+#define SPIN_NS 50000
 
 struct command {
 	struct cds_wfcq_node node;
@@ -148,18 +151,49 @@ static bool push_pending(struct worker *w)
 	return pending;
 }
 
+static bool is_ready(struct worker *w)
+{
+	urcu_qsbr_quiescent_state();
+	return poll(w->poll_set->fds, w->poll_set->count, 0) > 0;
+}
+
+/* Looks for work without sleep, while it is likely to come soon and nobody else has a use
+ * for this CPU. */
+static bool spin(struct worker *w)
+{
+	uint64_t end;
+
+	if (!w->spins)
+		return false;
+	end = clock_now() + SPIN_NS;
+	do {
+		sched_yield();
+		if (is_ready(w))
+			return true;
+	} while (clock_now() < end);
+	return false;
+}
+
+/* A sleep that was shorter than what one may spin was not worth it: the next time it is
+ * tried without. */
+static void sleep_for_work(struct worker *w, int timeout)
+{
+	uint64_t before = clock_now();
+
+	urcu_qsbr_thread_offline();
+	poll(w->poll_set->fds, w->poll_set->count, timeout);
+	urcu_qsbr_thread_online();
+	w->spins = clock_now() - before < SPIN_NS;
+}
+
 static void wait_for_work(struct worker *w, int timeout)
 {
-	struct poll_set *set = w->poll_set;
-
-	urcu_qsbr_quiescent_state();
-	if (poll(set->fds, set->count, 0) > 0) {
+	if (is_ready(w)) {
 		w->busy++;
 	} else {
 		w->busy = 0;
-		urcu_qsbr_thread_offline();
-		poll(set->fds, set->count, timeout);
-		urcu_qsbr_thread_online();
+		if (!spin(w))
+			sleep_for_work(w, timeout);
 	}
 	w->now = clock_now();
 	w->stats->helped = w->tx.batches.advice.helped + w->rx.batches.advice.helped;
@@ -221,6 +255,8 @@ static void worker_free(struct worker *w)
 	free(w->tap_buffer);
 	free_arenas(&w->tx);
 	free(w->poll_set);
+	batches_destroy(&w->tx.batches);
+	batches_destroy(&w->rx.batches);
 	udp_reader_destroy(&w->udp_reader);
 	aead_end(&w->aead);
 	free(w);
@@ -231,6 +267,8 @@ static int worker_init(struct worker *w)
 	int err;
 
 	cds_wfcq_init(&w->commands, &w->commands_tail);
+	send_init(w);
+	receive_init(w);
 	w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	w->poll_set = calloc(1, sizeof(*w->poll_set));
 	w->tap_buffer = malloc(WORKER_TAP_BUFFER);
@@ -239,8 +277,6 @@ static int worker_init(struct worker *w)
 		return -errno;
 	if (!w->poll_set || !w->tap_buffer || alloc_arenas(&w->tx))
 		return -ENOMEM;
-	send_init(w);
-	receive_init(w);
 	gro_init(&w->gro, receive_emit, w);
 	w->gro.udp_gso = w->dev->wgif.tap.uso;
 	err = aead_begin(&w->aead, w->dev->aead);

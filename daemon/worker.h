@@ -9,9 +9,10 @@
  * seal, transmit. It holds no lock while asleep and passes an RCU quiescent state
  * between rounds. The control thread asks it by commands to send what waits.
  *
- * A worker that no longer gets to sleep has helpers en- or decrypt its batches (crew.h)
- * while it reads the next ones. It delivers them in the order in which it read them, and
- * all of them before its round ends.
+ * A worker that no longer gets to sleep has helpers en- or decrypt its batches, and
+ * deliver them (batch.h), while it reads the next ones. All that it read is delivered
+ * when its round ends. What batches' deliver() touches of the worker is only its: the
+ * worker leaves it alone in the meantime.
  */
 #ifndef WORKER_H
 #define WORKER_H
@@ -102,7 +103,8 @@ struct worker {
 	atomic_bool stop;
 	atomic_uint rounds; /* begun */
 	uint64_t now;	    /* ns, read once a round */
-	unsigned busy;	    /* rounds since it slept */
+	unsigned busy;	    /* rounds since it had nothing to do */
+	bool spins;	    /* before it sleeps */
 	int tap_fd;
 	bool tap_gone; /* wg0 was deleted under us */
 	int wake_fd;
@@ -170,9 +172,10 @@ static inline bool worker_is_busy(const struct worker *w)
 	return w->busy >= WORKER_BUSY_ROUNDS;
 }
 
+/* Also by a helper that delivers for it. */
 static inline void worker_drop(struct worker *w, enum drop_reason reason, unsigned n)
 {
-	((uint64_t *)&w->stats->drops)[reason] += n;
+	__atomic_fetch_add(&((uint64_t *)&w->stats->drops)[reason], n, __ATOMIC_RELAXED);
 }
 
 #endif

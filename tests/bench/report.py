@@ -15,6 +15,8 @@ import statistics
 import subprocess
 import sys
 
+import simulate
+
 BASE = "wireguard-go"
 BEGIN = "<!-- figures of make bench -->"
 END = "<!-- end of figures -->"
@@ -162,8 +164,31 @@ def stage_table(micro):
     yield "| stage | ns a packet |"
     yield "|---|---|"
     for name, value in micro.items():
-        if not re.match(r"(seal|open)_", name):
+        if not re.match(r"(seal|open|threads)_", name):
             yield f"| {name.replace('_', ' ')} | {short(value)} |"
+
+
+CORES = [1, 2, 4, 8, 16, 32]
+
+
+def gbits(packets):
+    return short(packets * 1420 * 8 / 1e9)
+
+
+def cores_table(figures, micro):
+    """One peer: what was measured of its packets' sealing, and what the costs of its TCP
+    stream let expect of all."""
+    yield "| one peer, Gbit/s | " + " | ".join(f"{n} cores" for n in CORES) + " |"
+    yield "|---" * (len(CORES) + 1) + "|"
+    if "threads_1" not in micro:
+        return
+    cells = [gbits(1e9 / micro[f"threads_{n}"]) if f"threads_{n}" in micro else "" for n in CORES]
+    yield "| sealing alone, measured | " + " | ".join(cells) + " |"
+    aead = aead_ns(micro, 1420)
+    for kind, values in figures.get("worker_ns_tcp_1", {}).items():
+        serial = statistics.median(values) - aead
+        cells = [gbits(simulate.packets_a_second(serial, aead, n)) for n in CORES]
+        yield f"| {kind}, simulated | " + " | ".join(cells) + " |"
 
 
 SCALE = ["config_ms", "daemon_bytes_each", "map_bytes_each", "udp_worker_ns", "tcp_worker_ns"]
@@ -212,8 +237,8 @@ def tables(figures, kinds, micro, scale, base):
            f"{rounds} round{'s' if rounds > 1 else ''}. In brackets: the ratio to "
            f"{base} in the same round, its median, least and greatest.")
     for table in (main_table(figures, kinds), worker_table(figures, micro),
-                  engine_table(micro), stage_table(micro), scale_table(scale),
-                  storm_table(scale)):
+                  engine_table(micro), stage_table(micro), cores_table(figures, micro),
+                  scale_table(scale), storm_table(scale)):
         lines = list(table)
         if len(lines) > 2:
             yield ""

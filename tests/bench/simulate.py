@@ -2,11 +2,11 @@
 # SPDX-License-Identifier: MIT
 """What one peer's packets would get on more cores than there are here.
 
-simulate.py SERIAL_NS AEAD_NS [CORES...]: packets a second, by the costs that were measured:
-SERIAL_NS of a worker's time a packet that only it can spend (reading, numbering, delivering in
-order), AEAD_NS that helpers share. Plays what daemon/batch.c and crew.c do, batch by batch and
-chunk by chunk, for a worker that always finds more to read. Memory bandwidth and a busy
-machine's other work are not in it.
+simulate.py SERIAL_NS AEAD_NS [CORES...]: packets a second, by costs that were measured: AEAD_NS
+a packet, that helpers share, and SERIAL_NS for the rest, half of it for reading, which only the
+worker does, half for delivery, in order, which is one thread's at a time. Plays what
+daemon/batch.c and crew.c do for a worker that always finds more to read: every thread a
+generator of the nanoseconds that it takes. Memory bandwidth is not in it, nor other work.
 """
 import collections
 import heapq
@@ -14,81 +14,106 @@ import sys
 
 BATCH = 64
 BATCHES = 8  # under way at a time
-CHUNK = 16
+CHUNKS = BATCH // 16
 ROUND = 8  # batches that a worker reads before its round ends
-WAKE_NS = 5000  # until a sleeping helper looks at the job
+WAKE_NS = 5000  # until a helper that slept looks at the job
+SOON_NS = 100  # one that did not, or somebody who waits for another thread
 POST_NS = 300  # of the owner's time
 LINGER_NS = 20000
-PACKETS = 200_000
-
-
-class Helpers:
-    """Each is free from a time on, and asleep if that is long ago."""
-
-    def __init__(self, n):
-        self.free = [0.0] * n
-
-    def run(self, chunks, before, cost):
-        """They do chunks, (when posted, batch), that they can begin before that time."""
-        while chunks and self.free:
-            posted, batch = chunks[0]
-            begin = max(self.free[0], posted)
-            if posted - self.free[0] > LINGER_NS:
-                begin = posted + WAKE_NS
-            if begin >= before:
-                return
-            chunks.popleft()
-            heapq.heapreplace(self.free, begin + cost)
-            batch.done = max(batch.done, begin + cost)
-            batch.left -= 1
+PACKETS = 50_000
 
 
 class Batch:
     def __init__(self):
-        self.left = BATCH // CHUNK  # chunks that nobody took
-        self.done = 0.0
+        self.taken = self.done = 0  # chunks
 
 
-def simulate(serial_ns, aead_ns, cores):
-    """Packets a second."""
-    read_ns = deliver_ns = serial_ns / 2 * BATCH
-    chunk_ns = aead_ns * CHUNK
-    helpers, chunks = Helpers(cores - 1), collections.deque()
-    now, delivered, ring = 0.0, 0, collections.deque()
+class Simulation:
+    def __init__(self, serial_ns, aead_ns, cores):
+        self.half_ns = serial_ns / 2 * BATCH
+        self.chunk_ns = aead_ns * BATCH / CHUNKS
+        self.now, self.order, self.delivered = 0.0, 0, 0
+        self.events = []  # (when, order, thread)
+        self.ring = collections.deque()  # what ended and is not delivered
+        self.delivering = False
+        self.idle = [(0.0, self.helper()) for _ in range(cores - 1)]
+        self.alone = cores == 1
 
-    def deliver_first():
-        nonlocal now, delivered
-        batch = ring.popleft()
-        helpers.run(chunks, now, chunk_ns)
-        while batch.left:  # the owner does what nobody took
-            for i, (_, of) in enumerate(chunks):
-                if of is batch:
-                    del chunks[i]
-                    break
-            batch.left -= 1
-            now += chunk_ns
-            helpers.run(chunks, now, chunk_ns)
-        now = max(now, batch.done) + deliver_ns
-        delivered += BATCH
+    def at(self, when, thread):
+        self.order += 1
+        heapq.heappush(self.events, (when, self.order, thread))
 
-    while delivered < PACKETS:
-        for _ in range(ROUND):
-            now += read_ns + (POST_NS if cores > 1 else 0)
-            helpers.run(chunks, now, chunk_ns)
-            batch = Batch()
-            ring.append(batch)
-            chunks.extend([(now, batch)] * batch.left)
-            while ring and (len(ring) == BATCHES or (not ring[0].left and ring[0].done <= now)):
-                deliver_first()
-        while ring:
-            deliver_first()
-    return delivered / now * 1e9
+    def run(self):
+        self.at(0.0, self.owner())
+        while self.delivered < PACKETS:
+            self.now, _, thread = heapq.heappop(self.events)
+            took = next(thread)
+            if took is not None:
+                self.at(self.now + took, thread)
+            else:
+                self.idle.append((self.now, thread))
+        return self.delivered / self.now * 1e9
+
+    def work(self, batch):
+        while batch.taken < CHUNKS:
+            batch.taken += 1
+            yield self.chunk_ns
+            batch.done += 1
+
+    def deliver(self, wait):
+        """By whoever comes first; the owner waits for what is not done."""
+        while self.delivering:
+            if not wait:
+                return
+            yield SOON_NS
+        self.delivering = True
+        while self.ring and (wait or self.ring[0].done == CHUNKS):
+            if self.ring[0].done < CHUNKS:
+                yield SOON_NS
+                continue
+            yield self.half_ns
+            self.ring.popleft()
+            self.delivered += BATCH
+        self.delivering = False
+
+    def post(self):
+        self.ring.append(Batch())
+        if self.idle:
+            since, thread = self.idle.pop()
+            self.at(self.now + (WAKE_NS if self.now - since > LINGER_NS else SOON_NS), thread)
+
+    def drain(self):
+        for batch in list(self.ring):
+            yield from self.work(batch)
+        yield from self.deliver(True)
+
+    def owner(self):
+        while True:
+            for _ in range(ROUND):
+                yield self.half_ns + (0 if self.alone else POST_NS)
+                self.post()
+                if len(self.ring) == BATCHES:
+                    yield from self.drain()
+            yield from self.drain()
+
+    def helper(self):
+        while True:
+            batch = next((b for b in self.ring if b.taken < CHUNKS), None)
+            if batch:
+                yield from self.work(batch)
+                yield from self.deliver(False)
+            else:
+                yield None
+
+
+def packets_a_second(serial_ns, aead_ns, cores):
+    return Simulation(serial_ns, aead_ns, cores).run()
 
 
 def main():
     serial, aead = float(sys.argv[1]), float(sys.argv[2])
     for cores in map(int, sys.argv[3:] or ["1", "2", "4", "8", "16", "32"]):
-        print(f"simulated_{cores} {simulate(serial, aead, cores):.0f}")
+        print(f"simulated_{cores} {packets_a_second(serial, aead, cores):.0f}")
 
 
 if __name__ == "__main__":

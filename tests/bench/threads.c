@@ -72,6 +72,7 @@ static void bench(const struct aead_engine *engine, unsigned threads)
 
 	for (unsigned i = 0; i < BATCHES; i++)
 		bs.ring[i] = &list[i].batch;
+	batches_init(&bs);
 	if (crew_start(&crew, engine, threads - 1) || aead_begin(&aead, engine))
 		abort();
 	for (unsigned i = 0; i < ROUNDS; i++) {
@@ -82,6 +83,7 @@ static void bench(const struct aead_engine *engine, unsigned threads)
 	printf("threads_%u %.1f\n", threads, best);
 	aead_end(&aead);
 	crew_stop(&crew);
+	batches_destroy(&bs);
 }
 
 int main(void)
