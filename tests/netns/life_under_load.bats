@@ -518,12 +518,13 @@ silence() {
 was_silent() { (($(silence "$1" "$2") >= 10000)); }
 
 # Not at once, for the restarted one said nothing; when 15 seconds passed without an
-# answer, the sender begins a new handshake, and that is answered.
+# answer, the sender begins a new handshake, and that is answered; it or the one five
+# seconds later. (A slow machine loses some more.)
 found_again() {
 	wait_until $((restarted + 21 - SECONDS)) was_silent "$1" "$2" || true
 	echo "$1 to $2: no answer for $(silence "$1" "$2") ms"
 	was_silent "$1" "$2"
-	(($(silence "$1" "$2") <= 21000))
+	(($(silence "$1" "$2") <= 15000 + 6000 * PATIENCE))
 }
 
 @test "one that was restarted and says nothing is found again by those who send to it" {
