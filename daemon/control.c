@@ -23,10 +23,13 @@
 #include "peer.h"
 #include "uapi.h"
 
-/* Handshake messages taken from one source before looking at the others. */
-#define HANDSHAKES_A_ROUND 32
+/* How long to answer handshake messages before looking elsewhere. */
+#define HANDSHAKES_NS (4 * NS_PER_MS)
+/* Taken from an AF_XDP ring at a time, and how often in a round. */
+#define COLLECT_BATCH 64
+#define COLLECT_TIMES 8
 /* A queue this long means that we cannot keep up (whitepaper section 5.3). */
-#define LOAD_BACKLOG  64
+#define LOAD_BACKLOG  (HANDSHAKE_QUEUE_LEN / 8)
 #define LOAD_LASTS_NS NS_PER_SEC
 /* How often the next hop of a peer in use is confirmed. */
 #define NEIGHBOUR_NS (10 * NS_PER_SEC)
@@ -45,12 +48,42 @@ static bool note_load(struct device *dev, unsigned backlog, uint64_t now)
 	return now < dev->under_load_until;
 }
 
-static void serve_handshakes_udp(struct device *dev, uint64_t now)
+/* Copied: what is checked must not change under our hands, and is aligned. */
+static void collect_frame(struct device *dev, const struct nic *nic,
+			  const struct nic_frame *frame)
+{
+	struct endpoint from;
+	uint32_t len;
+	const uint8_t *message = outer_parse(nic, frame, &from, &len);
+
+	if (len > WG_HANDSHAKE_MAX)
+		device_drop(dev, DROP_bad_length, 1);
+	else if (!handshake_queue_put(&dev->handshakes, &from, 0, message, len))
+		device_drop(dev, DROP_handshake_queue_full, 1);
+}
+
+/* Rings are short, and their frames are needed for data: many peers that come at once
+ * wait in our own queue. */
+static void collect_handshakes(struct device *dev, struct nic_queue *q)
+{
+	struct nic_frame frames[COLLECT_BATCH];
+	unsigned n = COLLECT_BATCH;
+
+	for (unsigned i = 0; i < COLLECT_TIMES && n == COLLECT_BATCH; i++) {
+		n = nic_receive_handshake(q, frames, COLLECT_BATCH);
+		for (unsigned j = 0; j < n; j++)
+			collect_frame(dev, q->nic, &frames[j]);
+		if (n)
+			nic_release(q, frames, n);
+	}
+}
+
+static void answer_handshakes(struct device *dev, uint64_t now)
 {
 	bool load = note_load(dev, handshake_queue_backlog(&dev->handshakes), now);
 	struct handshake_message m;
 
-	for (unsigned i = 0; i < HANDSHAKES_A_ROUND; i++) {
+	do {
 		if (!handshake_queue_get(&dev->handshakes, &m)) {
 			handshake_queue_quiet(&dev->handshakes);
 			/* One may have come before it was quiet. */
@@ -58,46 +91,18 @@ static void serve_handshakes_udp(struct device *dev, uint64_t now)
 				return;
 		}
 		handshake_receive(dev, &m, load, now);
-	}
-}
-
-/* Copied out first: what is checked must not change under our hands, and is aligned. */
-static void receive_frame(struct device *dev, const struct nic *nic,
-			  const struct nic_frame *frame, bool load, uint64_t now)
-{
-	struct handshake_message m;
-	const uint8_t *message = outer_parse(nic, frame, &m.from, &m.len);
-
-	if (m.len > sizeof(m.data)) {
-		device_drop(dev, DROP_bad_length, 1);
-		return;
-	}
-	memcpy(m.data, message, m.len);
-	m.ifindex = 0;
-	handshake_receive(dev, &m, load, now);
-}
-
-static void serve_handshakes_queue(struct device *dev, struct nic_queue *q, uint64_t now)
-{
-	bool load = note_load(dev, nic_handshake_backlog(q), now);
-	struct nic_frame frames[HANDSHAKES_A_ROUND];
-	unsigned n = nic_receive_handshake(q, frames, HANDSHAKES_A_ROUND);
-
-	for (unsigned i = 0; i < n; i++)
-		receive_frame(dev, q->nic, &frames[i], load, now);
-	if (n)
-		nic_release(q, frames, n);
+	} while (clock_now() - now < HANDSHAKES_NS);
 }
 
 static void serve_handshakes(struct device *dev, uint64_t now)
 {
-	serve_handshakes_udp(dev, now);
 	for (unsigned i = 0; i < WG_MAX_NICS; i++) {
 		struct nic *nic = dev->nics.list[i];
 
 		for (unsigned j = 0; nic && j < nic->queue_count; j++)
-			serve_handshakes_queue(dev, nic->queues[j], now);
+			collect_handshakes(dev, nic->queues[j]);
 	}
+	answer_handshakes(dev, now);
 }
 
 /* --- peers' events and timers --- */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Handshake messages, and their way from the UDP sockets, which a worker reads, to the
- * control thread: a bounded ring of copies. Full means dropped: a sender tries again.
+ * Handshake messages, on their way from AF_XDP and from the UDP sockets, which a worker
+ * reads, to the control thread: a bounded ring of copies. Full means dropped: a sender
+ * tries again.
  */
 #ifndef HANDSHAKE_QUEUE_H
 #define HANDSHAKE_QUEUE_H
@@ -14,7 +15,9 @@
 #include "endpoint.h"
 #include "wg_proto.h"
 
-#define HANDSHAKE_QUEUE_LEN 512
+/* Ten thousand peers that come back at once are answered in three seconds or so; what has
+ * no room is tried again in five. */
+#define HANDSHAKE_QUEUE_LEN 8192
 
 struct handshake_message {
 	struct endpoint from; /* its source is our address */

@@ -136,11 +136,6 @@ unsigned nic_receive_handshake(struct nic_queue *q, struct nic_frame *out, unsig
 	return receive(q, &q->handshake_rx, out, max);
 }
 
-unsigned nic_handshake_backlog(struct nic_queue *q)
-{
-	return xsk_cons_nb_avail(&q->handshake_rx, HANDSHAKE_RING);
-}
-
 static struct xdp_statistics socket_statistics(const struct xsk_socket *xsk)
 {
 	struct xdp_statistics s = {0};

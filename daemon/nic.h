@@ -124,8 +124,6 @@ struct nic *nic_for_route(struct device *dev, uint32_t ifindex);
  * queue's worker. Handshake: control thread. Give each back by nic_release(). */
 unsigned nic_receive(struct nic_queue *q, struct nic_frame *out, unsigned max);
 unsigned nic_receive_handshake(struct nic_queue *q, struct nic_frame *out, unsigned max);
-/* How many handshake messages wait. Control thread. */
-unsigned nic_handshake_backlog(struct nic_queue *q);
 /* What the kernel dropped because a ring was full or without frames, since the NIC was
  * attached. Any thread. */
 struct nic_losses {
