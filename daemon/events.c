@@ -2,6 +2,7 @@
 #include "events.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -112,19 +113,25 @@ bool events_urgent_left(struct events *ev)
 	return !cds_wfcq_empty(&ev->urgent.head, &ev->urgent.tail);
 }
 
-void events_forget_dead(struct events *ev)
+/* `offset`: of the queue's node in a peer. */
+static void forget_dead(struct event_queue *q, size_t offset)
 {
 	struct cds_wfcq_node *node;
 	struct event_queue taken;
 
-	queue_take(&ev->urgent, &taken);
-	while ((node = queue_get(&taken)))
-		if (!caa_container_of(node, struct peer, urgent_node)->dead)
-			queue_put(&ev->urgent, node);
-	queue_take(&ev->lazy, &taken);
-	while ((node = queue_get(&taken)))
-		if (!caa_container_of(node, struct peer, lazy_node)->dead)
-			queue_put(&ev->lazy, node);
+	queue_take(q, &taken);
+	while ((node = queue_get(&taken))) {
+		struct peer *peer = (struct peer *)((char *)node - offset);
+
+		if (!peer->dead)
+			queue_put(q, node);
+	}
+}
+
+void events_forget_dead(struct events *ev)
+{
+	forget_dead(&ev->urgent, offsetof(struct peer, urgent_node));
+	forget_dead(&ev->lazy, offsetof(struct peer, lazy_node));
 }
 
 void events_drain_lazy(struct events *ev, event_handler handle, uint64_t now)

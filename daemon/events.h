@@ -8,6 +8,10 @@
  * say "look at this peer's activity stamps, its timers may have moved": they are
  * collected for EVENTS_LAZY_NS, so that a busy tunnel costs ten wake-ups a second
  * and an idle one none.
+ *
+ * A queue holds no reference to a peer. Before a removed one is freed there must be, in
+ * this order: a grace period, after which no worker can queue it any more, and
+ * events_forget_dead().
  */
 #ifndef EVENTS_H
 #define EVENTS_H
@@ -45,7 +49,7 @@ struct events {
 int events_init(struct events *ev);
 void events_destroy(struct events *ev);
 
-/* Workers. */
+/* Workers, under RCU. */
 void events_raise(struct events *ev, struct peer *peer, enum peer_event what);
 void events_active(struct events *ev, struct peer *peer);
 
@@ -57,7 +61,7 @@ void events_serve_urgent(struct events *ev, event_handler handle, uint64_t now,
 			 unsigned most);
 bool events_urgent_left(struct events *ev);
 void events_drain_lazy(struct events *ev, event_handler handle, uint64_t now);
-/* Control thread: takes removed peers out. */
+/* Control thread, after a grace period: takes removed peers out. */
 void events_forget_dead(struct events *ev);
 
 #endif

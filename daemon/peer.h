@@ -103,8 +103,8 @@ struct peer *peer_find(struct device *dev, const uint8_t public_key[WG_KEY_LEN])
 struct peer *peer_at(struct device *dev, uint32_t slot);
 /* Unlinks; sessions end here. Memory goes in peers_reap(). */
 void peer_remove(struct peer *peer);
-/* Frees what peer_remove() unlinked: after a grace period, and when both event queues
- * have been drained since then (control.c). */
+/* Frees what peer_remove() unlinked: after a grace period, and then events_forget_dead(),
+ * unless the event queues are not served any more. */
 void peers_reap(struct device *dev);
 
 /* New keypair from a handshake that ended well, into its slot (whitepaper 6.3). */
