@@ -60,8 +60,8 @@ extern const struct aead_engine
 /* All that were built in; NULL ends the table. */
 extern const struct aead_engine *const aead_engines[];
 
-/* The usable engine that is the fastest just now with packets of full size: takes a
- * millisecond. Needs sodium_init() before; cannot fail. */
+/* The usable engine that is the fastest just now with packets of full size: takes
+ * some milliseconds. Needs sodium_init() before; cannot fail. */
 const struct aead_engine *aead_pick(void);
 
 /* 0, -ENOMEM or -ENOTSUP; then there is nothing to end. */
