@@ -19,7 +19,8 @@
 /*
  * One packet. len is the plaintext's length in bytes, which may be 0. dst equals
  * src, or they do not overlap.
- *   seal: len bytes at src -> len + 16 at dst. Cannot fail; leaves ok alone.
+ *   seal: len bytes at src -> len + 16 at dst; leaves ok alone. An engine that fails
+ *         leaves zeros: nobody can open these.
  *   open: len + 16 bytes at src -> len at dst, and ok says whether it is authentic.
  *         If not, the len bytes at dst are zeroed.
  */

@@ -2,6 +2,9 @@
 /* Every engine that can run here must give the same bytes. */
 #include "testutil.h"
 
+#ifdef HAVE_IPSEC_MB
+#include <intel-ipsec-mb.h>
+#endif
 #include <sodium.h>
 
 #include "aead.h"
@@ -280,6 +283,49 @@ static void test_lengths(void **state)
 	for_each_engine(check_lengths);
 }
 
+#ifdef HAVE_IPSEC_MB
+static IMB_JOB *(*real_submit)(IMB_MGR *mgr);
+
+static IMB_JOB *submit_and_fail(IMB_MGR *mgr)
+{
+	IMB_JOB *job = real_submit(mgr);
+
+	if (job)
+		job->status = IMB_STATUS_INTERNAL_ERROR;
+	return job;
+}
+#endif
+
+/* Neither plaintext nor a message that nobody vouches for gets out of a job that failed. */
+static void test_failed_job(void **state)
+{
+#ifdef HAVE_IPSEC_MB
+	uint8_t buf[100 + TAG];
+	struct aead_op op = {.key = key, .dst = buf, .src = buf, .len = 100};
+	struct aead aead;
+	IMB_MGR *mgr;
+
+	if (!aead_ipsec_mb.usable())
+		skip();
+	assert_int_equal(aead_begin(&aead, &aead_ipsec_mb), 0);
+	mgr = aead.state;
+	real_submit = mgr->submit_job_nocheck;
+	fill_plain(buf, 100);
+	aead_seal(&aead, &op, 1);
+	mgr->submit_job_nocheck = submit_and_fail;
+	op.ok = true;
+	aead_open(&aead, &op, 1);
+	assert_false(op.ok);
+	assert_true(is_zero(buf, 100));
+	fill_plain(buf, 100);
+	aead_seal(&aead, &op, 1);
+	assert_true(is_zero(buf, sizeof(buf)));
+	aead_end(&aead);
+#else
+	skip();
+#endif
+}
+
 /* Which one is the fastest, the moment decides. */
 static void test_pick(void **state)
 {
@@ -302,7 +348,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_vectors),	  cmocka_unit_test(test_in_place),
 		cmocka_unit_test(test_tampering), cmocka_unit_test(test_batch),
-		cmocka_unit_test(test_lengths),	  cmocka_unit_test(test_pick),
+		cmocka_unit_test(test_lengths),	  cmocka_unit_test(test_failed_job),
+		cmocka_unit_test(test_pick),
 	};
 
 	return cmocka_run_group_tests(tests, setup, NULL);
