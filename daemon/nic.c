@@ -270,7 +270,25 @@ static bool is_zerocopy(struct nic_queue *q)
 	       (opts.flags & XDP_OPTIONS_ZEROCOPY);
 }
 
-static int bind_sockets(struct nic_queue *q, uint16_t copy_flag)
+/* Until `until` the queue is waited for. Nothing under RCU is in our hands meanwhile, and
+ * nobody has to wait for us. */
+static int bind_data(struct nic_queue *q, const struct xsk_socket_config *cfg,
+		     uint64_t until)
+{
+	const struct timespec step = {.tv_nsec = BUSY_STEP_NS};
+	int err;
+
+	while ((err = xsk_socket__create(&q->data, q->nic->name, q->index, q->umem,
+					 &q->data_rx, &q->tx, cfg)) == -EBUSY &&
+	       clock_now() < until) {
+		urcu_qsbr_thread_offline();
+		nanosleep(&step, NULL);
+		urcu_qsbr_thread_online();
+	}
+	return err;
+}
+
+static int bind_sockets(struct nic_queue *q, uint16_t copy_flag, uint64_t until)
 {
 	struct xsk_socket_config cfg = {
 		.rx_size = RX_RING,
@@ -278,8 +296,7 @@ static int bind_sockets(struct nic_queue *q, uint16_t copy_flag)
 		.libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD,
 		.bind_flags = XDP_USE_NEED_WAKEUP | copy_flag,
 	};
-	int err = xsk_socket__create(&q->data, q->nic->name, q->index, q->umem,
-				     &q->data_rx, &q->tx, &cfg);
+	int err = bind_data(q, &cfg, until);
 
 	if (err)
 		return err;
@@ -328,7 +345,7 @@ static const int *copy_flags(const struct nic *nic, unsigned index)
 	return nic->mode == NIC_ANY && nic->native ? any : copy;
 }
 
-static int queue_try(struct nic *nic, unsigned index, uint16_t copy_flag,
+static int queue_try(struct nic *nic, unsigned index, uint16_t copy_flag, uint64_t until,
 		     struct nic_queue **out)
 {
 	struct nic_queue *q = calloc(1, sizeof(*q));
@@ -341,7 +358,7 @@ static int queue_try(struct nic *nic, unsigned index, uint16_t copy_flag,
 	pthread_mutex_init(&q->lock, NULL);
 	err = map_umem(q);
 	if (!err)
-		err = bind_sockets(q, copy_flag);
+		err = bind_sockets(q, copy_flag, until);
 	if (err) {
 		queue_close(q);
 		return err;
@@ -362,28 +379,16 @@ static uint32_t choose_frame_size(const struct nic *nic, int copy_flag)
 	return 2048;
 }
 
-static int queue_try_until_free(struct nic *nic, unsigned index, uint16_t copy_flag,
-				struct nic_queue **out)
-{
-	const struct timespec step = {.tv_nsec = BUSY_STEP_NS};
-	uint64_t until = clock_now() + BUSY_WAIT_NS;
-	int err;
-
-	while ((err = queue_try(nic, index, copy_flag, out)) == -EBUSY &&
-	       clock_now() < until)
-		nanosleep(&step, NULL);
-	return err;
-}
-
 /* All queues have frames of the size that the first one needs. */
-static int queue_open(struct nic *nic, unsigned index, struct nic_queue **out)
+static int queue_open(struct nic *nic, unsigned index, uint64_t until,
+		      struct nic_queue **out)
 {
 	int err = -EINVAL;
 
 	for (const int *flag = copy_flags(nic, index); *flag >= 0; flag++) {
 		if (index == 0)
 			nic->frame_size = choose_frame_size(nic, *flag);
-		err = queue_try_until_free(nic, index, (uint16_t)*flag, out);
+		err = queue_try(nic, index, (uint16_t)*flag, until, out);
 		if (!err || err == -EBUSY || err == -ENOMEM)
 			break;
 	}
@@ -457,6 +462,7 @@ static int open_queues(struct device *dev, struct nic *nic)
 {
 	unsigned n = count_queues(nic->name);
 	uint32_t first = nic->id * WG_MAX_QUEUES;
+	uint64_t until = clock_now() + BUSY_WAIT_NS; /* for all queues together */
 	int err = 0;
 
 	if (nic->tx_queue_count > n)
@@ -464,7 +470,7 @@ static int open_queues(struct device *dev, struct nic *nic)
 	for (unsigned i = 0; i < n && !err; i++) {
 		struct nic_queue *q;
 
-		err = queue_open(nic, i, &q);
+		err = queue_open(nic, i, until, &q);
 		if (err)
 			break;
 		nic->queues[nic->queue_count++] = q;
