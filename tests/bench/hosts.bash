@@ -3,6 +3,11 @@
 #
 # What both benchmarks have: hosts A and B, TCP between them, and CPU time in ns with the
 # packets that it was spent for.
+#
+# A thread's time is what the scheduler charged to it: its system calls, the softirqs that these
+# end with or that interrupt it (on a veth the far end's reception, too), whoever they are for.
+# Softirqs that run elsewhere, as in ksoftirqd, are missing, and a kernel with
+# IRQ_TIME_ACCOUNTING leaves all of them out. machine_cpu has everything, in clock ticks.
 
 # shellcheck source=tests/netns/script.bash
 source "$(dirname "${BASH_SOURCE[0]}")/../netns/script.bash"
