@@ -144,10 +144,12 @@ static void apply_activity(struct peer *peer)
 /* The kernel does not see what workers send, and would let the neighbour go stale. */
 static void keep_neighbour(struct peer *peer, uint64_t now)
 {
-	if (!peer->path || !peer->path->nic || now - peer->neighbour_kept < NEIGHBOUR_NS)
+	const struct path *path = rcu_dereference(peer->path);
+
+	if (!path || !path->nic || now - peer->neighbour_kept < NEIGHBOUR_NS)
 		return;
 	peer->neighbour_kept = now;
-	route_keep_neigh(&peer->dev->rtnl, &peer->path->route);
+	route_keep_neigh(&peer->dev->rtnl, &path->route);
 }
 
 static void handle_lazy(struct peer *peer, unsigned flags, uint64_t now)
@@ -282,7 +284,9 @@ static void drop_paths_of(struct device *dev, const struct nic *nic)
 	struct peer *peer;
 
 	cds_list_for_each_entry (peer, &dev->peers, list) {
-		if (peer->path && peer->path->nic == nic)
+		const struct path *path = rcu_dereference(peer->path);
+
+		if (path && path->nic == nic)
 			peer_publish_path(peer, path_new(&peer->endpoint));
 	}
 }
@@ -335,10 +339,13 @@ static void on_neigh(void *ctx, uint32_t ifindex, const struct ip_addr *addr,
 	struct device *dev = ctx;
 	struct peer *peer;
 
-	cds_list_for_each_entry (peer, &dev->peers, list)
-		if (peer->path && route_affected_by_neigh(&peer->path->route, ifindex,
-							  addr, state, mac))
+	cds_list_for_each_entry (peer, &dev->peers, list) {
+		const struct path *path = rcu_dereference(peer->path);
+
+		if (path &&
+		    route_affected_by_neigh(&path->route, ifindex, addr, state, mac))
 			peer_resolve_path(peer);
+	}
 }
 
 static void read_nic_links(struct device *dev)

@@ -32,12 +32,12 @@ static void count_received(struct peer *peer, size_t len)
  * are few, and the kernel so learns that the neighbour is in use. */
 static void send_to_peer(struct peer *peer, void *message, size_t len, uint64_t now)
 {
+	const struct path *path = rcu_dereference(peer->path);
 	struct device *dev = peer->dev;
 
 	cookie_maker_add_macs(&peer->cookie, message, len, now);
-	if (!dev->udp || !peer->path ||
-	    udp_send(dev->udp, peer->path, HANDSHAKE_TOS, message, len)) {
-		device_drop(dev, peer->path ? DROP_udp_send_error : DROP_no_endpoint, 1);
+	if (!dev->udp || !path || udp_send(dev->udp, path, HANDSHAKE_TOS, message, len)) {
+		device_drop(dev, path ? DROP_udp_send_error : DROP_no_endpoint, 1);
 		return;
 	}
 	count_sent(peer, len);

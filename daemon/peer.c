@@ -278,7 +278,7 @@ static int find_route(struct peer *peer, struct route *route)
  * it belonged to is gone: by another one the peer's answers to it may not arrive. */
 static int find_route_from_source(struct peer *peer, struct route *route)
 {
-	const struct path *old = peer->path;
+	const struct path *old = rcu_dereference(peer->path);
 	int err = find_route(peer, route);
 
 	if (!err && route->source_gone)

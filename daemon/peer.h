@@ -2,7 +2,8 @@
 /*
  * A peer: its keys, where it is, its sessions, what waits for it.
  *
- * Theory of operation: the control thread owns every field. Workers find a peer
+ * Theory of operation: the control thread owns every field, but reads `path` under RCU
+ * like everybody, for a worker that sees the peer move replaces it. Workers find a peer
  * by its slot (which the TC program wrote into a frame's address) or through a
  * keypair; they read the RCU pointers `current`, `next` and `path`, and write only the
  * atomics in `activity` and `wire`, the staged queue under its lock, and the
@@ -59,7 +60,7 @@ struct peer {
 	/* Read by workers. */
 	struct keypair *current;
 	struct keypair *next; /* made as responder; in use once it is received under */
-	struct path *path;    /* NULL: no endpoint */
+	struct path *path;    /* NULL: no endpoint. A worker may put another there */
 	atomic_bool socket_only;
 	struct staged staged;
 	struct peer_activity activity;

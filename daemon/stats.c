@@ -150,11 +150,16 @@ static struct json_object *drops_object(const struct drops *drops)
 	return o;
 }
 
-static const char *path_name(const struct peer *peer)
+static void put_path(struct json_object *o, const struct peer *peer)
 {
-	if (!peer->path || !peer->path->route.ifindex || !peer->dev->udp)
-		return "none";
-	return peer->path->nic ? "af_xdp" : "udp";
+	const struct path *path = rcu_dereference(peer->path);
+
+	if (!path || !path->route.ifindex || !peer->dev->udp)
+		put_string(o, "path", "none");
+	else
+		put_string(o, "path", path->nic ? "af_xdp" : "udp");
+	if (path && path->nic)
+		put_string(o, "nic", path->nic->name);
 }
 
 static struct json_object *peer_object(struct device *dev, struct peer *peer)
@@ -168,9 +173,7 @@ static struct json_object *peer_object(struct device *dev, struct peer *peer)
 	put_number(o, "slot", peer->slot);
 	if (peer->has_endpoint)
 		put_string(o, "endpoint", uapi_endpoint_text(&peer->endpoint, endpoint));
-	put_string(o, "path", path_name(peer));
-	if (peer->path && peer->path->nic)
-		put_string(o, "nic", peer->path->nic->name);
+	put_path(o, peer);
 	put_number(o, "rx_bytes", peer_rx_bytes(peer));
 	put_number(o, "tx_bytes", atomic_load(&peer->wire.tx_bytes));
 	put_number(o, "latest_handshake", peer->last_handshake / NS_PER_SEC);
