@@ -6,6 +6,8 @@
 # make check-long  the same tests at their full length: over an hour longer
 # make vmtest  tests in QEMU, with the kernel's WireGuard; make vmtest-all: on every kernel
 # make bench   compares with wireguard-go: build/bench/performance.md
+# make SANITIZE=address,undefined all tests, or =thread: for sanitizers, below build/;
+#              tests/run with the same SANITIZE=... runs what is there
 # make install PREFIX=/usr/local DESTDIR=
 
 CC	?= gcc
@@ -13,7 +15,8 @@ CLANG	?= clang
 BPFTOOL	?= $(firstword $(wildcard /usr/sbin/bpftool) bpftool)
 PKGCONF	?= pkgconf
 PREFIX	?= /usr/local
-B	:= build
+COMMA	:= ,
+B	:= build$(if $(SANITIZE),/$(subst $(COMMA),-,$(SANITIZE)))
 VERSION	:= 0.1
 
 LIBS	:= libbpf libxdp libsodium libmnl liburcu-qsbr liburcu-cds json-c libcap
@@ -23,10 +26,14 @@ IPSEC_MB := $(shell echo '$(HASH)include <intel-ipsec-mb.h>' | $(CC) -E - >/dev/
 WARN	:= -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	   -Wpointer-arith -Wwrite-strings -Wno-unused-parameter $(if $(WERROR),-Werror)
 CFLAGS	?= -O2 -g
+# Undefined behaviour ends a program, as an address error does: a test does not read logs. For
+# threads, what liburcu does is told by a header; GCC warns that fences alone tell TSan nothing.
+SAN_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer) \
+	   $(if $(findstring thread,$(SANITIZE)),-Wno-tsan -include tests/tools/tsan_urcu.h)
 # As the kernel does: packets and counters are looked at as more than one type.
 ALL_CFLAGS = -std=gnu11 -fno-strict-aliasing -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -Iinclude -Idaemon -I$(B)/bpf $(WARN) \
-	   -pthread $(shell $(PKGCONF) --cflags $(LIBS)) $(if $(IPSEC_MB),-DHAVE_IPSEC_MB) $(CFLAGS) $(SANITIZE)
-LDLIBS	= -pthread $(shell $(PKGCONF) --libs $(LIBS)) $(if $(IPSEC_MB),-lIPSec_MB) $(SANITIZE)
+	   -pthread $(shell $(PKGCONF) --cflags $(LIBS)) $(if $(IPSEC_MB),-DHAVE_IPSEC_MB) $(CFLAGS) $(SAN_FLAGS)
+LDLIBS	= -pthread $(shell $(PKGCONF) --libs $(LIBS)) $(if $(IPSEC_MB),-lIPSec_MB) $(SAN_FLAGS)
 BPF_CFLAGS = -O2 -g -target bpf -mcpu=v3 -Iinclude -Wall -Wextra -Wno-unused-parameter \
 	   $(if $(WERROR),-Werror) -I/usr/include/$(shell $(CC) -print-multiarch)
 

@@ -13,7 +13,8 @@
 # 192.0.2.N and 2001:db8::N, in its tunnel 10.0.0.N and fd00::N.
 
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-WGXDP=${WGXDP:-$REPO/build/wgxdp}
+BUILD=$REPO/build${SANITIZE:+/${SANITIZE//,/-}}
+WGXDP=${WGXDP:-$BUILD/wgxdp}
 # What plays the part of wgxdp. With wireguard-go the tests try themselves: what
 # asks for wgxdp's status passes, and what is about wgxdp alone is skipped.
 SUBJECT=${SUBJECT:-wgxdp}

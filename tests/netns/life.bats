@@ -110,7 +110,7 @@ refuses() {
 		wg_up $host
 	done
 	wg_peer B A
-	on A "$REPO/build/tests/tools/hold_queue" toB >"$TMP/held" 3>&- &
+	on A "$BUILD/tests/tools/hold_queue" toB >"$TMP/held" 3>&- &
 	holder=$!
 	wait_until 5 grep -q held "$TMP/held"
 	wg_peer A B endpoint "$(endpoint B 4)"

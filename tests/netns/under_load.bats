@@ -4,7 +4,7 @@
 
 load lib
 
-FLOOD=${FLOOD:-$REPO/build/tests/tools/flood}
+FLOOD=${FLOOD:-$BUILD/tests/tools/flood}
 # Messages a burst and milliseconds between them: always under load, and yet never
 # more than the queues hold, so that nobody's message is lost among them.
 PACED=(--count 256 --burst 256 --interval 50 --sockets 4)

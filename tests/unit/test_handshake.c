@@ -44,8 +44,9 @@ struct fixture {
 
 /* --- clocks --- */
 
-static int64_t wall_step; /* s, by which somebody has set the wall clock */
-static int64_t suspended; /* s: other clocks than CLOCK_MONOTONIC go on */
+/* Workers look at clocks, too. */
+static _Atomic int64_t wall_step; /* s, by which somebody has set the wall clock */
+static _Atomic int64_t suspended; /* s: other clocks than CLOCK_MONOTONIC go on */
 
 /* In the place of libc's. */
 int clock_gettime(clockid_t id, struct timespec *ts)

@@ -4,7 +4,7 @@
 
 load lib
 
-FLOOD=${FLOOD:-$REPO/build/tests/tools/flood}
+FLOOD=${FLOOD:-$BUILD/tests/tools/flood}
 export BATS_TEST_TIMEOUT=$((200 * PATIENCE))
 
 setup() {

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What liburcu orders, told to ThreadSanitizer: read before every file of
+ * `make SANITIZE=thread`. liburcu before 0.14 has its barriers in assembler and in a
+ * library without instrumentation, so that all that is published by it would be a race.
+ *
+ * Theory of operation: no more is told than liburcu promises. A pointer that is assigned,
+ * a queue's node and an entry of a hash table bring along what was written before. A
+ * grace period is two one-way roads: from readers that went offline to who waited for
+ * them, and from who began to wait to readers that come online. Never from reader to
+ * reader, where real races would hide.
+ */
+#ifndef TSAN_URCU_H
+#define TSAN_URCU_H
+
+#include <stdlib.h>
+
+#include <sanitizer/tsan_interface.h>
+#include <urcu-qsbr.h>
+#include <urcu/rculfhash.h>
+#include <urcu/wfcqueue.h>
+
+/* Only their addresses matter; one in the whole program. */
+__attribute__((weak)) char tsan_readers_done, tsan_updates, tsan_callbacks;
+
+#undef rcu_dereference
+#undef rcu_assign_pointer
+#define rcu_dereference(p)	 __atomic_load_n(&(p), __ATOMIC_ACQUIRE)
+#define rcu_assign_pointer(p, v) __atomic_store_n(&(p), v, __ATOMIC_RELEASE)
+
+static inline void tsan_thread_offline(void)
+{
+	__tsan_release(&tsan_readers_done);
+	urcu_qsbr_thread_offline();
+}
+
+static inline void tsan_thread_online(void)
+{
+	urcu_qsbr_thread_online();
+	__tsan_acquire(&tsan_updates);
+}
+
+static inline void tsan_unregister_thread(void)
+{
+	__tsan_release(&tsan_readers_done);
+	urcu_qsbr_unregister_thread();
+}
+
+/* Here and in a barrier the caller, if it is a reader, is offline meanwhile. */
+static inline void tsan_synchronize_rcu(void)
+{
+	__tsan_release(&tsan_updates);
+	__tsan_release(&tsan_readers_done);
+	urcu_qsbr_synchronize_rcu();
+	__tsan_acquire(&tsan_readers_done);
+}
+
+struct tsan_callback {
+	struct rcu_head rcu;
+	struct rcu_head *head;
+	void (*func)(struct rcu_head *head);
+};
+
+static inline void tsan_run_callback(struct rcu_head *rcu)
+{
+	struct tsan_callback *c = caa_container_of(rcu, struct tsan_callback, rcu);
+
+	__tsan_acquire(c);
+	__tsan_acquire(&tsan_readers_done);
+	c->func(c->head);
+	free(c);
+	__tsan_release(&tsan_callbacks);
+}
+
+static inline void tsan_call_rcu(struct rcu_head *head, void (*func)(struct rcu_head *))
+{
+	struct tsan_callback *c = malloc(sizeof(*c));
+
+	if (!c)
+		abort();
+	c->head = head;
+	c->func = func;
+	__tsan_release(c);
+	urcu_qsbr_call_rcu(&c->rcu, tsan_run_callback);
+}
+
+static inline void tsan_barrier(void)
+{
+	__tsan_release(&tsan_readers_done);
+	urcu_qsbr_barrier();
+	__tsan_acquire(&tsan_callbacks);
+}
+
+static inline struct cds_wfcq_node *tsan_got(struct cds_wfcq_node *node)
+{
+	if (node)
+		__tsan_acquire(node);
+	return node;
+}
+
+#define urcu_qsbr_thread_offline    tsan_thread_offline
+#define urcu_qsbr_thread_online	    tsan_thread_online
+#define urcu_qsbr_unregister_thread tsan_unregister_thread
+#define urcu_qsbr_synchronize_rcu   tsan_synchronize_rcu
+#undef urcu_qsbr_call_rcu
+#define urcu_qsbr_call_rcu tsan_call_rcu
+#undef urcu_qsbr_barrier
+#define urcu_qsbr_barrier tsan_barrier
+
+#define cds_wfcq_enqueue(head, tail, node) \
+	(__tsan_release(node), cds_wfcq_enqueue(head, tail, node))
+#define __cds_wfcq_dequeue_blocking(head, tail) \
+	tsan_got(__cds_wfcq_dequeue_blocking(head, tail))
+#define cds_lfht_add(ht, hash, node) (__tsan_release(ht), cds_lfht_add(ht, hash, node))
+#define cds_lfht_lookup(ht, hash, match, key, iter) \
+	(__tsan_acquire(ht), cds_lfht_lookup(ht, hash, match, key, iter))
+
+#endif
