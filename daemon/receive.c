@@ -59,7 +59,7 @@ void receive_emit(void *worker, uint32_t slot, const struct virtio_net_hdr *vh,
 	if (writev(w->tap_fd, iov, iovcnt) < 0)
 		worker_drop(w, DROP_tap_error, packets);
 	else
-		w->stats->tap_writes++;
+		worker_count(w, tap_writes, 1);
 }
 
 /* --- a message that is authentic --- */
@@ -295,8 +295,8 @@ static unsigned fill_from_nic(struct worker *w, struct nic_queue *q)
 		uint32_t len;
 		uint8_t *message = outer_parse(q->nic, &b->frames[i], &from, &len);
 
-		w->stats->rx_xdp_packets++;
-		w->stats->rx_xdp_bytes += len;
+		worker_count(w, rx_xdp_packets, 1);
+		worker_count(w, rx_xdp_bytes, len);
 		add(w, &from, message, len, outer_ecn(&b->frames[i]));
 	}
 	return n;
@@ -342,8 +342,8 @@ static void add_udp(struct worker *w, const struct udp_received *r, uint8_t *mes
 			worker_drop(w, DROP_bad_length, 1);
 			return;
 		}
-		w->stats->rx_udp_packets++;
-		w->stats->rx_udp_bytes += len;
+		worker_count(w, rx_udp_packets, 1);
+		worker_count(w, rx_udp_bytes, len);
 		add(w, &r->source, message, len, r->tos & ECN_MASK);
 	} else if (!handshake_len(type)) {
 		worker_drop(w, DROP_bad_type, 1);

@@ -111,10 +111,10 @@ static void transmit_nic(struct worker *w, struct tx_batch *b)
 		nic_release(w->tx.queue, frames + sent, n - sent);
 		worker_drop(w, DROP_tx_ring_full, n - sent);
 	}
-	w->stats->tx_xdp_packets += sent;
+	worker_count(w, tx_xdp_packets, sent);
 	for (unsigned i = 0; i < sent; i++) {
 		from[i]->sent = true;
-		w->stats->tx_xdp_bytes += from[i]->len;
+		worker_count(w, tx_xdp_bytes, from[i]->len);
 	}
 }
 
@@ -144,10 +144,10 @@ static void transmit_udp(struct worker *w, struct tx_batch *b)
 	sent = udp ? udp_send_batch(udp, packets, n) : 0;
 	if (sent < n)
 		worker_drop(w, DROP_udp_send_error, n - sent);
-	w->stats->tx_udp_packets += sent;
+	worker_count(w, tx_udp_packets, sent);
 	for (unsigned i = 0; i < n; i++) {
 		from[i]->sent = packets[i].sent;
-		w->stats->tx_udp_bytes += packets[i].sent ? packets[i].len : 0;
+		worker_count(w, tx_udp_bytes, packets[i].sent ? packets[i].len : 0);
 	}
 }
 
@@ -456,7 +456,7 @@ void send_from_wg0(struct worker *w)
 			w->tap_gone = errno == EBADFD;
 			break;
 		}
-		w->stats->tap_reads++;
+		worker_count(w, tap_reads, 1);
 		send_frame(w, w->tap_buffer, (size_t)len);
 	}
 	finish(w);

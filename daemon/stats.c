@@ -133,7 +133,8 @@ static void sum_stats(struct device *dev, struct worker_stats *sum)
 	memset(sum, 0, sizeof(*sum));
 	for (unsigned i = 0; i <= WG_MAX_WORKERS; i++)
 		for (size_t j = 0; j < sizeof(*sum) / sizeof(*to); j++)
-			to[j] += ((const uint64_t *)&dev->stats[i])[j];
+			to[j] += __atomic_load_n((uint64_t *)&dev->stats[i] + j,
+						 __ATOMIC_RELAXED);
 	add_nic_losses(dev, &sum->drops);
 	if (!datapath_drops(dev->datapath, &bpf))
 		for (unsigned i = 0; i < DROP_REASONS; i++)

@@ -186,6 +186,13 @@ static void sleep_for_work(struct worker *w, int timeout)
 	w->spins = clock_now() - before < SPIN_NS;
 }
 
+static void note_help(struct worker *w)
+{
+	uint64_t helped = w->tx.batches.advice.helped + w->rx.batches.advice.helped;
+
+	worker_count(w, helped, helped - w->stats->helped);
+}
+
 static void wait_for_work(struct worker *w, int timeout)
 {
 	if (is_ready(w)) {
@@ -196,7 +203,7 @@ static void wait_for_work(struct worker *w, int timeout)
 			sleep_for_work(w, timeout);
 	}
 	w->now = clock_now();
-	w->stats->helped = w->tx.batches.advice.helped + w->rx.batches.advice.helped;
+	note_help(w);
 }
 
 static void *worker_run(void *arg)

@@ -172,6 +172,11 @@ static inline bool worker_is_busy(const struct worker *w)
 	return w->busy >= WORKER_BUSY_ROUNDS;
 }
 
+/* One writer at a time; who reads them for display takes them as they are. */
+#define worker_count(w, field, n)                                               \
+	__atomic_store_n(&(w)->stats->field, (w)->stats->field + (uint64_t)(n), \
+			 __ATOMIC_RELAXED)
+
 /* Also by a helper that delivers for it. */
 static inline void worker_drop(struct worker *w, enum drop_reason reason, unsigned n)
 {
