@@ -29,7 +29,7 @@
 #define COLLECT_BATCH 64
 #define COLLECT_TIMES 8
 /* A queue this long means that we cannot keep up (whitepaper section 5.3). */
-#define LOAD_BACKLOG  (HANDSHAKE_QUEUE_LEN / 8)
+#define LOAD_BACKLOG  64
 #define LOAD_LASTS_NS NS_PER_SEC
 /* How often the next hop of a peer in use is confirmed. */
 #define NEIGHBOUR_NS (10 * NS_PER_SEC)
