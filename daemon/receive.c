@@ -357,6 +357,9 @@ static void add_udp(struct worker *w, const struct udp_received *r, uint8_t *mes
 
 static void split_received(struct worker *w, const struct udp_received *r)
 {
+	/* Undivided, they are coalesced into one packet. */
+	if (filling(w)->batch.count + r->len / r->segment > WORKER_BATCH)
+		end_batch(w);
 	for (uint32_t at = 0; at < r->len; at += r->segment) {
 		uint32_t len = r->len - at < r->segment ? r->len - at : r->segment;
 

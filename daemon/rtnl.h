@@ -119,10 +119,11 @@ int rtnl_addr_dump(struct rtnl *r,
 		   void *ctx);
 
 /*
- * Prepares wg0: address, MTU, no ARP, no multicast, no link-local address of the
- * kernel's making. Does not bring it up.
+ * Prepares wg0: address, MTU, largest GSO packet in bytes, no ARP, no multicast, no
+ * link-local address of the kernel's making. Does not bring it up.
  */
-int rtnl_link_setup(struct rtnl *r, uint32_t ifindex, const uint8_t mac[6], uint32_t mtu);
+int rtnl_link_setup(struct rtnl *r, uint32_t ifindex, const uint8_t mac[6], uint32_t mtu,
+		    uint32_t gso_max);
 
 /* To poll for POLLIN, level-triggered; owned by r. */
 int rtnl_event_fd(const struct rtnl *r);

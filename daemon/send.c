@@ -389,6 +389,9 @@ static void send_by_session(struct worker *w, const struct tx_packet *like,
 	}
 	marked.tos = ip_ecn(packet->data); /* and none of its DSCP: that would tell */
 	marked.ttl = packet->ttl;
+	/* Undivided, they leave by one system call, and arrive so. */
+	if (filling(w)->batch.count + (unsigned)n > WORKER_BATCH)
+		end_batch(w);
 	send_segments(w, &marked, &gso, (unsigned)n);
 }
 

@@ -26,6 +26,9 @@
 #include "log.h"
 
 #define WG0_MTU 1420
+/* The outer packets of a full GSO packet, headers and tags added, still make one of the
+ * UDP socket's (64 KB): it goes from host to host whole. */
+#define WG0_GSO_MAX 61440
 
 /* Neither a peer's tag nor that of "no peer". */
 static const uint8_t wg0_mac[6] = {WG_TAG_0, WG_TAG_1, WG_TAG_2, 0xff, 0xff, 0xfd};
@@ -92,7 +95,8 @@ static int attach_tc(struct device *dev, char *why, size_t why_len)
 
 static int set_up_link(struct device *dev, char *why, size_t why_len)
 {
-	int err = rtnl_link_setup(&dev->rtnl, dev->wgif.tap.ifindex, wg0_mac, WG0_MTU);
+	int err = rtnl_link_setup(&dev->rtnl, dev->wgif.tap.ifindex, wg0_mac, WG0_MTU,
+				  WG0_GSO_MAX);
 
 	if (err)
 		snprintf(why, why_len, "cannot set up %s: %s %s", dev->name,
@@ -193,7 +197,8 @@ static int restore(struct device *dev, struct rtnl *r)
 	if (!err)
 		err = rtnl_link_get(r, dev->wgif.tap.ifindex, &link);
 	if (!err)
-		err = rtnl_link_setup(r, dev->wgif.tap.ifindex, wg0_mac, link.mtu);
+		err = rtnl_link_setup(r, dev->wgif.tap.ifindex, wg0_mac, link.mtu,
+				      WG0_GSO_MAX);
 	if (!err)
 		err = datapath_attach_tc(dev->datapath, dev->wgif.tap.ifindex);
 	return err;

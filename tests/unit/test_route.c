@@ -1193,7 +1193,7 @@ static void test_ipv6_disabled(void **state)
 	assert_int_equal(route_resolve(&r, &ep, LISTEN_PORT, 0, &f->route), 0);
 	assert_true(resolve_error(f, "fd00::2") < 0);
 	ip("link add d0 type veth peer name e0");
-	assert_int_equal(rtnl_link_setup(&r, if_nametoindex("d0"), mac, 1420), 0);
+	assert_int_equal(rtnl_link_setup(&r, if_nametoindex("d0"), mac, 1420, 61440), 0);
 	rtnl_close(&r);
 	rtnl_close(&r);
 }
@@ -1223,7 +1223,7 @@ static void test_link_setup(void **state)
 	struct tap tap;
 	int fd = make_tap("wg0", &tap);
 
-	assert_int_equal(rtnl_link_setup(&f->rtnl, tap.ifindex, mac, 1420), 0);
+	assert_int_equal(rtnl_link_setup(&f->rtnl, tap.ifindex, mac, 1420, 61440), 0);
 	assert_int_equal(rtnl_link_get(&f->rtnl, tap.ifindex, &link), 0);
 	assert_memory_equal(link.mac, mac, 6);
 	assert_int_equal(link.mtu, 1420);
@@ -1236,11 +1236,12 @@ static void test_link_setup(void **state)
 	for (size_t i = 0; i < list.count; i++)
 		assert_int_not_equal(list.ifindexes[i], tap.ifindex);
 
-	assert_int_equal(rtnl_link_setup(&f->rtnl, tap.ifindex, mac, 1000000), -EINVAL);
+	assert_int_equal(rtnl_link_setup(&f->rtnl, tap.ifindex, mac, 1000000, 61440),
+			 -EINVAL);
 	assert_string_equal(rtnl_error(&f->rtnl), "mtu greater than device maximum");
-	assert_int_equal(rtnl_link_setup(&f->rtnl, tap.ifindex, mac, 1300), 0);
+	assert_int_equal(rtnl_link_setup(&f->rtnl, tap.ifindex, mac, 1300, 61440), 0);
 	assert_string_equal(rtnl_error(&f->rtnl), "");
-	assert_int_equal(rtnl_link_setup(&f->rtnl, 9999, mac, 1300), -ENODEV);
+	assert_int_equal(rtnl_link_setup(&f->rtnl, 9999, mac, 1300, 61440), -ENODEV);
 	close(fd);
 }
 
