@@ -22,7 +22,7 @@
 #define PENDING_MS 1
 #define SETTLE_US  50
 /* What a sleep and a wake-up cost, about, with another CPU's part of it. */
-#define SPIN_NS 50000
+#define SPIN_NS 10000
 
 struct command {
 	struct cds_wfcq_node node;

@@ -314,13 +314,14 @@ initiated() { (($(from_a_of_type initiations) > $1)); }
 	initiations=$(from_a_of_type initiations)
 	on A wg set wg0 private-key "$TMP/new.key"
 	data=$(from_a_of_type data)
+	since=$SECONDS
 	wait_until $AT_ONCE initiated "$initiations"
 	wanted=$(count B to_peer_packets)
 	wait_until 10 counted B to_peer_packets $((wanted + 100))
 	[ "$(from_a_of_type data)" = "$data" ]
 	[ "$(sessions_of_a)" = 0 ]
 	# Initiations do not follow each other for that: one in five seconds.
-	[ "$(from_a_of_type initiations)" -le $((initiations + 3)) ]
+	[ "$(from_a_of_type initiations)" -le $((initiations + 3 + (SECONDS - since) / 5)) ]
 }
 
 session_keys() {

@@ -122,7 +122,7 @@ on_path_of_B() {
 	timed 2 on A wg show wg0 peers >"$TMP/shown"
 	ping_all A "$(inner4 B)" 100
 	timed 5 on A wg set wg0 fwmark 1
-	wait_until 20 sent_at_least $((148 * PEERS))
+	wait_until 60 sent_at_least $((148 * PEERS))
 }
 
 sent_at_least() {

@@ -459,6 +459,7 @@ sends_udp() {
 		return
 	fi
 	send_and_receive_udp "$@"
+	[ "$4" = unsummed ] || summed=$((summed + 320))
 }
 
 send_and_receive_udp() {
@@ -511,7 +512,7 @@ send_and_receive_udp() {
 }
 
 all_through_b() {
-	local how
+	local how summed=0
 
 	through_b "$@"
 	send_file A C 4000001 "$(outer4 C)"
@@ -531,7 +532,8 @@ all_through_b() {
 	sends_udp C A "$(inner6 A)" unsummed
 	# What C's device saw: thousands of packets, each with its checksum, none too long.
 	[ "$(grep -c "csum=ok proto=6 " "$TMP/sniff")" -gt 10000 ]
-	[ "$(grep -c "csum=ok proto=17 " "$TMP/sniff")" -gt 2500 ]
+	[ $summed -ge 1920 ]
+	[ "$(grep -c "csum=ok proto=17 " "$TMP/sniff")" -ge $summed ]
 	[ "$(grep -c "csum=none proto=17 " "$TMP/sniff")" -ge 1280 ]
 	refute grep -m 3 "csum=bad" "$TMP/sniff"
 	awk 'sub(/.* len=/, "") && $1 > 1500 { bad = 1 } END { exit bad }' "$TMP/sniff"
