@@ -46,6 +46,7 @@ static void on_finished(struct crew_job *job)
 void batches_drain(struct batches *bs)
 {
 	struct batch *b;
+	bool in_time = true;
 
 	if (!bs->posted)
 		return;
@@ -53,11 +54,11 @@ void batches_drain(struct batches *bs)
 		bs->own += crew_work(&bs->ring[i % BATCHES]->job, bs->aead);
 	pthread_mutex_lock(&bs->delivering);
 	while ((b = first_of(bs))) {
-		crew_wait(&b->job);
+		in_time &= crew_wait(&b->job);
 		deliver_first(bs, b);
 	}
 	pthread_mutex_unlock(&bs->delivering);
-	crew_learn(&bs->advice, bs->posted - bs->own);
+	crew_learn(&bs->advice, bs->posted - bs->own, in_time);
 	bs->posted = bs->own = 0;
 }
 

@@ -23,11 +23,13 @@
 #include "peer.h"
 #include "uapi.h"
 
-/* How long to answer handshake messages before looking elsewhere. */
-#define HANDSHAKES_NS (4 * NS_PER_MS)
-/* Taken from an AF_XDP ring at a time, and how often in a round. */
+/* How long to answer handshake messages before looking elsewhere: no longer, for timers
+ * have a bounded number a round. */
+#define HANDSHAKES_NS NS_PER_MS
+/* Taken from an AF_XDP ring at a time. */
 #define COLLECT_BATCH 64
-#define COLLECT_TIMES 8
+/* What rings leave free in the queue: for the UDP sockets. */
+#define COLLECT_LEAVES (HANDSHAKE_QUEUE_LEN / 4)
 /* A queue this long means that we cannot keep up (whitepaper section 5.3). */
 #define LOAD_BACKLOG  64
 #define LOAD_LASTS_NS NS_PER_SEC
@@ -64,23 +66,47 @@ static void collect_frame(struct device *dev, const struct nic *nic,
 
 /* Rings are short, and their frames are needed for data: many peers that come at once
  * wait in our own queue. */
-static void collect_handshakes(struct device *dev, struct nic_queue *q)
+static void collect_handshakes(struct device *dev, struct nic_queue *q, unsigned most)
 {
 	struct nic_frame frames[COLLECT_BATCH];
-	unsigned n = COLLECT_BATCH;
+	unsigned n, want;
 
-	for (unsigned i = 0; i < COLLECT_TIMES && n == COLLECT_BATCH; i++) {
-		n = nic_receive_handshake(q, frames, COLLECT_BATCH);
-		for (unsigned j = 0; j < n; j++)
-			collect_frame(dev, q->nic, &frames[j]);
+	do {
+		want = most < COLLECT_BATCH ? most : COLLECT_BATCH;
+		n = nic_receive_handshake(q, frames, want);
+		for (unsigned i = 0; i < n; i++)
+			collect_frame(dev, q->nic, &frames[i]);
 		if (n)
 			nic_release(q, frames, n);
-	}
+		most -= n;
+	} while (n == COLLECT_BATCH);
+}
+
+static unsigned count_rings(const struct device *dev)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < WG_MAX_NICS; i++)
+		n += dev->nics.list[i] ? dev->nics.list[i]->queue_count : 0;
+	return n;
+}
+
+/* The same for each: a flood at one of them does not keep the others out. What finds no
+ * room stays in its ring, and the kernel counts what that has none for. */
+static unsigned share_of_a_ring(struct device *dev)
+{
+	unsigned rings = count_rings(dev);
+	unsigned used = handshake_queue_backlog(&dev->handshakes) + COLLECT_LEAVES;
+
+	if (!rings || used >= HANDSHAKE_QUEUE_LEN)
+		return 0;
+	return (HANDSHAKE_QUEUE_LEN - used + rings - 1) / rings;
 }
 
 static void answer_handshakes(struct device *dev, uint64_t now)
 {
 	bool load = note_load(dev, handshake_queue_backlog(&dev->handshakes), now);
+	uint64_t until = clock_now() + HANDSHAKES_NS;
 	struct handshake_message m;
 
 	do {
@@ -91,16 +117,18 @@ static void answer_handshakes(struct device *dev, uint64_t now)
 				return;
 		}
 		handshake_receive(dev, &m, load, now);
-	} while (clock_now() - now < HANDSHAKES_NS);
+	} while (clock_now() < until);
 }
 
 static void serve_handshakes(struct device *dev, uint64_t now)
 {
+	unsigned share = share_of_a_ring(dev);
+
 	for (unsigned i = 0; i < WG_MAX_NICS; i++) {
 		struct nic *nic = dev->nics.list[i];
 
 		for (unsigned j = 0; nic && j < nic->queue_count; j++)
-			collect_handshakes(dev, nic->queues[j]);
+			collect_handshakes(dev, nic->queues[j], share);
 	}
 	answer_handshakes(dev, now);
 }

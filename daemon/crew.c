@@ -109,14 +109,17 @@ bool crew_done(const struct crew_job *job)
 	       chunk_count(chunks);
 }
 
-void crew_wait(const struct crew_job *job)
+bool crew_wait(const struct crew_job *job)
 {
-	for (unsigned i = 0; !crew_done(job); i++) {
+	unsigned i;
+
+	for (i = 0; !crew_done(job); i++) {
 		if (i < SPINS)
 			relax();
 		else
 			sched_yield();
 	}
+	return i <= SPINS;
 }
 
 unsigned crew_work(struct crew_job *job, struct aead *aead)
@@ -129,10 +132,10 @@ unsigned crew_work(struct crew_job *job, struct aead *aead)
 	return own;
 }
 
-void crew_learn(struct crew_advice *advice, uint64_t helped)
+void crew_learn(struct crew_advice *advice, uint64_t helped, bool in_time)
 {
 	advice->helped += helped;
-	if (helped)
+	if (helped && in_time)
 		advice->back_off = 0;
 	else if (advice->back_off < CREW_BACK_OFF)
 		advice->back_off = advice->back_off * 2 + 1;
@@ -172,12 +175,17 @@ static void linger(struct crew *crew)
 /* Sleeps where there is none; NULL: the end. */
 static struct crew_job *next_job(struct crew *crew)
 {
-	struct crew_job *job = NULL;
+	struct crew_job *job;
 
 	urcu_qsbr_quiescent_state();
-	linger(crew);
 	pthread_mutex_lock(&crew->lock);
-	while (!atomic_load(&crew->stop) && !(job = first_job(crew))) {
+	job = first_job(crew);
+	if (!job) {
+		pthread_mutex_unlock(&crew->lock);
+		linger(crew);
+		pthread_mutex_lock(&crew->lock);
+	}
+	while (!job && !atomic_load(&crew->stop) && !(job = first_job(crew))) {
 		crew->asleep++;
 		urcu_qsbr_thread_offline();
 		pthread_cond_wait(&crew->posted, &crew->lock);
@@ -200,21 +208,36 @@ static void help_with(struct crew_job *job, struct aead *aead)
 
 static void *help(void *arg)
 {
-	struct crew *crew = arg;
+	struct crew_helper *h = arg;
 	struct crew_job *job;
-	struct aead aead;
 
-	if (aead_begin(&aead, crew->engine))
-		return NULL;
 	urcu_qsbr_register_thread();
-	while ((job = next_job(crew)))
-		help_with(job, &aead);
+	while ((job = next_job(h->crew)))
+		help_with(job, &h->aead);
 	urcu_qsbr_unregister_thread();
-	aead_end(&aead);
 	return NULL;
 }
 
 /* --- all of them --- */
+
+static int start_helper(struct crew *crew)
+{
+	struct crew_helper *h = &crew->helpers[crew->count];
+	char name[16];
+	int err = aead_begin(&h->aead, crew->engine);
+
+	if (err)
+		return err;
+	h->crew = crew;
+	err = -pthread_create(&h->thread, NULL, help, h);
+	if (err) {
+		aead_end(&h->aead);
+		return err;
+	}
+	snprintf(name, sizeof(name), "helper/%u", crew->count++);
+	pthread_setname_np(h->thread, name);
+	return 0;
+}
 
 int crew_start(struct crew *crew, const struct aead_engine *engine, unsigned n)
 {
@@ -223,16 +246,8 @@ int crew_start(struct crew *crew, const struct aead_engine *engine, unsigned n)
 	*crew = (struct crew){.engine = engine};
 	pthread_mutex_init(&crew->lock, NULL);
 	pthread_cond_init(&crew->posted, NULL);
-	while (crew->count < n && crew->count < CREW_MAX && !err) {
-		err = -pthread_create(&crew->threads[crew->count], NULL, help, crew);
-		crew->count += !err;
-	}
-	for (unsigned i = 0; i < crew->count; i++) {
-		char name[16];
-
-		snprintf(name, sizeof(name), "helper/%u", i);
-		pthread_setname_np(crew->threads[i], name);
-	}
+	while (crew->count < n && crew->count < CREW_MAX && !err)
+		err = start_helper(crew);
 	return err;
 }
 
@@ -244,8 +259,10 @@ void crew_stop(struct crew *crew)
 	atomic_store(&crew->stop, true);
 	pthread_mutex_unlock(&crew->lock);
 	pthread_cond_broadcast(&crew->posted);
-	for (unsigned i = 0; i < crew->count; i++)
-		pthread_join(crew->threads[i], NULL);
+	for (unsigned i = 0; i < crew->count; i++) {
+		pthread_join(crew->helpers[i].thread, NULL);
+		aead_end(&crew->helpers[i].aead);
+	}
 	pthread_cond_destroy(&crew->posted);
 	pthread_mutex_destroy(&crew->lock);
 	*crew = (struct crew){0};

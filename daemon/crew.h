@@ -5,13 +5,13 @@
  *
  * Theory of operation: a job is a batch of AEAD operations, cut into chunks. Its owner
  * posts it and goes on; whoever has time takes a chunk, the owner too once it needs the
- * result, so that nothing ever waits for a helper that was not there. How many chunks
+ * result: it waits only for chunks that a helper has begun. How many chunks
  * there are and which is next is one atomic word: a helper that comes late, when the job
  * is over or is another, finds nothing to take.
  *
- * Help costs a system call to wake it, and an owner waits for whoever holds a chunk: where
+ * Help costs a system call to wake it, and a helper that lost its CPU is waited for: where
  * all CPUs are busy anyway it does not pay. Each owner asks less and less often, while
- * nobody takes what it posts.
+ * nobody takes what it posts in time.
  */
 #ifndef CREW_H
 #define CREW_H
@@ -48,8 +48,16 @@ struct crew_advice {
 	uint64_t helped; /* operations that others did */
 };
 
+struct crew;
+
+struct crew_helper {
+	struct crew *crew;
+	struct aead aead;
+	pthread_t thread;
+};
+
 struct crew {
-	pthread_t threads[CREW_MAX];
+	struct crew_helper helpers[CREW_MAX];
 	unsigned count;
 	const struct aead_engine *engine;
 	pthread_mutex_t lock;
@@ -79,9 +87,11 @@ void crew_post(struct crew *crew, struct crew_job *job);
 unsigned crew_work(struct crew_job *job, struct aead *aead);
 /* Any thread. Whether all is done; then it is nobody's but the owner's. */
 bool crew_done(const struct crew_job *job);
-/* Any thread: waits for those who hold chunks of it. */
-void crew_wait(const struct crew_job *job);
-/* The owner's thread: of what it posted others did so many operations. */
-void crew_learn(struct crew_advice *advice, uint64_t helped);
+/* Any thread: waits for those who hold chunks of it. False where that took long: they had
+ * no CPU. */
+bool crew_wait(const struct crew_job *job);
+/* The owner's thread: of what it posted others did so many operations, and whether it was
+ * not kept waiting for them. */
+void crew_learn(struct crew_advice *advice, uint64_t helped, bool in_time);
 
 #endif

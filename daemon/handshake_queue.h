@@ -15,9 +15,9 @@
 #include "endpoint.h"
 #include "wg_proto.h"
 
-/* Ten thousand peers that come back at once are answered in three seconds or so; what has
- * no room is tried again in five. */
-#define HANDSHAKE_QUEUE_LEN 8192
+/* Answered in some two seconds, before those who sent them try again, which they do in
+ * five. */
+#define HANDSHAKE_QUEUE_LEN 4096
 
 struct handshake_message {
 	struct endpoint from; /* its source is our address */

@@ -46,7 +46,8 @@ static const char usage[] =
 	"  --nic none        use the UDP socket only\n"
 	"  --nic IF          use this device; :zc, :copy, :skb say how (WGXDP_NIC=IF,... "
 	"too)\n"
-	"  --workers N       at most so many worker threads (default: one a CPU)\n";
+	"  --workers N       at most so many worker threads, and N - 1 that help them\n"
+	"                    (default: one a CPU)\n";
 
 /* --- options --- */
 

@@ -26,7 +26,7 @@
 #define TX_RING	       2048
 #define HANDSHAKE_RING 512
 #define FILL_RING      2048
-/* All rings full at once, and batches in everybody's hands. */
+/* All rings full at once, and received batches in a worker's hands. */
 #define FRAMES (RX_RING + TX_RING + HANDSHAKE_RING + FILL_RING + 1536)
 /* What the kernel keeps for itself in front of a packet. */
 #define KERNEL_HEADROOM 256
@@ -63,7 +63,7 @@ static void reap_completions(struct nic_queue *q)
 	for (uint32_t i = 0; i < n; i++)
 		put_free(q, *xsk_ring_cons__comp_addr(&q->completion, idx + i));
 	xsk_ring_cons__release(&q->completion, n);
-	q->tx_outstanding -= n;
+	q->tx_held -= n;
 }
 
 /* Puts back into the fill ring what was taken out of it by reception. */
@@ -169,6 +169,14 @@ void nic_release(struct nic_queue *q, const struct nic_frame *frames, unsigned n
 	wake_receiver(q);
 }
 
+void nic_unalloc(struct nic_queue *q, const struct nic_frame *frames, unsigned n)
+{
+	pthread_mutex_lock(&q->lock);
+	q->tx_held -= n;
+	pthread_mutex_unlock(&q->lock);
+	nic_release(q, frames, n);
+}
+
 bool nic_tx_pending(struct nic_queue *q)
 {
 	return __atomic_load_n(q->tx.consumer, __ATOMIC_ACQUIRE) !=
@@ -187,13 +195,14 @@ unsigned nic_alloc(struct nic_queue *q, struct nic_frame *out, unsigned n)
 {
 	pthread_mutex_lock(&q->lock);
 	reap_completions(q);
-	if (q->tx_outstanding + n > TX_RING) {
+	if (q->tx_held + n > TX_RING) {
 		kick(q);
 		reap_completions(q);
 	}
-	/* No more under way than the TX ring holds: the rest is for reception. */
-	if (n > TX_RING - q->tx_outstanding)
-		n = TX_RING - q->tx_outstanding;
+	/* No more in hands and under way than the TX ring holds: so it has room for what
+	 * is sealed, and the rest is for reception. */
+	if (n > TX_RING - q->tx_held)
+		n = TX_RING - q->tx_held;
 	if (n > q->free_count)
 		n = q->free_count;
 	for (unsigned i = 0; i < n; i++) {
@@ -222,7 +231,6 @@ unsigned nic_send(struct nic_queue *q, const struct nic_frame *frames, unsigned 
 			*xsk_ring_prod__tx_desc(&q->tx, idx + i) = (struct xdp_desc){
 				.addr = frames[i].addr, .len = frames[i].len};
 		xsk_ring_prod__submit(&q->tx, n);
-		q->tx_outstanding += n;
 		kick(q);
 	}
 	pthread_mutex_unlock(&q->lock);

@@ -65,7 +65,7 @@ struct nic_queue {
 	struct xsk_ring_cons completion;
 	uint64_t *free;
 	unsigned free_count;
-	unsigned tx_outstanding; /* submitted, not yet completed */
+	unsigned tx_held; /* from nic_alloc() to their completion */
 
 	struct xsk_umem *umem;
 	uint8_t *area;
@@ -131,12 +131,13 @@ struct nic_losses {
 	uint64_t handshake;
 };
 struct nic_losses nic_losses(const struct nic *nic);
-/* Frames back to the kernel for reception. Any thread. */
+/* Received frames back to the kernel. Any thread. */
 void nic_release(struct nic_queue *q, const struct nic_frame *frames, unsigned n);
 
 /* Frames to send in, at most n; fewer when the kernel has not yet sent what it was
- * given. Any thread. Give each to nic_send() or nic_release(). */
+ * given. Any thread. Give each to nic_send() or nic_unalloc(). */
 unsigned nic_alloc(struct nic_queue *q, struct nic_frame *out, unsigned n);
+void nic_unalloc(struct nic_queue *q, const struct nic_frame *frames, unsigned n);
 /* Sends; takes the first `return value` frames, the others stay the caller's. Any
  * thread; does not wait. */
 unsigned nic_send(struct nic_queue *q, const struct nic_frame *frames, unsigned n);

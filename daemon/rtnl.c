@@ -777,7 +777,8 @@ int rtnl_link_setup(struct rtnl *r, uint32_t ifindex, const uint8_t mac[6], uint
 	ifi->ifi_change = IFF_NOARP | IFF_MULTICAST;
 	mnl_attr_put(nlh, IFLA_ADDRESS, 6, mac);
 	mnl_attr_put_u32(nlh, IFLA_MTU, mtu);
-	mnl_attr_put_u32(nlh, IFLA_GSO_MAX_SIZE, gso_max);
+	if (gso_max)
+		mnl_attr_put_u32(nlh, IFLA_GSO_MAX_SIZE, gso_max);
 	return query_one(r, nlh, NULL, NULL);
 }
 

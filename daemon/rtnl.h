@@ -119,7 +119,7 @@ int rtnl_addr_dump(struct rtnl *r,
 		   void *ctx);
 
 /*
- * Prepares wg0: address, MTU, largest GSO packet in bytes, no ARP, no multicast, no
+ * Prepares wg0: address, MTU, largest GSO packet in bytes (0: as it is), no ARP, no multicast, no
  * link-local address of the kernel's making. Does not bring it up.
  */
 int rtnl_link_setup(struct rtnl *r, uint32_t ifindex, const uint8_t mac[6], uint32_t mtu,

@@ -108,7 +108,7 @@ static void transmit_nic(struct worker *w, struct tx_batch *b)
 		return;
 	sent = nic_send(w->tx.queue, frames, n);
 	if (sent < n) {
-		nic_release(w->tx.queue, frames + sent, n - sent);
+		nic_unalloc(w->tx.queue, frames + sent, n - sent);
 		worker_drop(w, DROP_tx_ring_full, n - sent);
 	}
 	worker_count(w, tx_xdp_packets, sent);
@@ -192,7 +192,7 @@ static void account(struct worker *w, struct tx_batch *b)
 static void return_spare(struct worker_tx *tx)
 {
 	if (tx->spare_count)
-		nic_release(tx->queue, tx->spare, tx->spare_count);
+		nic_unalloc(tx->queue, tx->spare, tx->spare_count);
 	tx->spare_count = 0;
 }
 
@@ -284,6 +284,7 @@ static uint8_t *take_arena(struct worker *w, uint32_t len)
 		end_batch(w);
 	b = filling(w);
 	b->arena_used += need;
+	b->used = true;
 	return b->arena + b->arena_used - need;
 }
 
@@ -389,8 +390,8 @@ static void send_by_session(struct worker *w, const struct tx_packet *like,
 	}
 	marked.tos = ip_ecn(packet->data); /* and none of its DSCP: that would tell */
 	marked.ttl = packet->ttl;
-	/* Undivided, they leave by one system call, and arrive so. */
-	if (filling(w)->batch.count + (unsigned)n > WORKER_BATCH)
+	/* By UDP they leave undivided in one system call, and arrive so. */
+	if (!like->path->nic && filling(w)->batch.count + (unsigned)n > WORKER_BATCH)
 		end_batch(w);
 	send_segments(w, &marked, &gso, (unsigned)n);
 }

@@ -119,7 +119,7 @@ static void print_paths(struct json_object *o)
 	printf("  %-12s %16s %16s %16s %16s\n", "UDP socket", text(p, "rx_udp_packets"),
 	       text(p, "rx_udp_bytes"), text(p, "tx_udp_packets"),
 	       text(p, "tx_udp_bytes"));
-	if (strcmp(text(p, "helped"), "0") != 0)
+	if (json_object_get_int64(json_object_object_get(p, "helped")))
 		printf("  %s packets en- or decrypted by helpers of busy workers\n",
 		       text(p, "helped"));
 }

@@ -197,8 +197,7 @@ static int restore(struct device *dev, struct rtnl *r)
 	if (!err)
 		err = rtnl_link_get(r, dev->wgif.tap.ifindex, &link);
 	if (!err)
-		err = rtnl_link_setup(r, dev->wgif.tap.ifindex, wg0_mac, link.mtu,
-				      WG0_GSO_MAX);
+		err = rtnl_link_setup(r, dev->wgif.tap.ifindex, wg0_mac, link.mtu, 0);
 	if (!err)
 		err = datapath_attach_tc(dev->datapath, dev->wgif.tap.ifindex);
 	return err;

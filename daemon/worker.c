@@ -233,13 +233,13 @@ static int alloc_arenas(struct worker_tx *tx)
 	return 0;
 }
 
-/* No more is written to than was used: the rest has no memory yet. */
+/* What was never used has no memory yet, and gets none. */
 static void free_arenas(struct worker_tx *tx)
 {
 	for (unsigned i = 0; i < BATCHES; i++) {
 		uint8_t *arena = tx->list[i].arena;
 
-		if (arena && (i == 0 || tx->list[i].batch.job.ops))
+		if (arena && tx->list[i].used)
 			sodium_memzero(arena, WORKER_ARENA);
 		free(arena);
 	}
@@ -319,10 +319,14 @@ static int worker_start(struct device *dev, int tap_fd)
 
 int workers_start(struct device *dev, unsigned max, int tap_fd)
 {
+	int err;
+
 	icmp_limit_init(&dev->workers.icmp);
 	dev->workers.max = max < WG_MAX_WORKERS ? max : WG_MAX_WORKERS;
-	if (crew_start(&dev->workers.crew, dev->aead, dev->workers.max - 1))
-		log_error("cannot start helpers: only %u", dev->workers.crew.count);
+	err = crew_start(&dev->workers.crew, dev->aead, dev->workers.max - 1);
+	if (err)
+		log_error("only %u helpers of workers: %s", dev->workers.crew.count,
+			  strerror(-err));
 	return worker_start(dev, tap_fd);
 }
 

@@ -63,6 +63,7 @@ struct tx_batch {
 	struct tx_packet packets[WORKER_BATCH];
 	uint8_t *arena; /* for what goes by UDP */
 	size_t arena_used;
+	bool used; /* the arena, ever */
 };
 
 struct worker_tx {

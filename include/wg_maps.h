@@ -147,7 +147,8 @@ struct drops {
 #undef X
 };
 
-/* One line a worker, written by it alone; the last one by the control thread. */
+/* One line a worker, written by it and those who deliver for it; the last one by the control
+ * thread. */
 struct worker_stats {
 	__u64 rx_xdp_packets;
 	__u64 rx_xdp_bytes;

@@ -60,14 +60,15 @@ machine_cpu() {
 process_cpu() {
 	# shellcheck disable=SC2016 # expanded there
 	on "$1" sh -c 'for t in /proc/"$0"/task/*; do
-		if grep -q "^$1" $t/comm; then cut -d " " -f 1 $t/schedstat; fi; done' \
+		if grep -q "^\($1\)" $t/comm; then cut -d " " -f 1 $t/schedstat; fi; done' \
 		"$(daemon_pid "$1")" "${2:-}" | awk '{ t += $1 } END { printf "%.0f\n", t }'
 }
 
+# With those who help them.
 workers_cpu() {
 	{
-		process_cpu A worker
-		process_cpu B worker
+		process_cpu A "worker\|helper"
+		process_cpu B "worker\|helper"
 	} | awk '{ t += $1 } END { printf "%.0f\n", t }'
 }
 

@@ -186,7 +186,7 @@ def cores_table(figures, micro):
     yield "| sealing alone, measured | " + " | ".join(cells) + " |"
     aead = aead_ns(micro, 1420)
     for kind, values in figures.get("worker_ns_tcp_1", {}).items():
-        serial = statistics.median(values) - aead
+        serial = max(statistics.median(values) - aead, 1)
         cells = [gbits(simulate.packets_a_second(serial, aead, n)) for n in CORES]
         yield f"| {kind}, simulated | " + " | ".join(cells) + " |"
 

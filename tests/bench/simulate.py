@@ -18,7 +18,8 @@ CHUNKS = BATCH // 16
 ROUND = 8  # batches that a worker reads before its round ends
 WAKE_NS = 5000  # until a helper that slept looks at the job
 SOON_NS = 100  # one that did not, or somebody who waits for another thread
-POST_NS = 300  # of the owner's time
+POST_NS = 300  # of the owner's time, and so much more where it wakes a helper
+FUTEX_NS = 1500
 LINGER_NS = 20000
 PACKETS = 50_000
 
@@ -55,10 +56,14 @@ class Simulation:
         return self.delivered / self.now * 1e9
 
     def work(self, batch):
+        """Returns whether it did the last chunk."""
         while batch.taken < CHUNKS:
             batch.taken += 1
             yield self.chunk_ns
             batch.done += 1
+            if batch.done == CHUNKS:
+                return True
+        return False
 
     def deliver(self, wait):
         """By whoever comes first; the owner waits for what is not done."""
@@ -77,10 +82,15 @@ class Simulation:
         self.delivering = False
 
     def post(self):
+        """What it costs the owner."""
         self.ring.append(Batch())
         if self.idle:
             since, thread = self.idle.pop()
-            self.at(self.now + (WAKE_NS if self.now - since > LINGER_NS else SOON_NS), thread)
+            if self.now - since > LINGER_NS:
+                self.at(self.now + WAKE_NS, thread)
+                return POST_NS + FUTEX_NS
+            self.at(self.now + SOON_NS, thread)
+        return 0 if self.alone else POST_NS
 
     def drain(self):
         for batch in list(self.ring):
@@ -90,8 +100,8 @@ class Simulation:
     def owner(self):
         while True:
             for _ in range(ROUND):
-                yield self.half_ns + (0 if self.alone else POST_NS)
-                self.post()
+                yield self.half_ns
+                yield self.post()
                 if len(self.ring) == BATCHES:
                     yield from self.drain()
             yield from self.drain()
@@ -99,11 +109,10 @@ class Simulation:
     def helper(self):
         while True:
             batch = next((b for b in self.ring if b.taken < CHUNKS), None)
-            if batch:
-                yield from self.work(batch)
-                yield from self.deliver(False)
-            else:
+            if not batch:
                 yield None
+            elif (yield from self.work(batch)):
+                yield from self.deliver(False)
 
 
 def packets_a_second(serial_ns, aead_ns, cores):
