@@ -340,7 +340,10 @@ is_wgxdp() { [ "${IMPL["$1 ${2:-wg0}"]}" = wgxdp ]; }
 
 # status_of HOST JQ_EXPRESSION [IFNAME]
 status_of() {
-	on "$1" "$WGXDP" status "${3:-wg0}" --json | jq -er "$2"
+	local json
+
+	# Not in a pipe: jq takes no answer for a good one.
+	json=$(on "$1" "$WGXDP" status "${3:-wg0}" --json) && jq -er "$2" <<<"$json"
 }
 
 # status_is HOST JQ_CONDITION [IFNAME]
