@@ -3,11 +3,13 @@
 
 #include <urcu/compiler.h>
 
-void batches_init(struct batches *bs)
+void batches_init(struct batches *bs, void *list, size_t size)
 {
 	pthread_mutex_init(&bs->delivering, NULL);
-	for (unsigned i = 0; i < BATCHES; i++)
+	for (unsigned i = 0; i < BATCHES; i++) {
+		bs->ring[i] = (struct batch *)((char *)list + i * size);
 		bs->ring[i]->of = bs;
+	}
 }
 
 void batches_destroy(struct batches *bs)

@@ -14,6 +14,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "aead.h"
 #include "crew.h"
@@ -48,8 +49,9 @@ struct batches {
 	pthread_mutex_t delivering;
 };
 
-/* The rest is zeroed or set by the caller: ring, what, crew, aead, deliver, arg. */
-void batches_init(struct batches *bs);
+/* what, crew, aead, deliver and arg are set, the rest is zeroed. `list`: BATCHES structs of
+ * that size, which begin with their batch; the caller's, as long as this is used. */
+void batches_init(struct batches *bs, void *list, size_t size);
 void batches_destroy(struct batches *bs);
 
 /* All of these: the worker's thread. */

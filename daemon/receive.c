@@ -223,14 +223,12 @@ void receive_init(struct worker *w)
 {
 	struct batches *bs = &w->rx.batches;
 
-	for (unsigned i = 0; i < BATCHES; i++)
-		bs->ring[i] = &w->rx.list[i].batch;
 	bs->what = CREW_OPEN;
 	bs->crew = &w->dev->workers.crew;
 	bs->aead = &w->aead;
 	bs->deliver = accept_batch;
 	bs->arg = w;
-	batches_init(bs);
+	batches_init(bs, w->rx.list, sizeof(w->rx.list[0]));
 }
 
 static struct rx_batch *filling(struct worker *w)
@@ -286,7 +284,7 @@ static void add(struct worker *w, const struct endpoint *from, uint8_t *message,
 static unsigned fill_from_nic(struct worker *w, struct nic_queue *q)
 {
 	struct rx_batch *b = filling(w);
-	unsigned n = nic_receive(q, b->frames, WORKER_BATCH);
+	unsigned n = nic_receive(q, b->frames, BATCH_SIZE);
 
 	b->queue = n ? q : NULL;
 	b->frame_count = n;
@@ -309,7 +307,7 @@ void receive_from_nic(struct worker *w, struct nic_queue *q)
 	do {
 		n = fill_from_nic(w, q);
 		end_batch(w);
-	} while (n == WORKER_BATCH && ++batches < BATCHES);
+	} while (n == BATCH_SIZE && ++batches < BATCHES);
 	batches_drain(&w->rx.batches);
 }
 
@@ -358,12 +356,12 @@ static void add_udp(struct worker *w, const struct udp_received *r, uint8_t *mes
 static void split_received(struct worker *w, const struct udp_received *r)
 {
 	/* Undivided, they are coalesced into one packet. */
-	if (filling(w)->batch.count + r->len / r->segment > WORKER_BATCH)
+	if (filling(w)->batch.count + r->len / r->segment > BATCH_SIZE)
 		end_batch(w);
 	for (uint32_t at = 0; at < r->len; at += r->segment) {
 		uint32_t len = r->len - at < r->segment ? r->len - at : r->segment;
 
-		if (filling(w)->batch.count == WORKER_BATCH)
+		if (filling(w)->batch.count == BATCH_SIZE)
 			end_batch(w);
 		add_udp(w, r, r->data + at, len);
 	}

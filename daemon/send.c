@@ -90,8 +90,8 @@ static void number(struct tx_batch *b)
 
 static void transmit_nic(struct worker *w, struct tx_batch *b)
 {
-	struct nic_frame frames[WORKER_BATCH];
-	struct tx_packet *from[WORKER_BATCH];
+	struct nic_frame frames[BATCH_SIZE];
+	struct tx_packet *from[BATCH_SIZE];
 	unsigned n = 0, sent;
 
 	for (unsigned i = 0; i < b->batch.count; i++) {
@@ -121,8 +121,8 @@ static void transmit_nic(struct worker *w, struct tx_batch *b)
 static void transmit_udp(struct worker *w, struct tx_batch *b)
 {
 	struct udp *udp = rcu_dereference(w->dev->udp);
-	struct udp_packet packets[WORKER_BATCH];
-	struct tx_packet *from[WORKER_BATCH];
+	struct udp_packet packets[BATCH_SIZE];
+	struct tx_packet *from[BATCH_SIZE];
 	unsigned n = 0, sent;
 
 	for (unsigned i = 0; i < b->batch.count; i++) {
@@ -213,14 +213,12 @@ void send_init(struct worker *w)
 {
 	struct batches *bs = &w->tx.batches;
 
-	for (unsigned i = 0; i < BATCHES; i++)
-		bs->ring[i] = &w->tx.list[i].batch;
 	bs->what = CREW_SEAL;
 	bs->crew = &w->dev->workers.crew;
 	bs->aead = &w->aead;
 	bs->deliver = transmit;
 	bs->arg = w;
-	batches_init(bs);
+	batches_init(bs, w->tx.list, sizeof(w->tx.list[0]));
 }
 
 static struct tx_batch *filling(struct worker *w)
@@ -264,10 +262,10 @@ static bool take_frame(struct worker *w, struct nic *nic, struct nic_frame *out)
 		tx->queue = q;
 	}
 	if (!tx->spare_count)
-		tx->spare_count = nic_alloc(q, tx->spare, WORKER_BATCH);
+		tx->spare_count = nic_alloc(q, tx->spare, BATCH_SIZE);
 	if (!tx->spare_count) { /* all under way: push, look once more */
 		flush(w);
-		tx->spare_count = nic_alloc(q, tx->spare, WORKER_BATCH);
+		tx->spare_count = nic_alloc(q, tx->spare, BATCH_SIZE);
 	}
 	if (!tx->spare_count)
 		return false;
@@ -299,7 +297,7 @@ static struct tx_packet *reserve(struct worker *w, const struct tx_packet *like,
 	struct nic_frame frame = {0};
 	uint8_t *message;
 
-	if (filling(w)->batch.count == WORKER_BATCH)
+	if (filling(w)->batch.count == BATCH_SIZE)
 		end_batch(w);
 	if (path->nic && len <= path->max_message) {
 		if (!take_frame(w, path->nic, &frame)) {
@@ -391,7 +389,7 @@ static void send_by_session(struct worker *w, const struct tx_packet *like,
 	marked.tos = ip_ecn(packet->data); /* and none of its DSCP: that would tell */
 	marked.ttl = packet->ttl;
 	/* By UDP they leave undivided in one system call, and arrive so. */
-	if (!like->path->nic && filling(w)->batch.count + (unsigned)n > WORKER_BATCH)
+	if (!like->path->nic && filling(w)->batch.count + (unsigned)n > BATCH_SIZE)
 		end_batch(w);
 	send_segments(w, &marked, &gso, (unsigned)n);
 }

@@ -37,12 +37,11 @@ struct peer;
 struct keypair;
 struct poll_set;
 
-#define WORKER_BATCH BATCH_SIZE
 /* So many rounds without sleep, and it has helpers. */
 #define WORKER_BUSY_ROUNDS 4
 /* A packet of wg0's largest MTU, or a GSO packet, with its Ethernet header. */
 #define WORKER_TAP_BUFFER (65536 + 256)
-#define WORKER_ARENA	  (WORKER_BATCH * 2048 + WORKER_TAP_BUFFER)
+#define WORKER_ARENA	  (BATCH_SIZE * 2048 + WORKER_TAP_BUFFER)
 
 /* A message on its way out: plaintext, then sealed in place. */
 struct tx_packet {
@@ -60,7 +59,7 @@ struct tx_packet {
 
 struct tx_batch {
 	struct batch batch;
-	struct tx_packet packets[WORKER_BATCH];
+	struct tx_packet packets[BATCH_SIZE];
 	uint8_t *arena; /* for what goes by UDP */
 	size_t arena_used;
 	bool used; /* the arena, ever */
@@ -70,7 +69,7 @@ struct worker_tx {
 	struct tx_batch list[BATCHES];
 	struct batches batches;
 	struct nic_queue *queue; /* whose frames these are */
-	struct nic_frame spare[WORKER_BATCH];
+	struct nic_frame spare[BATCH_SIZE];
 	unsigned spare_count;
 	uint16_t ip_id;
 };
@@ -86,9 +85,9 @@ struct rx_packet {
 
 struct rx_batch {
 	struct batch batch;
-	struct rx_packet packets[WORKER_BATCH];
+	struct rx_packet packets[BATCH_SIZE];
 	struct nic_queue *queue; /* NULL: by the UDP socket */
-	struct nic_frame frames[WORKER_BATCH];
+	struct nic_frame frames[BATCH_SIZE];
 	unsigned frame_count;
 };
 

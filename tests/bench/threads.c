@@ -70,9 +70,7 @@ static void bench(const struct aead_engine *engine, unsigned threads)
 			     .arg = &delivered};
 	double best = 1e18;
 
-	for (unsigned i = 0; i < BATCHES; i++)
-		bs.ring[i] = &list[i].batch;
-	batches_init(&bs);
+	batches_init(&bs, list, sizeof(list[0]));
 	if (crew_start(&crew, engine, threads - 1) || aead_begin(&aead, engine))
 		abort();
 	for (unsigned i = 0; i < ROUNDS; i++) {

@@ -59,9 +59,7 @@ static void owner_begin(struct owner *o, struct crew *crew, uint64_t seed)
 	o->batches.what = CREW_SEAL;
 	o->batches.deliver = deliver;
 	o->batches.arg = o;
-	for (unsigned i = 0; i < BATCHES; i++)
-		o->batches.ring[i] = &o->list[i].batch;
-	batches_init(&o->batches);
+	batches_init(&o->batches, o->list, sizeof(o->list[0]));
 	assert_int_equal(aead_begin(&o->aead, &aead_sodium), 0);
 }
 
