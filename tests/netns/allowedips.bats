@@ -32,11 +32,11 @@ spoof() {
 
 @test "a spoofed inner source is dropped: from wgxdp" { spoof wgxdp wgxdp; }
 @test "a spoofed inner source is dropped: from wireguard-go" { spoof wgxdp wireguard-go; }
-@test "a spoofed inner source is dropped, without XDP" {
+@test "a spoofed inner source is dropped: from wireguard-go, without XDP" {
 	WGXDP_ARGS="--nic none" spoof wgxdp wireguard-go
 }
 
-@test "a peer cannot take another peer's address" {
+@test "a peer cannot take another peer's address: from wireguard-go" {
 	host_new A
 	host_new B
 	host_new C
@@ -66,7 +66,7 @@ spoof() {
 	refute on B ping -q -c 3 -i 0.05 -W 1 "$(inner4 A)"
 }
 
-@test "a destination in nobody's allowed IPs is refused" {
+@test "a destination in nobody's allowed IPs is refused: with wireguard-go" {
 	tunnel wgxdp wireguard-go
 	on A ip route add 10.9.9.0/24 dev wg0
 	on A ip -6 route add fd09::/64 dev wg0
@@ -80,7 +80,7 @@ spoof() {
 	ping_all A "$(inner4 B)" 5
 }
 
-@test "the longest prefix wins, and falls back when it goes" {
+@test "the longest prefix wins, and falls back when it goes: with wireguard-go" {
 	host_new A
 	host_new B
 	host_new C
@@ -114,7 +114,7 @@ spoof() {
 	ping_all A 10.0.7.7 5
 }
 
-@test "a forged frame does not leave" {
+@test "a forged frame does not leave: to wireguard-go" {
 	needs_wgxdp
 	tunnel wgxdp wireguard-go
 	before=$(wg_field A transfer)

@@ -123,10 +123,10 @@ default_and_specific() {
 	refused_from C 10.7.0.7 fd07::7
 }
 
-@test "/0 at one peer and a longer prefix at another: each way to and from the right one" {
+@test "/0 at one peer and a longer prefix at another: each way to and from the right one, with wireguard-go" {
 	default_and_specific ""
 }
-@test "/0 at one peer and a longer prefix at another: the same on UDP sockets" {
+@test "/0 at one peer and a longer prefix at another: the same on UDP sockets, with wireguard-go" {
 	default_and_specific "$NONE"
 }
 
@@ -162,10 +162,10 @@ moves() {
 	on A wg show wg0 allowed-ips | grep -qxF "${PUBKEY[B]}"$'\t(none)'
 }
 
-@test "an allowed IP moves to another peer under traffic: from that moment it is that one's" {
+@test "an allowed IP moves to another peer under traffic: from that moment it is that one's, with wireguard-go" {
 	moves ""
 }
-@test "an allowed IP moves to another peer under traffic: the same on UDP sockets" {
+@test "an allowed IP moves to another peer under traffic: the same on UDP sockets, with wireguard-go" {
 	moves "$NONE"
 }
 
@@ -227,10 +227,10 @@ removed() {
 	(($(echo_requests) > seen))
 }
 
-@test "a peer is removed under traffic: nothing more from it or to it; and added again" {
+@test "a peer is removed under traffic: nothing more from it or to it; and added again, with wireguard-go" {
 	removed ""
 }
-@test "a peer is removed under traffic: the same on UDP sockets" {
+@test "a peer is removed under traffic: the same on UDP sockets, with wireguard-go" {
 	removed "$NONE"
 }
 
@@ -328,7 +328,7 @@ session_keys() {
 	on A bpftool -j map dump pinned "$PINS/wg0/sessions" | jq -c '[.[].formatted.key] | sort'
 }
 
-@test "the same private key again changes nothing" {
+@test "the same private key again changes nothing, with wireguard-go" {
 	local keys
 
 	tunnel wgxdp wireguard-go
@@ -341,7 +341,7 @@ session_keys() {
 	[ "$(session_keys)" = "$keys" ]
 }
 
-@test "a new private key: the peer whose key it is goes, with its allowed IPs" {
+@test "a new private key: the peer whose key it is goes, with its allowed IPs, wireguard-go stays" {
 	tunnel wgxdp wireguard-go
 	wg_keys new
 	on A wg set wg0 peer "${PUBKEY[new]}" allowed-ips 10.7.0.0/16,fd07::/32 \
@@ -416,7 +416,7 @@ busy() {
 
 reached() { (($(from_a) > 0)); }
 
-@test "low-order public keys, zero among them: a peer, but never a session" {
+@test "low-order public keys, zero among them: a peer, but never a session; beside wireguard-go" {
 	local n=0 key ticks lines start
 
 	tunnel wgxdp wireguard-go

@@ -58,11 +58,6 @@ needs_root() {
 	fi
 }
 
-# needs_wireguard: in the kernel.
-needs_wireguard() {
-	unshare --net ip link add wg0 type wireguard 2>/dev/null || skip "this kernel has no WireGuard"
-}
-
 needs_wgxdp() {
 	if [ "$SUBJECT" != wgxdp ]; then
 		skip "about wgxdp alone"

@@ -69,7 +69,7 @@ all_streams() {
 @test "packets of every size: wgxdp and wgxdp" { all_sizes wgxdp wgxdp; }
 @test "packets of every size: wgxdp and wireguard-go" { all_sizes wgxdp wireguard-go; }
 @test "packets of every size, IPv6 outside" { all_sizes wgxdp wgxdp 6; }
-@test "packets of every size, without XDP" {
+@test "packets of every size, without XDP: wgxdp and wireguard-go" {
 	WGXDP_ARGS="--nic none" all_sizes wgxdp wireguard-go
 }
 

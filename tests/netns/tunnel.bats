@@ -127,7 +127,7 @@ no_xdp() {
 	wait_until 20 pings A "$(inner4 B)"
 }
 
-@test "a keypair of ours is kept over a change of address of wg0" {
+@test "a keypair of ours is kept over a change of address of wg0: with wireguard-go" {
 	tunnel wgxdp wireguard-go
 	before=$(wg_field A latest-handshakes)
 	on A ip address add 10.0.0.100/24 dev wg0
