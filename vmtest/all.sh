@@ -5,7 +5,8 @@
 # table of them and, last, how many tests passed, failed and were skipped. A cell that
 # fails without a failed test, or runs no test (but speed), counts as one that failed.
 # What a cell said is in build/vmtest/KERNEL-COMMAND.output. VMTEST_JOBS cells run at a
-# time: by default one a CPU, since an emulated guest keeps one busy; with KVM half of that.
+# time: by default one a CPU, since an emulated guest keeps one busy; half of that where KVM
+# is known to run guests (VMTEST_ACCEL, or a run.sh before this).
 
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -42,7 +43,11 @@ result() {
 run_cell() {
 	local cell=$1 name=${1/\//-} start=$SECONDS code=0
 
-	rm -rf "${OUT:?}/$name"
+	echo "==> $cell runs: tail -f $OUT/$name.output"
+	if ! flock -n "$OUT/$name.lock" rm -rf "${OUT:?}/$name"; then
+		echo "==> $cell: another run.sh has it"
+		return
+	fi
 	VMTEST_NAME=$name setpriv --pdeathsig TERM vmtest/run.sh "${cell%/*}" "${cell#*/}" \
 		</dev/null >"$OUT/$name.output" 2>&1 || code=$?
 	echo "==> $cell: exit code $code"
@@ -82,8 +87,9 @@ table() {
 }
 
 jobs_at_a_time() {
-	if cat "${VMTEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/wgxdp-vmtest}"/accel.* 2>/dev/null |
-		grep -q kvm; then
+	local cache=${VMTEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/wgxdp-vmtest}
+
+	if [ "${VMTEST_ACCEL:-$(cat "$cache"/accel.* 2>/dev/null)}" = kvm ]; then
 		echo $((($(nproc) + 1) / 2))
 	else
 		nproc
@@ -109,6 +115,11 @@ main() {
 		fi
 	done
 	mkdir -p "$OUT"
+	exec 8>"$OUT/lock"
+	if ! flock -n 8; then
+		echo "vmtest: another all.sh runs in this directory" >&2
+		exit 2
+	fi
 	rm -f "$OUT/summary"
 	: >"$OUT/results"
 	jobs=${VMTEST_JOBS:-$(jobs_at_a_time)}
@@ -116,7 +127,7 @@ main() {
 		while (($(jobs -rp | wc -l) >= jobs)); do
 			wait -n
 		done
-		run_cell "$cell" &
+		run_cell "$cell" 8>&- &
 	done
 	wait
 	echo

@@ -69,6 +69,8 @@ mkdir -p build/test-logs "$results/test-logs"
 mount --bind "$results/test-logs" build/test-logs || exit
 setsid --ctty --wait bash "$results/command" </dev/hvc0 >/dev/hvc0 2>&1
 echo $? >"$results/exit"
+# A device that is not released is told of after ten seconds.
+sleep 12
 dmesg >"$results/dmesg"
 tainted
 sync

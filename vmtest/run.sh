@@ -39,7 +39,7 @@ die() {
 # kvm_boots KERNEL_DIR: /dev/kvm may be there and yet not run a guest, without a word.
 # init powers off at once; on KVM that takes a second or two.
 kvm_boots() {
-	[ -w /dev/kvm ] && timeout 10 "$QEMU" -accel kvm -cpu host -machine q35 -m 512 \
+	[ -w /dev/kvm ] && timeout --kill-after=5 10 "$QEMU" -accel kvm -cpu host -machine q35 -m 512 \
 		-nodefaults -display none -no-reboot -kernel "$1/vmlinuz" -initrd "$run/initramfs" \
 		-append "console=ttyS0 quiet panic=-1 VMTEST=probe" -serial stdio </dev/null 2>&1 |
 		grep -q 'vmtest: init runs'
@@ -130,7 +130,7 @@ machine() {
 	qemu_args=(-accel "$how" -cpu "$cpu" -machine q35 -smp "$CPUS" -m "${VMTEST_MEMORY:-4096}"
 		-nodefaults -display none -no-reboot
 		-kernel "$1/vmlinuz" -initrd "$run/initramfs"
-		-append "console=ttyS0 loglevel=5 panic=-1 $options VMTEST=$here"
+		-append "console=ttyS0 loglevel=5 log_buf_len=4M panic=-1 $options VMTEST=$here"
 		-serial "file:$run/console"
 		-chardev stdio,id=io,signal=off -device virtio-serial-pci -device virtconsole,chardev=io
 		-device virtio-rng-pci
@@ -222,6 +222,7 @@ verdict() {
 	[ "$1" != 124 ] || die "the guest was not done after ${VMTEST_TIMEOUT:-3h} (VMTEST_TIMEOUT)"
 	[ "$1" = 0 ] || die "QEMU ended with code $1: $(tail -n 3 "$run/qemu.log")"
 	[ -e "$run/exit" ] || die "the guest ended before its command ($run/console)"
+	[ -s "$run/dmesg" ] || die "the guest told nothing of its kernel's log ($run/console)"
 	exit "$(cat "$run/exit")"
 }
 

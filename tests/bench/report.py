@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 """Figures of bench.sh and the micro-benchmarks into tables and plots.
 
-report.py FIGURES [MICRO SCALE [PAGE.md]]: prints tables (median, ratio to wireguard-go with
-its spread). Puts them into that page, between its marks, and plots by gnuplot into the
+report.py FIGURES [MICRO SCALE [PAGE.md]]: prints tables (median, ratio to the kind BASE, or
+to wireguard-go, with its spread). Puts them into that page, between its marks, and plots by gnuplot into the
 directory PAGE. Without that page it makes one. The file wireguard-go beside FIGURES says
 which one that was.
 """
@@ -17,7 +17,7 @@ import sys
 
 import simulate
 
-BASE = "wireguard-go"
+BASE = os.environ.get("BASE", "wireguard-go")
 BEGIN = "<!-- figures of make bench -->"
 END = "<!-- end of figures -->"
 TCG_NOTE = ("Emulated (TCG): each instruction costs about the same there, vector ones most, and "
@@ -302,6 +302,8 @@ def write_page(page, text, figures, kinds):
 
 def main():
     figures, kinds = read_figures(sys.argv[1])
+    if BASE not in kinds:
+        sys.exit(f"report.py: no figures of {BASE}, which all are compared to")
     micro, scale = map(read_pairs, sys.argv[2:4]) if len(sys.argv) > 3 else ({}, {})
     base = base_text(os.path.join(os.path.dirname(sys.argv[1]), BASE))
     text = "\n".join(tables(figures, kinds, micro, scale, base)) + "\n"

@@ -7,6 +7,14 @@
 # shellcheck source=tests/netns/lib.bash
 source "${BASH_SOURCE[0]%/*}/../netns/lib.bash"
 
+# needs_wireguard: in the kernel. A virtual machine of ours has it, or is broken.
+needs_wireguard() {
+	if ! unshare --net ip link add wg0 type wireguard; then
+		[ -z "${VMTEST_PAIRS:-}" ]
+		skip "this kernel has no WireGuard"
+	fi
+}
+
 # ---- NICs: vmtest/run.sh gives a machine pairs of them, each joined outside of it
 
 # What the fifth byte of their addresses is.

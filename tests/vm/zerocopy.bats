@@ -192,8 +192,9 @@ worker_packets() {
 	done
 	worker_packets
 	status_of A '.paths.rx_xdp_packets >= 160'
-	# Each of two workers has had some, and none has had all.
+	# Each of two workers has had some, and none has had all; so have the queues.
 	worker_packets | jq -e 'map(select(. >= 10)) | length >= 2'
+	queue_packets | jq -se 'debug | map(select(. >= 10)) | length >= 2'
 	if [ $mode = zc ]; then
 		is_zerocopy A
 	fi
