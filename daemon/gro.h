@@ -29,9 +29,9 @@
  * iov[1] is the packet, or the headers and first payload of a super-packet, with the
  * other payloads behind it: `iovcnt` entries, at most 1 + GRO_MAX_PACKETS. The array may
  * be changed. It and vh are valid during the call; the bytes are in the memory that was
- * given to gro_receive(), and are the callee's to use up to the end of the gro_receive()
- * or gro_flush() that called. `packets` is the number of packets inside, `wire` the sum of
- * theirs. vh is in host byte order. Must not call into the same struct gro.
+ * given to gro_receive(), and gro.c does not touch them again. `packets` is the number of
+ * packets inside, `wire` the sum of theirs. vh is in host byte order. Must not call into the
+ * same struct gro.
  */
 typedef void (*gro_emit_fn)(void *ctx, uint32_t peer_slot,
 			    const struct virtio_net_hdr *vh, struct iovec *iov,
@@ -76,10 +76,11 @@ void gro_init(struct gro *gro, gro_emit_fn emit, void *ctx);
 
 /*
  * Takes one decrypted IP packet, trimmed to the length that its header states, of the
- * peer in `peer_slot`, out of a message of `wire` bytes; it is emitted at once or held. The memory must stay valid and
- * unchanged until the next gro_flush() returns; headers in it may be modified. Packets
- * of one peer and 5-tuple are emitted in the order in which they came, fragments and
- * other packets without ports in order with all that is held of their addresses.
+ * peer in `peer_slot`, out of a message of `wire` bytes; it is emitted at once or held. The
+ * memory must stay valid and unchanged until the next gro_flush() returns, and for as long as
+ * the emit function needs it; headers in it may be modified. Packets of one peer and 5-tuple
+ * are emitted in the order in which they came, fragments and other packets without ports in
+ * order with all that is held of their addresses.
  *
  * A packet that is emitted alone is untouched, its vh all zero but for
  * VIRTIO_NET_HDR_F_DATA_VALID where its checksum has been verified (TCP; UDP only with

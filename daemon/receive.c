@@ -36,10 +36,7 @@ void receive_emit(void *worker, uint32_t slot, const struct virtio_net_hdr *vh,
 {
 	struct worker *w = worker;
 	const uint8_t *ip = iov[1].iov_base;
-	struct {
-		struct virtio_net_hdr vh;
-		struct ethhdr eth;
-	} __attribute__((packed)) head = {
+	struct tap_header header = {
 		.vh = *vh,
 		.eth =
 			{
@@ -55,11 +52,21 @@ void receive_emit(void *worker, uint32_t slot, const struct virtio_net_hdr *vh,
 			},
 	};
 
-	iov[0] = (struct iovec){.iov_base = &head, .iov_len = sizeof(head)};
-	if (writev(w->tap_fd, iov, iovcnt) < 0)
-		worker_drop(w, DROP_tap_error, packets);
-	else
-		worker_count(w, tap_writes, 1);
+	tap_writer_add(&w->writer, &header, iov, iovcnt, packets);
+}
+
+/* What was opened is in wg0 then, and its memory free. */
+static void write_out(struct worker *w)
+{
+	struct tap_writer *t = &w->writer;
+
+	gro_flush(&w->gro);
+	tap_writer_flush(t);
+	worker_count(w, tap_writes, t->writes);
+	worker_count(w, tap_write_calls, t->calls);
+	if (t->lost)
+		worker_drop(w, DROP_tap_error, t->lost);
+	t->writes = t->calls = t->lost = 0;
 }
 
 /* --- a message that is authentic --- */
@@ -212,7 +219,7 @@ static void accept_batch(void *worker, struct batch *batch)
 				break;
 		accept_run(w, b, i, end);
 	}
-	gro_flush(&w->gro);
+	write_out(w);
 	if (b->queue)
 		nic_release(b->queue, b->frames, b->frame_count);
 	b->batch.count = b->frame_count = 0;

@@ -11,10 +11,8 @@
 #include "worker.h"
 
 #include <endian.h>
-#include <errno.h>
 #include <linux/if_ether.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "clock.h"
 #include "device.h"
@@ -23,7 +21,7 @@
 #include "outer.h"
 #include "peer.h"
 
-/* Reads from wg0 before the worker looks elsewhere. */
+/* Packets from wg0 before the worker looks elsewhere. */
 #define TAP_READS_A_ROUND 32
 /* A worker asks for a peer's handshake at most this often. */
 #define ASK_INTERVAL_NS (50 * NS_PER_MS)
@@ -451,16 +449,18 @@ static void send_frame(struct worker *w, const uint8_t *buffer, size_t len)
 
 void send_from_wg0(struct worker *w)
 {
-	for (unsigned i = 0; i < TAP_READS_A_ROUND; i++) {
-		ssize_t len = read(w->tap_fd, w->tap_buffer, WORKER_TAP_BUFFER);
+	struct tap_reader *r = &w->reader;
+	unsigned n, left = TAP_READS_A_ROUND;
 
-		if (len < 0) {
-			w->tap_gone = errno == EBADFD;
-			break;
-		}
-		worker_count(w, tap_reads, 1);
-		send_frame(w, w->tap_buffer, (size_t)len);
+	/* What comes while these are dealt with is to be in the same batch: it ends only where
+	 * there is nothing. */
+	for (; left && (n = tap_reader_read(r, left)); left -= n) {
+		worker_count(w, tap_reads, n);
+		worker_count(w, tap_read_calls, 1);
+		for (unsigned i = 0; i < n; i++)
+			send_frame(w, r->packets[i].data, r->packets[i].len);
 	}
+	w->tap_gone = r->gone;
 	finish(w);
 }
 

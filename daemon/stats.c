@@ -31,6 +31,7 @@ static const struct counter path_counters[] = {
 	COUNTER(worker_stats, tx_xdp_packets), COUNTER(worker_stats, tx_xdp_bytes),
 	COUNTER(worker_stats, tx_udp_packets), COUNTER(worker_stats, tx_udp_bytes),
 	COUNTER(worker_stats, tap_reads),      COUNTER(worker_stats, tap_writes),
+	COUNTER(worker_stats, tap_read_calls), COUNTER(worker_stats, tap_write_calls),
 	COUNTER(worker_stats, helped),
 };
 

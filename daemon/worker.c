@@ -253,13 +253,12 @@ static void worker_free(struct worker *w)
 		return;
 	while ((node = __cds_wfcq_dequeue_blocking(&w->commands, &w->commands_tail)))
 		free(caa_container_of(node, struct command, node));
+	tap_reader_destroy(&w->reader);
+	tap_writer_destroy(&w->writer);
 	if (w->tap_fd >= 0)
 		close(w->tap_fd);
 	if (w->wake_fd >= 0)
 		close(w->wake_fd);
-	if (w->tap_buffer)
-		sodium_memzero(w->tap_buffer, WORKER_TAP_BUFFER);
-	free(w->tap_buffer);
 	free_arenas(&w->tx);
 	free(w->poll_set);
 	batches_destroy(&w->tx.batches);
@@ -278,14 +277,17 @@ static int worker_init(struct worker *w)
 	receive_init(w);
 	w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	w->poll_set = calloc(1, sizeof(*w->poll_set));
-	w->tap_buffer = malloc(WORKER_TAP_BUFFER);
 	w->tx.ip_id = (uint16_t)randombytes_random();
 	if (w->wake_fd < 0)
 		return -errno;
-	if (!w->poll_set || !w->tap_buffer || alloc_arenas(&w->tx))
+	if (!w->poll_set || alloc_arenas(&w->tx))
 		return -ENOMEM;
 	gro_init(&w->gro, receive_emit, w);
 	w->gro.udp_gso = w->dev->wgif.tap.uso;
+	tap_writer_init(&w->writer, w->tap_fd);
+	err = tap_reader_init(&w->reader, w->tap_fd);
+	if (err)
+		return err;
 	err = aead_begin(&w->aead, w->dev->aead);
 	return err ? err : udp_reader_init(&w->udp_reader);
 }

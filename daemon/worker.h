@@ -29,6 +29,7 @@
 #include "gro.h"
 #include "icmp.h"
 #include "nic.h"
+#include "tap_queue.h"
 #include "udp.h"
 #include "wg_maps.h"
 
@@ -39,9 +40,7 @@ struct poll_set;
 
 /* So many rounds without sleep, and it has helpers. */
 #define WORKER_BUSY_ROUNDS 4
-/* A packet of wg0's largest MTU, or a GSO packet, with its Ethernet header. */
-#define WORKER_TAP_BUFFER (65536 + 256)
-#define WORKER_ARENA	  (BATCH_SIZE * 2048 + WORKER_TAP_BUFFER)
+#define WORKER_ARENA	   (BATCH_SIZE * 2048 + TAP_BUFFER)
 
 /* A message on its way out: plaintext, then sealed in place. */
 struct tx_packet {
@@ -118,7 +117,8 @@ struct worker {
 	struct worker_rx rx;
 	struct gro gro;
 	struct udp_reader udp_reader;
-	uint8_t *tap_buffer;
+	struct tap_reader reader;
+	struct tap_writer writer; /* whoever delivers what was received */
 };
 
 struct workers {

@@ -160,6 +160,8 @@ struct worker_stats {
 	__u64 tx_udp_bytes;
 	__u64 tap_reads;
 	__u64 tap_writes;
+	__u64 tap_read_calls; /* system calls, each for some of these */
+	__u64 tap_write_calls;
 	__u64 helped; /* packets that another thread en- or decrypted */
 	struct drops drops;
 };

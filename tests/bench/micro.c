@@ -3,8 +3,13 @@
  * What the stages of the data path take, each alone, with everything in the cache: CPU
  * time in ns for a packet. micro_bpf.c has those of the kernel's side.
  */
+#include <arpa/inet.h>
+#include <linux/if_packet.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include <sodium.h>
 #include <urcu-qsbr.h>
@@ -16,6 +21,8 @@
 #include "measure.h"
 #include "replay.h"
 #include "session.h"
+#include "tap.h"
+#include "tap_queue.h"
 
 #define BATCH	 32
 #define SEGMENT	 1368
@@ -224,6 +231,124 @@ static void bench_sessions(unsigned count)
 	free(b.keypairs);
 }
 
+/* --- a TAP's queue --- */
+
+struct tap_bench {
+	int fd, wire; /* what is sent by the latter comes out of the TAP */
+	struct tap_reader reader;
+	struct tap_writer writer;
+	struct mmsghdr messages[TAP_BATCH];
+	struct iovec iov;
+	uint8_t frame[ETH_HLEN + 92];
+};
+
+static int wire_open(const struct tap *tap)
+{
+	struct sockaddr_ll addr = {
+		.sll_family = AF_PACKET,
+		.sll_ifindex = (int)tap->ifindex,
+	};
+	int fd = socket(AF_PACKET, SOCK_RAW, 0);
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, sizeof(addr)))
+		abort();
+	return fd;
+}
+
+/* Nobody else says anything there. */
+static bool tap_made(struct tap_bench *b, struct tap *tap)
+{
+	char why[256];
+
+	b->fd = tap_create("wg0", tap, why, sizeof(why));
+	if (b->fd < 0) {
+		fprintf(stderr, "micro: no figures of a TAP: %s\n", why);
+		return false;
+	}
+	return !system("sysctl -qw net.ipv6.conf.wg0.disable_ipv6=1; ip link set wg0 up");
+}
+
+static void tap_begin(struct tap_bench *b, const struct tap *tap)
+{
+	b->wire = wire_open(tap);
+	if (tap_reader_init(&b->reader, b->fd))
+		abort();
+	tap_writer_init(&b->writer, b->fd);
+	((struct ethhdr *)b->frame)->h_proto = htons(ETH_P_802_EX1);
+	b->iov = (struct iovec){b->frame, sizeof(b->frame)};
+	for (unsigned i = 0; i < TAP_BATCH; i++)
+		b->messages[i].msg_hdr =
+			(struct msghdr){.msg_iov = &b->iov, .msg_iovlen = 1};
+}
+
+/* CPU time of reading what was sent before. */
+static double tap_read_all(struct tap_bench *b)
+{
+	uint64_t began;
+	unsigned n = 0, some;
+
+	if (sendmmsg(b->wire, b->messages, TAP_BATCH, 0) != TAP_BATCH)
+		abort();
+	began = measure_cpu_ns();
+	while (n < TAP_BATCH && (some = tap_reader_read(&b->reader, TAP_BATCH - n)))
+		n += some;
+	if (n != TAP_BATCH)
+		abort();
+	return (double)(measure_cpu_ns() - began);
+}
+
+static void measure_tap_read(const char *name, struct tap_bench *b)
+{
+	double best = 1e18, sum;
+
+	for (unsigned round = 0; round < MEASURE_ROUNDS; round++) {
+		sum = 0;
+		for (unsigned i = 0; i < 100; i++)
+			sum += tap_read_all(b);
+		if (sum < best)
+			best = sum;
+	}
+	printf("%s %.1f\n", name, best / 100 / TAP_BATCH);
+}
+
+static void tap_write_all(void *ctx)
+{
+	struct tap_bench *b = ctx;
+	struct tap_header header = {.eth.h_proto = htons(ETH_P_802_EX1)};
+
+	for (unsigned i = 0; i < TAP_BATCH; i++) {
+		struct iovec iov[2] = {{0}, {b->frame + ETH_HLEN, 92}};
+
+		tap_writer_add(&b->writer, &header, iov, 2, 1);
+	}
+	tap_writer_flush(&b->writer);
+}
+
+/* In a network namespace of its own, so the last. */
+static void bench_tap(void)
+{
+	static struct tap_bench b;
+	struct tap tap;
+
+	if (unshare(CLONE_NEWNET)) {
+		fprintf(stderr, "micro: no figures of a TAP without root\n");
+		return;
+	}
+	if (!tap_made(&b, &tap))
+		return;
+	tap_begin(&b, &tap);
+	if (b.reader.ring.works) {
+		measure_tap_read("tap_read_batch", &b);
+		measure("tap_write_batch", tap_write_all, &b, TAP_BATCH);
+	}
+	b.reader.ring.works = b.writer.ring.works = false;
+	measure_tap_read("tap_read_one_by_one", &b);
+	measure("tap_write_one_by_one", tap_write_all, &b, TAP_BATCH);
+	tap_reader_destroy(&b.reader);
+	close(b.wire);
+	close(b.fd);
+}
+
 int main(void)
 {
 	if (sodium_init() < 0)
@@ -234,6 +359,7 @@ int main(void)
 	bench_packets("udp", true);
 	bench_sessions(1);
 	bench_sessions(100000);
+	bench_tap();
 	urcu_qsbr_unregister_thread();
 	return 0;
 }

@@ -359,12 +359,6 @@ static void test_limit_of_a_host_v6(void **state)
 
 /* --- sending --- */
 
-static void shell(const char *command)
-{
-	if (system(command) != 0)
-		fail_msg("failed: %s", command);
-}
-
 static int tap_fd = -1;
 
 /* A namespace of its own, wg0 in it with 10.1.2.3/24, from which the packets come. */
@@ -420,14 +414,6 @@ static size_t heard(int fd, uint8_t *out, size_t size, int ms)
 	n = recv(fd, out, size, 0);
 	assert_true(n > 0);
 	return (size_t)n;
-}
-
-static void needs_root(void)
-{
-	if (getuid()) {
-		print_message("needs root, for network namespaces\n");
-		skip();
-	}
 }
 
 static void check_heard_v4(int fd)

@@ -8,11 +8,27 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #define MSEC_NS 1000000ULL
 #define SEC_NS	1000000000ULL
+
+static inline void needs_root(void)
+{
+	if (getuid()) {
+		print_message("needs root, for network namespaces\n");
+		skip();
+	}
+}
+
+static inline void shell(const char *command)
+{
+	if (system(command) != 0)
+		fail_msg("failed: %s", command);
+}
 
 /* first, first + 1, first + 2... */
 static inline void fill_sequence(uint8_t *out, size_t len, uint8_t first)
