@@ -360,29 +360,10 @@ static void counts_what_is_lost(void **state)
 }
 
 #define WITH(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
-#define WITHOUT(test) \
-	cmocka_unit_test_setup_teardown(test, set_up_without_ring, tear_down)
-
-static void without_ring_reads_many_in_order(void **state)
-{
-	reads_many_in_order(state);
-}
-static void without_ring_reads_nothing(void **state)
-{
-	reads_nothing(state);
-}
-static void without_ring_says_that_the_device_is_gone(void **state)
-{
-	says_that_the_device_is_gone(state);
-}
-static void without_ring_writes_in_order(void **state)
-{
-	writes_in_order(state);
-}
-static void without_ring_counts_what_is_lost(void **state)
-{
-	counts_what_is_lost(state);
-}
+#define WITHOUT(test)                                                                \
+	{                                                                            \
+		"without a ring: " #test, test, set_up_without_ring, tear_down, NULL \
+	}
 
 int main(void)
 {
@@ -398,12 +379,12 @@ int main(void)
 		WITH(writes_in_order),
 		WITH(writes_two),
 		WITH(counts_what_is_lost),
-		WITHOUT(without_ring_reads_many_in_order),
+		WITHOUT(reads_many_in_order),
 		WITHOUT(reads_one_by_one),
-		WITHOUT(without_ring_reads_nothing),
-		WITHOUT(without_ring_says_that_the_device_is_gone),
-		WITHOUT(without_ring_writes_in_order),
-		WITHOUT(without_ring_counts_what_is_lost),
+		WITHOUT(reads_nothing),
+		WITHOUT(says_that_the_device_is_gone),
+		WITHOUT(writes_in_order),
+		WITHOUT(counts_what_is_lost),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
