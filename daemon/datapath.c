@@ -38,7 +38,10 @@
 /* How long a process that is ending may take. */
 #define PIN_WAIT_MS  5000
 #define PIN_RETRY_MS 20
-#define STATS_LEN    (sizeof(struct worker_stats) * (WG_MAX_WORKERS + 1))
+/* How long an element waits for memory: 100 ms. */
+#define NO_MEMORY_STEPS	  100
+#define NO_MEMORY_STEP_NS 1000000
+#define STATS_LEN	  (sizeof(struct worker_stats) * (WG_MAX_WORKERS + 1))
 
 struct datapath {
 	struct nic_bpf *nic;
@@ -318,9 +321,18 @@ struct worker_stats *datapath_worker_stats(struct datapath *dp)
 	return dp->stats;
 }
 
+/* The kernel takes memory for an element from a small store, which it fills up in the
+ * background: on a busy machine that lags behind who adds many, and is waited for. */
 static int map_set(const struct bpf_map *map, const void *key, const void *value)
 {
-	return bpf_map_update_elem(bpf_map__fd(map), key, value, BPF_ANY);
+	const struct timespec step = {.tv_nsec = NO_MEMORY_STEP_NS};
+	int fd = bpf_map__fd(map), err = bpf_map_update_elem(fd, key, value, BPF_ANY);
+
+	for (unsigned i = 0; err == -ENOMEM && i < NO_MEMORY_STEPS; i++) {
+		nanosleep(&step, NULL);
+		err = bpf_map_update_elem(fd, key, value, BPF_ANY);
+	}
+	return err;
 }
 
 static int map_unset(const struct bpf_map *map, const void *key)

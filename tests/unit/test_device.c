@@ -12,6 +12,7 @@
 
 #include <arpa/inet.h>
 #include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <net/if.h>
 #include <sched.h>
@@ -63,6 +64,23 @@ struct fixture {
 	char why[512];
 	int fds;
 };
+
+/* --- maps --- */
+
+static unsigned no_memory; /* for so many elements */
+
+int bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags)
+{
+	static int (*update)(int, const void *, const void *, __u64);
+
+	if (no_memory) {
+		no_memory--;
+		return -ENOMEM;
+	}
+	if (!update)
+		*(void **)&update = dlsym(RTLD_NEXT, "bpf_map_update_elem");
+	return update(fd, key, value, flags);
+}
 
 /* --- requests and answers --- */
 
@@ -653,6 +671,28 @@ static void test_no_slot_left(void **state)
 	assert_int_equal(peer_of(&f->dev, BOB_PUBLIC)->slot, 77);
 	assert_null(peer_of(&f->dev, ALICE_PUBLIC));
 	assert_int_equal(f->dev.allowed.count, 0);
+}
+
+/* The kernel fills up its store of elements in the background. */
+static void test_memory_of_maps_is_late(void **state)
+{
+	struct fixture *f = *state;
+
+	no_memory = 3;
+	assert_int_equal(set(&f->dev, BOB "allowed_ip=10.0.0.2/32\n"), 0);
+	assert_int_equal(no_memory, 0);
+	assert_int_equal(f->dev.peer_count, 1);
+}
+
+static void test_no_memory_for_maps(void **state)
+{
+	struct fixture *f = *state;
+
+	no_memory = UINT_MAX;
+	assert_int_equal(set(&f->dev, BOB "allowed_ip=10.0.0.2/32\n"), -ENOMEM);
+	no_memory = 0;
+	assert_int_equal(f->dev.peer_count, 0);
+	assert_int_equal(set(&f->dev, BOB "allowed_ip=10.0.0.2/32\n"), 0);
 }
 
 /* --- the listen port --- */
@@ -1477,6 +1517,8 @@ static const struct CMUnitTest tests[] = {
 	T(test_slots_come_free),
 	T(test_slots_wrap),
 	T(test_no_slot_left),
+	T(test_memory_of_maps_is_late),
+	T(test_no_memory_for_maps),
 	T(test_port_of_an_interface_that_is_down),
 	T(test_picked_port_is_kept),
 	T(test_port_changes),
