@@ -23,9 +23,10 @@
 #include "peer.h"
 #include "uapi.h"
 
-/* How long to answer handshake messages before looking elsewhere: no longer, for timers
- * have a bounded number a round. */
-#define HANDSHAKES_NS NS_PER_MS
+/* Handshake messages that are answered before looking elsewhere: for so long, but so many
+ * at least. */
+#define HANDSHAKES_NS	   NS_PER_MS
+#define HANDSHAKES_A_ROUND 16
 /* Taken from an AF_XDP ring at a time. */
 #define COLLECT_BATCH 64
 /* What rings leave free in the queue: for the UDP sockets. */
@@ -35,11 +36,14 @@
 #define LOAD_LASTS_NS NS_PER_SEC
 /* How often the next hop of a peer in use is confirmed. */
 #define NEIGHBOUR_NS (10 * NS_PER_SEC)
-/* Peers served in a round, by their timers and by what workers tell. Many that want a
- * session at once must keep neither the answers to the first of them waiting, until these
- * are out of date, nor people. */
+/* Peers served in a round, by their timers and by what workers tell: many must not keep
+ * people waiting. */
 #define TIMERS_A_ROUND 16
 #define EVENTS_A_ROUND 16
+/* Many who want a session at once must not keep the answers to the first of them waiting,
+ * until those try again and the answers are worthless. So there are few initiations while
+ * anything is unanswered: one, lest a flood keep us from having sessions. */
+#define INITIATIONS_A_ROUND 16
 
 /* --- handshake messages --- */
 
@@ -108,6 +112,7 @@ static void answer_handshakes(struct device *dev, uint64_t now)
 	bool load = note_load(dev, handshake_queue_backlog(&dev->handshakes), now);
 	uint64_t until = clock_now() + HANDSHAKES_NS;
 	struct handshake_message m;
+	unsigned n = 0;
 
 	do {
 		if (!handshake_queue_get(&dev->handshakes, &m)) {
@@ -117,7 +122,7 @@ static void answer_handshakes(struct device *dev, uint64_t now)
 				return;
 		}
 		handshake_receive(dev, &m, load, now);
-	} while (clock_now() < until);
+	} while (++n < HANDSHAKES_A_ROUND || clock_now() < until);
 }
 
 static void serve_handshakes(struct device *dev, uint64_t now)
@@ -131,6 +136,13 @@ static void serve_handshakes(struct device *dev, uint64_t now)
 			collect_handshakes(dev, nic->queues[j], share);
 	}
 	answer_handshakes(dev, now);
+}
+
+static void serve_initiations(struct device *dev, uint64_t now)
+{
+	bool unanswered = handshake_queue_backlog(&dev->handshakes);
+
+	handshakes_initiate(dev, unanswered ? 1 : INITIATIONS_A_ROUND, now);
 }
 
 /* --- peers' events and timers --- */
@@ -227,7 +239,7 @@ static void want_handshake(struct peer *peer, uint64_t now)
 	}
 	if (!staged_empty(&peer->staged))
 		timers_session_wanted(&peer->timers);
-	handshake_initiate(peer, now);
+	handshake_want(peer, now);
 }
 
 static void handle_urgent(struct peer *peer, unsigned flags, uint64_t now)
@@ -241,7 +253,7 @@ static void handle_urgent(struct peer *peer, unsigned flags, uint64_t now)
 	if (flags & EVENT_WANT_HANDSHAKE)
 		want_handshake(peer, now);
 	if (flags & EVENT_KEY_AGING)
-		handshake_initiate(peer, now);
+		handshake_want(peer, now);
 	peer_reschedule(peer);
 }
 
@@ -270,7 +282,7 @@ static void run_timers(struct peer *peer, uint64_t now)
 	if (actions & TIMER_NEW_INITIATION)
 		forget_source(peer);
 	if (actions & (TIMER_NEW_INITIATION | TIMER_SEND_INITIATION))
-		handshake_initiate(peer, now);
+		handshake_want(peer, now);
 	if (actions & (TIMER_SEND_KEEPALIVE | TIMER_SEND_PERSISTENT_KEEPALIVE))
 		worker_command(peer->dev, peer, WORKER_SEND_KEEPALIVE);
 	peer_reschedule(peer);
@@ -435,7 +447,7 @@ static uint64_t next_deadline(struct device *dev)
 	uint64_t next = node ? node->deadline : UINT64_MAX;
 
 	if (dev->next_path || handshake_queue_backlog(&dev->handshakes) ||
-	    events_urgent_left(&dev->events))
+	    events_urgent_left(&dev->events) || !cds_list_empty(&dev->initiations))
 		return 0; /* more than a round's share */
 	if (dev->paths_due < next)
 		next = dev->paths_due;
@@ -517,6 +529,7 @@ int control_run(struct device *dev, int signal_fd)
 		serve_events(dev, now);
 		serve_handshakes(dev, now);
 		serve_timers(dev, now);
+		serve_initiations(dev, now);
 		if (uapi_dispatch(dev->uapi, now))
 			dev->ending = true;
 		reap(dev);

@@ -41,6 +41,7 @@ static int init_tables(struct device *dev)
 
 	CDS_INIT_LIST_HEAD(&dev->peers);
 	CDS_INIT_LIST_HEAD(&dev->dead_peers);
+	CDS_INIT_LIST_HEAD(&dev->initiations);
 	randombytes_buf(dev->hash_key, sizeof(dev->hash_key));
 	timerq_init(&dev->timers);
 	dev->paths_due = dev->listen_due = UINT64_MAX;

@@ -66,6 +66,7 @@ struct device {
 	uint32_t fwmark;
 	struct cds_list_head peers;
 	struct cds_list_head dead_peers;
+	struct cds_list_head initiations; /* of peers: see handshake_want() */
 	struct cds_lfht *peers_by_key;
 	uint8_t hash_key[16];
 	uint32_t next_slot;

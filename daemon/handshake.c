@@ -93,6 +93,7 @@ static int create_initiation(struct peer *peer, struct wg_initiation *msg)
 	}
 	keypair_drop(&dev->sessions, peer->pending);
 	peer->pending = kp;
+	peer->badly_answered = false;
 	return 0;
 }
 
@@ -109,22 +110,43 @@ void handshake_initiate(struct peer *peer, uint64_t now)
 	peer_reschedule(peer);
 }
 
-static void receive_response(struct device *dev, const struct handshake_message *m,
-			     uint64_t now)
+void handshake_want(struct peer *peer, uint64_t now)
+{
+	if (cds_list_empty(&peer->initiate) && timers_may_initiate(&peer->timers, now))
+		cds_list_add_tail(&peer->initiate, &peer->dev->initiations);
+}
+
+void handshakes_initiate(struct device *dev, unsigned most, uint64_t now)
+{
+	while (most-- && !cds_list_empty(&dev->initiations)) {
+		struct peer *peer =
+			cds_list_first_entry(&dev->initiations, struct peer, initiate);
+
+		cds_list_del_init(&peer->initiate);
+		handshake_initiate(peer, now);
+	}
+}
+
+/* The handshake that a response is to, NULL if there is none. */
+static struct keypair *answered(struct device *dev, const struct handshake_message *m)
 {
 	const struct wg_response *msg = (const void *)m->data;
 	struct keypair *kp = sessions_find(&dev->sessions, msg->receiver);
-	struct noise_keys keys;
-	struct peer *peer;
 
-	if (!kp || kp != kp->peer->pending) {
-		device_drop(dev, DROP_bad_handshake, 1);
-		return;
-	}
-	peer = kp->peer;
+	return kp && kp == kp->peer->pending ? kp : NULL;
+}
+
+static void receive_response(struct device *dev, const struct handshake_message *m,
+			     struct keypair *kp, uint64_t now)
+{
+	const struct wg_response *msg = (const void *)m->data;
+	struct peer *peer = kp->peer;
+	struct noise_keys keys;
+
 	if (noise_consume_response(&peer->initiating, &dev->identity, &peer->remote,
 				   msg) ||
 	    noise_derive_keys(&peer->initiating, &keys)) {
+		peer->badly_answered = true;
 		device_drop(dev, DROP_bad_handshake, 1);
 		return;
 	}
@@ -255,19 +277,26 @@ static bool admit(struct device *dev, const struct handshake_message *m, bool un
 	return true;
 }
 
+static void serve_response(struct device *dev, const struct handshake_message *m,
+			   bool under_load, uint64_t now)
+{
+	struct keypair *kp = answered(dev, m);
+
+	if (!kp)
+		device_drop(dev, DROP_bad_handshake, 1);
+	else if (admit(dev, m, under_load && kp->peer->badly_answered, now))
+		receive_response(dev, m, kp, now);
+}
+
 void handshake_receive(struct device *dev, const struct handshake_message *m,
 		       bool under_load, uint64_t now)
 {
 	uint32_t type = le32toh(*(const uint32_t *)m->data);
 
-	if (type == WG_COOKIE_REPLY) {
+	if (type == WG_COOKIE_REPLY)
 		receive_cookie_reply(dev, m, now);
-		return;
-	}
-	if (!admit(dev, m, under_load, now))
-		return;
-	if (type == WG_INITIATION)
+	else if (type == WG_RESPONSE)
+		serve_response(dev, m, under_load, now);
+	else if (admit(dev, m, under_load, now))
 		receive_initiation(dev, m, now);
-	else
-		receive_response(dev, m, now);
 }

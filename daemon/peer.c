@@ -73,6 +73,7 @@ static void peer_init(struct peer *peer, struct device *dev, const uint8_t *publ
 	noise_remote_precompute(&peer->remote, &dev->identity);
 	cookie_maker_init(&peer->cookie, public_key);
 	timers_init(&peer->timers, randombytes_uniform);
+	CDS_INIT_LIST_HEAD(&peer->initiate);
 }
 
 static void peer_free(struct peer *peer)
@@ -126,6 +127,7 @@ void peer_remove(struct peer *peer)
 	peer_end_handshake(peer);
 	peer_clear_sessions(peer);
 	timerq_remove(&dev->timers, &peer->timer_node);
+	cds_list_del_init(&peer->initiate);
 	cds_lfht_del(dev->peers_by_key, &peer->by_key);
 	if (dev->next_path == &peer->list)
 		dev->next_path = peer->list.next;
@@ -215,6 +217,7 @@ void peer_session_complete(struct peer *peer, uint64_t now)
 	clock_gettime(CLOCK_REALTIME, &ts);
 	peer->last_handshake = (uint64_t)ts.tv_sec * NS_PER_SEC + (uint64_t)ts.tv_nsec;
 	timers_handshake_complete(&peer->timers, now);
+	cds_list_del_init(&peer->initiate);
 	peer_reschedule(peer);
 }
 

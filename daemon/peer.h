@@ -76,12 +76,14 @@ struct peer {
 	struct keypair *previous;
 	uint64_t rx_told;	 /* by peer_rx_bytes() */
 	struct keypair *pending; /* the handshake under way as initiator */
+	bool badly_answered;	 /* that handshake, by somebody who knew its index */
 	struct noise_remote remote;
 	struct noise_handshake initiating; /* one a role: initiations may cross */
 	struct noise_handshake answering;
 	struct cookie_maker cookie;
 	struct timers timers;
 	struct timerq_node timer_node;
+	struct cds_list_head initiate; /* in device->initiations, or in no list */
 	uint16_t persistent_keepalive; /* seconds, 0: off */
 	struct endpoint endpoint;
 	bool has_endpoint;

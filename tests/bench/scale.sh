@@ -12,6 +12,7 @@ set -eu -o pipefail
 # shellcheck source=tests/bench/hosts.bash
 source "$(dirname "$0")/hosts.bash"
 BENCH=$REPO/build/tests/bench
+TOOLS=$REPO/build/tests/tools
 PEERS=${PEERS-1 100 10000 100000}
 ALLOWED_IPS=${ALLOWED_IPS-1000000}
 STORM=${STORM-10000}
@@ -124,7 +125,7 @@ gateway() {
 	on F ip route add local 198.18.0.0/16 dev lo
 	on A ip route add 198.18.0.0/16 via "$(outer4 F)"
 	wg_keys A
-	"$BENCH/storm" peers "$1" >"$TMP/conf"
+	"$TOOLS/storm" peers "$1" >"$TMP/conf"
 	start_wg wgxdp A --nic toF
 	on A wg set wg0 private-key "$TMP/A.key" listen-port "$PORT"
 	on A wg addconf wg0 "$TMP/conf"
@@ -140,7 +141,7 @@ storm() {
 
 	gateway "$1"
 	cpu=$(process_cpu A)
-	on F "$BENCH/storm" send "$(outer4 A)" "$PORT" "${PUBKEY[A]}" "$1" $STORM_SECONDS \
+	on F "$TOOLS/storm" send "$(outer4 A)" "$PORT" "${PUBKEY[A]}" "$1" $STORM_SECONDS \
 		>"$TMP/storm"
 	cpu_now=$(process_cpu A)
 	seen=$(with_session)

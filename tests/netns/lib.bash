@@ -398,6 +398,20 @@ show_logs() {
 	done
 }
 
+# show_status: what the daemons that still answer say of themselves.
+show_status() {
+	local id host ifname
+
+	for id in "${!DAEMON[@]}"; do
+		read -r host ifname <<<"$id"
+		if is_wgxdp "$host" "$ifname"; then
+			echo "--- wgxdp status of $id"
+			on "$host" timeout 10 "$WGXDP" status "$ifname" --json | head -c 2000
+			echo
+		fi
+	done
+}
+
 # Every daemon still runs and ends well when told to: a crash never goes unseen.
 stop_all() {
 	local id host ifname bad=0
@@ -418,6 +432,9 @@ stop_all() {
 cleanup() {
 	local host bad=0
 
+	if [ "${BATS_TEST_COMPLETED:-}" != 1 ]; then
+		show_status
+	fi
 	stop_all || bad=1
 	if [ $bad != 0 ] || [ "${BATS_TEST_COMPLETED:-}" != 1 ]; then
 		show_logs

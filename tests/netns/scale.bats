@@ -5,6 +5,7 @@
 load lib
 
 PEERS=20000
+STORM=${STORM:-$BUILD/tests/tools/storm} # by `make tests`
 
 setup() {
 	needs_root
@@ -123,6 +124,35 @@ on_path_of_B() {
 	ping_all A "$(inner4 B)" 100
 	timed 5 on A wg set wg0 fwmark 1
 	wait_until 60 sent_at_least $((148 * PEERS))
+}
+
+# A new initiation makes the answer to an earlier one worthless: who goes on initiating
+# while answers wait ends with no session at all. F is all the peers.
+@test "peers that are all written to at once all get a session" {
+	local n=$((30000 / (PATIENCE * PATIENCE))) start
+	local each='Endpoint = 198.18\1:51820\nPersistentKeepalive = 25'
+
+	host_new A
+	host_new F
+	join A F
+	on F ip route add local 198.18.0.0/16 dev lo
+	on A ip route add 198.18.0.0/16 via "$(outer4 F)"
+	wg_keys A
+	start_wg wgxdp A
+	on A wg set wg0 private-key "$TMP/A.key" listen-port "$PORT"
+	wg_up A
+	"$STORM" peers $n | sed "s|^AllowedIPs = 10.64\(.*\)/.*|&\n$each|" >"$TMP/peers"
+	on_bg F timeout $((90 * PATIENCE)) "$STORM" answer "$(outer4 A)" "$PORT" "${PUBKEY[A]}" $n \
+		$((60 * PATIENCE)) >"$TMP/storm"
+	wait_until 30 grep -q ready "$TMP/storm"
+	start=${EPOCHREALTIME/./}
+	on A wg addconf wg0 "$TMP/peers"
+	wait_until 40 have_sessions $n
+	echo "# $(((${EPOCHREALTIME/./} - start) / 1000)) ms" >&2
+}
+
+have_sessions() {
+	[ "$(on A wg show wg0 latest-handshakes | awk '$2 { n++ } END { print n + 0 }')" = "$1" ]
 }
 
 sent_at_least() {

@@ -338,6 +338,63 @@ static void test_initiations_cross(void **state)
 		sessions_find(&f->a.dev.sessions, f->b.peer->current->remote_index));
 }
 
+/* --- in line --- */
+
+static struct peer *another_peer(struct end *e)
+{
+	struct endpoint nobody = at_port(9);
+	uint8_t key[WG_KEY_LEN];
+	struct peer *peer;
+
+	randombytes_buf(key, sizeof(key));
+	assert_int_equal(peer_create(&e->dev, key, &peer), 0);
+	peer_set_endpoint(peer, &nobody);
+	return peer;
+}
+
+static void test_initiations_in_line(void **state)
+{
+	struct fixture *f = *state;
+	struct peer *second = another_peer(&f->a);
+
+	handshake_want(f->a.peer, f->now);
+	handshake_want(second, f->now);
+	handshake_want(f->a.peer, f->now);
+	handshakes_initiate(&f->a.dev, 1, f->now);
+	assert_int_equal(f->a.peer->wire.tx_packets, 1);
+	assert_int_equal(second->wire.tx_packets, 0);
+	handshake_want(f->a.peer, f->now); /* in five seconds */
+	handshakes_initiate(&f->a.dev, 9, f->now);
+	assert_int_equal(f->a.peer->wire.tx_packets, 1);
+	assert_int_equal(second->wire.tx_packets, 1);
+	assert_true(cds_list_empty(&f->a.dev.initiations));
+}
+
+/* The answer came while it was to be sent again. */
+static void test_session_ends_the_wait(void **state)
+{
+	struct fixture *f = *state;
+	struct handshake_message m = response(f);
+
+	handshake_want(f->a.peer, f->now + 5 * SEC_NS);
+	assert_false(cds_list_empty(&f->a.dev.initiations));
+	deliver(&f->a, &m, f->now);
+	assert_true(cds_list_empty(&f->a.dev.initiations));
+}
+
+static void test_removed_peer_leaves_the_line(void **state)
+{
+	struct fixture *f = *state;
+	struct peer *second = another_peer(&f->a);
+
+	handshake_want(second, f->now);
+	handshake_want(f->a.peer, f->now);
+	peer_remove(second);
+	handshakes_initiate(&f->a.dev, 1, f->now);
+	assert_int_equal(f->a.peer->wire.tx_packets, 1);
+	assert_true(cds_list_empty(&f->a.dev.initiations));
+}
+
 /* --- what is not sent --- */
 
 static void test_one_initiation_in_five_seconds(void **state)
@@ -757,12 +814,26 @@ static void test_rate_limit(void **state)
 	assert_int_equal(dropped(&f->b, DROP_rate_limited), 3);
 }
 
-/* The initiator may be the one under load: then the response lacks a cookie. */
+/* The initiator may be the one under load: it has asked for the response. */
 static void test_response_under_load(void **state)
 {
 	struct fixture *f = *state;
 	struct handshake_message m = response(f);
 
+	deliver_under(&f->a, &m, true, f->now);
+	assert_joined(f->a.peer->current, f->b.peer->next);
+}
+
+/* Somebody on the way may have forged one: from then on it takes a cookie. */
+static void test_forged_response_under_load(void **state)
+{
+	struct fixture *f = *state;
+	struct handshake_message m = response(f), forged = m;
+
+	forged.data[offsetof(struct wg_response, encrypted_nothing)] ^= 1;
+	sign_again(&f->a, &forged);
+	deliver_under(&f->a, &forged, true, f->now);
+	assert_int_equal(dropped(&f->a, DROP_bad_handshake), 1);
 	deliver_under(&f->a, &m, true, f->now);
 	assert_null(f->a.peer->current);
 	m = arriving(&f->b, WG_COOKIE_REPLY);
@@ -840,6 +911,9 @@ static const struct CMUnitTest tests[] = {
 	T(test_psk),
 	T(test_psk_of_one_end_only),
 	T(test_initiations_cross),
+	T(test_initiations_in_line),
+	T(test_session_ends_the_wait),
+	T(test_removed_peer_leaves_the_line),
 	T(test_one_initiation_in_five_seconds),
 	T(test_nothing_is_sent_while_down),
 	T(test_no_endpoint),
@@ -867,6 +941,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_wrong_mac1_under_load),
 	T(test_rate_limit),
 	T(test_response_under_load),
+	T(test_forged_response_under_load),
 	T(test_cookie_replies_refused),
 };
 

@@ -1,17 +1,20 @@
 // SPDX-License-Identifier: MIT
 /*
- * Many peers that all want a session at once, as after a restart of their gateway.
+ * Many peers at once, as after a restart of their gateway.
  *
  *   storm peers COUNT                             their [Peer] sections, for `wg setconf`
  *   storm send ADDRESS PORT PUBLIC_KEY COUNT SECONDS
- *                                                 until all have a session, or so long
+ *                                                 all want a session: until all have
+ *                                                 one, or so long
+ *   storm answer ADDRESS PORT PUBLIC_KEY COUNT SECONDS
+ *                                                 all answer: so long, from `ready` on
  *
  * Theory of operation: a peer is its number. Its key is made of that, and so is its address,
  * 198.18.0.0/16, which is local to this host: one socket sends and receives for all, and the
- * sender index names the peer. Each behaves as WireGuard does: it tries anew after 5 s and
- * some jitter, then with the cookie if it was given one, and confirms its session by an
- * empty message. First initiations are made before the clock starts. Prints name=value
- * lines.
+ * sender index names the peer, or the address that was written to. Each behaves as
+ * WireGuard does: it tries anew after 5 s and some jitter, then with the cookie if it was
+ * given one, and confirms its session by an empty message. First initiations are made
+ * before the clock starts. Prints name=value lines.
  */
 #include <arpa/inet.h>
 #include <endian.h>
@@ -54,7 +57,7 @@ struct storm {
 	struct sockaddr_in server;
 	int fd;
 	uint64_t began, half, last; /* ns: of the sessions */
-	uint64_t sent, cookies;
+	uint64_t sent, cookies, answers;
 };
 
 static void die(const char *what)
@@ -123,7 +126,6 @@ static void make_peers(struct storm *s, const uint8_t server_key[WG_KEY_LEN])
 		if (noise_remote_precompute(&p->server, &p->identity))
 			die("the server's key");
 		cookie_maker_init(&p->cookies, server_key);
-		make_initiation(s, i);
 	}
 }
 
@@ -228,6 +230,69 @@ static void receive_all(struct storm *s)
 	}
 }
 
+/* --- answers --- */
+
+static void answer(struct storm *s, unsigned number, const struct wg_initiation *m)
+{
+	struct storm_peer *p = &s->peers[number];
+	struct wg_response response;
+	struct noise_peek peek;
+
+	if (noise_open_initiation(&p->identity, m, &peek) ||
+	    noise_consume_initiation(&p->handshake, &p->server, &peek, m, clock_now()) ||
+	    noise_create_response(&p->handshake, &p->server, htole32(number), &response))
+		return;
+	cookie_maker_add_macs(&p->cookies, &response, sizeof(response), clock_now());
+	send_from(s, number, &response, sizeof(response));
+	s->answers++;
+}
+
+/* The number of the peer that it was sent to, MAX_COUNT if there is none. */
+static unsigned receiver_of(struct msghdr *m)
+{
+	struct cmsghdr *c = CMSG_FIRSTHDR(m);
+	struct in_pktinfo info;
+
+	if (!c || c->cmsg_level != IPPROTO_IP || c->cmsg_type != IP_PKTINFO)
+		return MAX_COUNT;
+	memcpy(&info, CMSG_DATA(c), sizeof(info));
+	return ntohl(info.ipi_addr.s_addr) - FIRST_SOURCE;
+}
+
+static void answer_one(struct storm *s)
+{
+	uint8_t text[2048] __attribute__((aligned(8)));
+	uint8_t control[CMSG_SPACE(sizeof(struct in_pktinfo))]
+		__attribute__((aligned(8)));
+	struct iovec iov = {.iov_base = text, .iov_len = sizeof(text)};
+	struct msghdr m = {.msg_iov = &iov,
+			   .msg_iovlen = 1,
+			   .msg_control = control,
+			   .msg_controllen = sizeof(control)};
+	ssize_t n = recvmsg(s->fd, &m, 0);
+	unsigned number = receiver_of(&m);
+
+	if (n == sizeof(struct wg_initiation) && text[0] == WG_INITIATION &&
+	    number < s->count)
+		answer(s, number, (const struct wg_initiation *)text);
+}
+
+static void answer_all(struct storm *s, uint64_t seconds)
+{
+	const struct timeval wait = {.tv_usec = 100000};
+	uint64_t until = clock_now() + seconds * NS_PER_SEC;
+	int yes = 1;
+
+	if (setsockopt(s->fd, IPPROTO_IP, IP_PKTINFO, &yes, sizeof(yes)) ||
+	    setsockopt(s->fd, SOL_SOCKET, SO_RCVTIMEO, &wait, sizeof(wait)))
+		die("socket");
+	puts("ready");
+	fflush(stdout);
+	while (clock_now() < until)
+		answer_one(s);
+	printf("answers=%" PRIu64 "\n", s->answers);
+}
+
 /* --- the storm --- */
 
 static void open_socket(struct storm *s)
@@ -257,6 +322,8 @@ static void send_due(struct storm *s)
 
 static void run(struct storm *s, uint64_t seconds)
 {
+	for (unsigned i = 0; i < s->count; i++)
+		make_initiation(s, i);
 	s->began = clock_now();
 	for (unsigned i = 0; i < s->count; i++)
 		s->peers[i].due = s->began;
@@ -296,6 +363,17 @@ static unsigned parse_count(const char *text)
 	return n <= MAX_COUNT ? (unsigned)n : 0;
 }
 
+static int serve(struct storm *s, const char *mode, const char *seconds)
+{
+	if (!strcmp(mode, "answer")) {
+		answer_all(s, strtoul(seconds, NULL, 10));
+		return 0;
+	}
+	run(s, strtoul(seconds, NULL, 10));
+	report(s);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	static struct storm s;
@@ -305,16 +383,15 @@ int main(int argc, char **argv)
 		die("libsodium");
 	if (argc == 3 && !strcmp(argv[1], "peers"))
 		return print_peers(parse_count(argv[2]));
-	if (argc == 7 && !strcmp(argv[1], "send") && parse_server(&s, argv + 2, key) &&
-	    (s.count = parse_count(argv[5]))) {
+	if (argc == 7 && (!strcmp(argv[1], "send") || !strcmp(argv[1], "answer")) &&
+	    parse_server(&s, argv + 2, key) && (s.count = parse_count(argv[5]))) {
 		open_socket(&s);
 		make_peers(&s, key);
-		run(&s, strtoul(argv[6], NULL, 10));
-		report(&s);
-		return 0;
+		return serve(&s, argv[1], argv[6]);
 	}
 	fputs("usage: storm peers COUNT\n"
-	      "       storm send ADDRESS PORT PUBLIC_KEY COUNT SECONDS   (to 65536)\n",
+	      "       storm send|answer ADDRESS PORT PUBLIC_KEY COUNT SECONDS\n"
+	      "(COUNT to 65536)\n",
 	      stderr);
 	return 2;
 }
