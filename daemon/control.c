@@ -41,8 +41,8 @@
 #define TIMERS_A_ROUND 16
 #define EVENTS_A_ROUND 16
 /* Many who want a session at once must not keep the answers to the first of them waiting,
- * until those try again and the answers are worthless. So there are few initiations while
- * anything is unanswered: one, lest a flood keep us from having sessions. */
+ * until those try again and the answers are worthless. So while anything is unanswered
+ * there is one for four that were answered: a flood does not keep us from having sessions. */
 #define INITIATIONS_A_ROUND 16
 
 /* --- handshake messages --- */
@@ -107,7 +107,8 @@ static unsigned share_of_a_ring(struct device *dev)
 	return (HANDSHAKE_QUEUE_LEN - used + rings - 1) / rings;
 }
 
-static void answer_handshakes(struct device *dev, uint64_t now)
+/* Returns how many it took. */
+static unsigned answer_handshakes(struct device *dev, uint64_t now)
 {
 	bool load = note_load(dev, handshake_queue_backlog(&dev->handshakes), now);
 	uint64_t until = clock_now() + HANDSHAKES_NS;
@@ -119,10 +120,20 @@ static void answer_handshakes(struct device *dev, uint64_t now)
 			handshake_queue_quiet(&dev->handshakes);
 			/* One may have come before it was quiet. */
 			if (!handshake_queue_get(&dev->handshakes, &m))
-				return;
+				return n;
 		}
 		handshake_receive(dev, &m, load, now);
 	} while (++n < HANDSHAKES_A_ROUND || clock_now() < until);
+	return n;
+}
+
+static void initiate_handshakes(struct device *dev, unsigned answered, uint64_t now)
+{
+	unsigned most = INITIATIONS_A_ROUND;
+
+	if (handshake_queue_backlog(&dev->handshakes) && 1 + answered / 4 < most)
+		most = 1 + answered / 4;
+	handshakes_initiate(dev, most, now);
 }
 
 static void serve_handshakes(struct device *dev, uint64_t now)
@@ -135,14 +146,7 @@ static void serve_handshakes(struct device *dev, uint64_t now)
 		for (unsigned j = 0; nic && j < nic->queue_count; j++)
 			collect_handshakes(dev, nic->queues[j], share);
 	}
-	answer_handshakes(dev, now);
-}
-
-static void serve_initiations(struct device *dev, uint64_t now)
-{
-	bool unanswered = handshake_queue_backlog(&dev->handshakes);
-
-	handshakes_initiate(dev, unanswered ? 1 : INITIATIONS_A_ROUND, now);
+	initiate_handshakes(dev, answer_handshakes(dev, now), now);
 }
 
 /* --- peers' events and timers --- */
@@ -277,8 +281,11 @@ static void run_timers(struct peer *peer, uint64_t now)
 		peer_end_handshake(peer);
 		peer_clear_sessions(peer);
 	}
-	if (actions & TIMER_DROP_STAGED)
+	if (actions & TIMER_DROP_STAGED) {
 		device_drop(peer->dev, DROP_staged_expired, staged_clear(&peer->staged));
+		/* It may have been in line for long: a try may end before it is sent. */
+		cds_list_del_init(&peer->initiate);
+	}
 	if (actions & TIMER_NEW_INITIATION)
 		forget_source(peer);
 	if (actions & (TIMER_NEW_INITIATION | TIMER_SEND_INITIATION))
@@ -527,9 +534,8 @@ int control_run(struct device *dev, int signal_fd)
 		now = clock_now();
 		serve_kernel(dev, now);
 		serve_events(dev, now);
-		serve_handshakes(dev, now);
 		serve_timers(dev, now);
-		serve_initiations(dev, now);
+		serve_handshakes(dev, now);
 		if (uapi_dispatch(dev->uapi, now))
 			dev->ending = true;
 		reap(dev);

@@ -29,6 +29,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "clock.h"
 #include "log.h"
 #include "nic.skel.h"
 #include "wgif.skel.h"
@@ -38,9 +39,9 @@
 /* How long a process that is ending may take. */
 #define PIN_WAIT_MS  5000
 #define PIN_RETRY_MS 20
-/* How long an element waits for memory: 100 ms. */
-#define NO_MEMORY_STEPS	  100
-#define NO_MEMORY_STEP_NS 1000000
+/* How long an element waits for memory. */
+#define NO_MEMORY_WAIT_NS (100 * NS_PER_MS)
+#define NO_MEMORY_STEP_NS NS_PER_MS
 #define STATS_LEN	  (sizeof(struct worker_stats) * (WG_MAX_WORKERS + 1))
 
 struct datapath {
@@ -48,6 +49,7 @@ struct datapath {
 	struct wgif_bpf *wgif;
 	struct worker_stats *stats;
 	unsigned cpus;
+	bool no_memory; /* for the latest element, after a wait */
 	int pin_dir_fd; /* locked while we live; -1: not pinned */
 	char pin_dir[sizeof(PIN_ROOT) + 64];
 };
@@ -322,16 +324,20 @@ struct worker_stats *datapath_worker_stats(struct datapath *dp)
 }
 
 /* The kernel takes memory for an element from a small store, which it fills up in the
- * background: on a busy machine that lags behind who adds many, and is waited for. */
-static int map_set(const struct bpf_map *map, const void *key, const void *value)
+ * background: on a busy machine that lags behind who adds many, and is waited for. But not
+ * again and again where there is none. */
+static int map_set(struct datapath *dp, const struct bpf_map *map, const void *key,
+		   const void *value)
 {
 	const struct timespec step = {.tv_nsec = NO_MEMORY_STEP_NS};
 	int fd = bpf_map__fd(map), err = bpf_map_update_elem(fd, key, value, BPF_ANY);
+	uint64_t until = clock_now() + NO_MEMORY_WAIT_NS;
 
-	for (unsigned i = 0; err == -ENOMEM && i < NO_MEMORY_STEPS; i++) {
+	while (err == -ENOMEM && !dp->no_memory && clock_now() < until) {
 		nanosleep(&step, NULL);
 		err = bpf_map_update_elem(fd, key, value, BPF_ANY);
 	}
+	dp->no_memory = err == -ENOMEM;
 	return err;
 }
 
@@ -347,7 +353,7 @@ int datapath_set_port(struct datapath *dp, uint16_t port)
 	struct wg_config config = {.listen_port = port};
 	uint32_t key = 0;
 
-	return map_set(dp->nic->maps.config, &key, &config);
+	return map_set(dp, dp->nic->maps.config, &key, &config);
 }
 
 static struct local_addr local_addr_key(const struct ip_addr *addr)
@@ -366,7 +372,7 @@ int datapath_set_local_addr(struct datapath *dp, const struct ip_addr *addr, boo
 	struct local_addr key = local_addr_key(addr);
 	uint8_t one = 1;
 
-	return present ? map_set(dp->nic->maps.local_addrs, &key, &one)
+	return present ? map_set(dp, dp->nic->maps.local_addrs, &key, &one)
 		       : map_unset(dp->nic->maps.local_addrs, &key);
 }
 
@@ -383,21 +389,21 @@ void datapath_clear_local_addrs(struct datapath *dp)
 int datapath_set_nic(struct datapath *dp, uint32_t ifindex,
 		     const struct nic_queues *queues)
 {
-	return queues ? map_set(dp->nic->maps.nic_queues, &ifindex, queues)
+	return queues ? map_set(dp, dp->nic->maps.nic_queues, &ifindex, queues)
 		      : map_unset(dp->nic->maps.nic_queues, &ifindex);
 }
 
 int datapath_set_xsk(struct datapath *dp, uint32_t key, int data_fd, int handshake_fd)
 {
-	int err = map_set(dp->nic->maps.xsk_data, &key, &data_fd);
+	int err = map_set(dp, dp->nic->maps.xsk_data, &key, &data_fd);
 
-	return err ? err : map_set(dp->nic->maps.xsk_handshake, &key, &handshake_fd);
+	return err ? err : map_set(dp, dp->nic->maps.xsk_handshake, &key, &handshake_fd);
 }
 
 int datapath_add_peer(struct datapath *dp, uint32_t slot)
 {
 	struct peer_stats *zero = calloc(dp->cpus, sizeof(*zero));
-	int err = zero ? map_set(dp->nic->maps.peer_stats, &slot, zero) : -ENOMEM;
+	int err = zero ? map_set(dp, dp->nic->maps.peer_stats, &slot, zero) : -ENOMEM;
 
 	free(zero);
 	return err;
@@ -413,7 +419,7 @@ int datapath_add_session(struct datapath *dp, uint32_t index, uint32_t slot,
 {
 	struct session value = {.peer = slot, .worker = worker};
 
-	return map_set(dp->nic->maps.sessions, &index, &value);
+	return map_set(dp, dp->nic->maps.sessions, &index, &value);
 }
 
 void datapath_remove_session(struct datapath *dp, uint32_t index)
@@ -431,7 +437,7 @@ int datapath_set_allowed_ip(void *ctx, const struct ip_addr *addr, uint8_t cidr,
 	struct lpm6_key key = {.prefixlen = cidr}; /* an lpm4_key is its beginning */
 
 	memcpy(key.addr, addr->bytes, ip_addr_len(addr));
-	return present ? map_set(map, &key, &value) : map_unset(map, &key);
+	return present ? map_set(dp, map, &key, &value) : map_unset(map, &key);
 }
 
 /* Adds up per-CPU values that consist of nothing but 64-bit counters. */

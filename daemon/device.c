@@ -258,6 +258,7 @@ static void peers_down(struct device *dev)
 		peer_clear_sessions(peer);
 		staged_clear(&peer->staged);
 		timers_stop(&peer->timers);
+		cds_list_del_init(&peer->initiate);
 		peer_reschedule(peer);
 	}
 }

@@ -282,10 +282,12 @@ static void serve_response(struct device *dev, const struct handshake_message *m
 {
 	struct keypair *kp = answered(dev, m);
 
-	if (!kp)
-		device_drop(dev, DROP_bad_handshake, 1);
-	else if (admit(dev, m, under_load && kp->peer->badly_answered, now))
+	if (!admit(dev, m, under_load && kp && kp->peer->badly_answered, now))
+		return;
+	if (kp)
 		receive_response(dev, m, kp, now);
+	else
+		device_drop(dev, DROP_bad_handshake, 1);
 }
 
 void handshake_receive(struct device *dev, const struct handshake_message *m,

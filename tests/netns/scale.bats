@@ -5,7 +5,8 @@
 load lib
 
 PEERS=20000
-STORM=${STORM:-$BUILD/tests/tools/storm} # by `make tests`
+STORM_TOOL=${STORM_TOOL:-$BUILD/tests/tools/storm} # by `make tests`
+export BATS_TEST_TIMEOUT=$((150 * PATIENCE))
 
 setup() {
 	needs_root
@@ -141,18 +142,25 @@ on_path_of_B() {
 	start_wg wgxdp A
 	on A wg set wg0 private-key "$TMP/A.key" listen-port "$PORT"
 	wg_up A
-	"$STORM" peers $n | sed "s|^AllowedIPs = 10.64\(.*\)/.*|&\n$each|" >"$TMP/peers"
-	on_bg F timeout $((90 * PATIENCE)) "$STORM" answer "$(outer4 A)" "$PORT" "${PUBKEY[A]}" $n \
-		$((60 * PATIENCE)) >"$TMP/storm"
+	"$STORM_TOOL" peers $n | sed "s|^AllowedIPs = 10.64\(.*\)/.*|&\n$each|" >"$TMP/peers"
+	on_bg F timeout $((130 * PATIENCE)) "$STORM_TOOL" answer "$(outer4 A)" "$PORT" \
+		"${PUBKEY[A]}" $n $((120 * PATIENCE)) >"$TMP/storm"
 	wait_until 30 grep -q ready "$TMP/storm"
 	start=${EPOCHREALTIME/./}
 	on A wg addconf wg0 "$TMP/peers"
-	wait_until 40 have_sessions $n
+	wait_until 60 have_sessions $n || {
+		echo "$(with_session) of $n have a session"
+		false
+	}
 	echo "# $(((${EPOCHREALTIME/./} - start) / 1000)) ms" >&2
 }
 
+with_session() { on A wg show wg0 latest-handshakes | awk '$2 { n++ } END { print n + 0 }'; }
+
+# Not too often: A has to read it all each time.
 have_sessions() {
-	[ "$(on A wg show wg0 latest-handshakes | awk '$2 { n++ } END { print n + 0 }')" = "$1" ]
+	sleep 1
+	[ "$(with_session)" = "$1" ]
 }
 
 sent_at_least() {

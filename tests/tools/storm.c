@@ -11,10 +11,10 @@
  *
  * Theory of operation: a peer is its number. Its key is made of that, and so is its address,
  * 198.18.0.0/16, which is local to this host: one socket sends and receives for all, and the
- * sender index names the peer, or the address that was written to. Each behaves as
- * WireGuard does: it tries anew after 5 s and some jitter, then with the cookie if it was
- * given one, and confirms its session by an empty message. First initiations are made
- * before the clock starts. Prints name=value lines.
+ * sender index names the peer, or the address that was written to. Who wants a session
+ * behaves as WireGuard does: it tries anew after 5 s and some jitter, then with the cookie if
+ * it was given one, and confirms its session by an empty message. First initiations are made
+ * before the clock starts. Who answers does no more than that. Prints name=value lines.
  */
 #include <arpa/inet.h>
 #include <endian.h>
@@ -269,11 +269,13 @@ static void answer_one(struct storm *s)
 			   .msg_iovlen = 1,
 			   .msg_control = control,
 			   .msg_controllen = sizeof(control)};
-	ssize_t n = recvmsg(s->fd, &m, 0);
-	unsigned number = receiver_of(&m);
+	unsigned number;
 
-	if (n == sizeof(struct wg_initiation) && text[0] == WG_INITIATION &&
-	    number < s->count)
+	if (recvmsg(s->fd, &m, 0) != sizeof(struct wg_initiation) ||
+	    text[0] != WG_INITIATION)
+		return;
+	number = receiver_of(&m);
+	if (number < s->count)
 		answer(s, number, (const struct wg_initiation *)text);
 }
 

@@ -69,6 +69,8 @@ struct fixture {
 
 static unsigned no_memory; /* for so many elements */
 
+/* In the place of libbpf's, which is a shared library. */
+
 int bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags)
 {
 	static int (*update)(int, const void *, const void *, __u64);

@@ -395,6 +395,17 @@ static void test_removed_peer_leaves_the_line(void **state)
 	assert_true(cds_list_empty(&f->a.dev.initiations));
 }
 
+static void test_down_clears_the_line(void **state)
+{
+	struct fixture *f = *state;
+
+	handshake_want(f->a.peer, f->now);
+	device_set_up(&f->a.dev, false);
+	device_set_up(&f->a.dev, true);
+	handshakes_initiate(&f->a.dev, 1, f->now);
+	assert_int_equal(f->a.peer->wire.tx_packets, 0);
+}
+
 /* --- what is not sent --- */
 
 static void test_one_initiation_in_five_seconds(void **state)
@@ -824,6 +835,20 @@ static void test_response_under_load(void **state)
 	assert_joined(f->a.peer->current, f->b.peer->next);
 }
 
+static void test_response_with_wrong_mac1(void **state)
+{
+	struct fixture *f = *state;
+	struct handshake_message m = response(f), wrong = m;
+
+	wrong.data[offsetof(struct wg_response, mac1)] ^= 1;
+	deliver_under(&f->a, &wrong, false, f->now);
+	deliver_under(&f->a, &wrong, true, f->now);
+	assert_int_equal(dropped(&f->a, DROP_bad_mac), 2);
+	assert_int_equal(dropped_in_all(&f->a), 2);
+	deliver_under(&f->a, &m, true, f->now);
+	assert_joined(f->a.peer->current, f->b.peer->next);
+}
+
 /* Somebody on the way may have forged one: from then on it takes a cookie. */
 static void test_forged_response_under_load(void **state)
 {
@@ -914,6 +939,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_initiations_in_line),
 	T(test_session_ends_the_wait),
 	T(test_removed_peer_leaves_the_line),
+	T(test_down_clears_the_line),
 	T(test_one_initiation_in_five_seconds),
 	T(test_nothing_is_sent_while_down),
 	T(test_no_endpoint),
@@ -941,6 +967,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_wrong_mac1_under_load),
 	T(test_rate_limit),
 	T(test_response_under_load),
+	T(test_response_with_wrong_mac1),
 	T(test_forged_response_under_load),
 	T(test_cookie_replies_refused),
 };

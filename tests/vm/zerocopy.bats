@@ -8,6 +8,32 @@ export BATS_TEST_TIMEOUT=$((200 * PATIENCE))
 
 setup() { needs_root; }
 
+teardown() {
+	if [ "${BATS_TEST_COMPLETED:-}" != 1 ]; then
+		show_nics
+	fi
+	cleanup
+}
+
+# What NICs and interrupts count in a second: whether packets still move.
+show_nics() {
+	count_nics >"$TMP/nics"
+	sleep 1
+	echo "--- NICs and interrupts, a second later"
+	count_nics | diff "$TMP/nics" -
+}
+
+count_nics() {
+	local host
+
+	for host in "${!HOST_PID[@]}"; do
+		# shellcheck disable=SC2016 # that shell's
+		on "$host" sh -c 'for dev in $(ls /sys/class/net); do ethtool -S $dev; done' 2>&1 |
+			sed "s/^/$host/"
+	done
+	grep virtio /proc/interrupts
+}
+
 # By driver: the first kernel with zero-copy each way.
 declare -gA SINCE=([virtio_net]=6.13 [igb]=6.14)
 
