@@ -177,8 +177,11 @@ with_kernel() {
 
 # ---- several queues
 
-# What XDP has redirected from each queue of A's NIC, by the driver.
-queue_packets() { on A ethtool -S toB | sed -n 's/^ *rx[0-9]*_xdp_redirects: //p'; }
+# What XDP has redirected from each queue of A's NIC, by the driver. (Linux 6.1 calls the
+# queues otherwise.)
+queue_packets() {
+	on A ethtool -S toB | sed -n 's/^ *rx\(_queue_\)\?[0-9]*_xdp_redirects: //p'
+}
 
 # worker_packets: what each worker has received by AF_XDP.
 worker_packets() {
@@ -201,7 +204,7 @@ worker_packets() {
 	on A wg set wg0 private-key "$TMP/A.key" listen-port "$PORT"
 	wg_up A
 	for n in {1..16}; do
-		wg genkey >"$TMP/B$n.key"
+		(umask 077 && wg genkey >"$TMP/B$n.key")
 		on B ip link add wg$n type wireguard
 		on B wg set wg$n private-key "$TMP/B$n.key" listen-port $((20000 + n)) \
 			peer "${PUBKEY[A]}" endpoint "$(endpoint A 4)" allowed-ips 10.2.0.$n/32
