@@ -86,10 +86,16 @@ transfer() {
 	went_by "$2" xdp "$before_to" $(($3 / 1500 / 50))
 }
 
-# sent_is_received: what one end has sent the other has received.
+# sent_is_received PAIR: what one end has sent the other has received. (QEMU's igb loses what
+# comes while its ring is full: 1 in 100 at the most.)
 sent_is_received() {
-	[ "$(on A wg show wg0 transfer | cut -f 2,3)" = \
-		"$(on B wg show wg0 transfer | awk -v OFS='\t' '{ print $3, $2 }')" ]
+	local least=100
+
+	[ "$1" != igb ] || least=99
+	paste <(on A wg show wg0 transfer) <(on B wg show wg0 transfer) | awk -v least=$least '
+		function agree(sent, received) { return received <= sent && received * 100 >= sent * least }
+		{ good = agree($3, $5) && agree($6, $2) }
+		END { exit !good }'
 }
 
 LARGE=100000000
@@ -102,7 +108,7 @@ both_zerocopy() {
 	transfer B A "$2"
 	is_zerocopy A
 	is_zerocopy B
-	wait_until 5 sent_is_received
+	wait_until 5 sent_is_received "$1"
 }
 
 @test "virtio_net: 100 MB each way, zero-copy demanded at both ends" {
@@ -162,7 +168,7 @@ with_kernel() {
 	ping_all A "$(inner4 B)" 50
 	transfer A B 10000000
 	transfer B A 10000000
-	wait_until 5 sent_is_received
+	wait_until 5 sent_is_received "$1"
 }
 
 @test "virtio_net: zero-copy unasked, the kernel's WireGuard at the other end" {
