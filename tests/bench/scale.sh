@@ -117,14 +117,9 @@ scene() {
 	hosts_gone
 }
 
-# gateway N: A, with so many peers in F. They answer to every address of 198.18.0.0/16.
+# gateway N: A, with so many peers in F.
 gateway() {
-	host_new A
-	host_new F
-	join A F
-	on F ip route add local 198.18.0.0/16 dev lo
-	on A ip route add 198.18.0.0/16 via "$(outer4 F)"
-	wg_keys A
+	storm_hosts
 	"$TOOLS/storm" peers "$1" >"$TMP/conf"
 	start_wg wgxdp A --nic toF
 	on A wg set wg0 private-key "$TMP/A.key" listen-port "$PORT"
@@ -132,8 +127,6 @@ gateway() {
 	wg_up A
 	wait_until 10 has_xdp A toF
 }
-
-with_session() { on A wg show wg0 latest-handshakes | awk '$2 { n++ } END { print n + 0 }'; }
 
 # The gateway must agree to what the peers say that they have.
 storm() {
@@ -144,7 +137,7 @@ storm() {
 	on F "$TOOLS/storm" send "$(outer4 A)" "$PORT" "${PUBKEY[A]}" "$1" $STORM_SECONDS \
 		>"$TMP/storm"
 	cpu_now=$(process_cpu A)
-	seen=$(with_session)
+	seen=$(with_session A)
 	sessions=$(sed -n 's/^sessions=//p' "$TMP/storm")
 	((seen * 100 >= sessions * 95)) || die "$sessions sessions, the gateway has $seen"
 	put "peers_at_once_$1_cpu_s" "$(awk "BEGIN { print ($cpu_now - $cpu) / 1e9 }")"

@@ -385,6 +385,24 @@ went_by() {
 # has_xdp HOST DEVICE
 has_xdp() { on "$1" ip -d -j link show "$2" | jq -e '.[0].xdp != null' >/dev/null; }
 
+# ---- many peers
+
+# storm_hosts: A with a key, and F, which is all the peers of tests/tools/storm: their addresses
+# are 198.18.0.0/16.
+storm_hosts() {
+	host_new A
+	host_new F
+	join A F
+	on F ip route add local 198.18.0.0/16 dev lo
+	on A ip route add 198.18.0.0/16 via "$(outer4 F)"
+	wg_keys A
+}
+
+# with_session HOST: how many of its peers have had a handshake.
+with_session() {
+	on "$1" wg show wg0 latest-handshakes | awk '$2 { n++ } END { print n + 0 }'
+}
+
 # ---- the end of a test
 
 show_logs() {

@@ -285,7 +285,7 @@ all_answer() {
 	on A ip route add 10.1.0.0/16 dev wg0
 	on A ip route add local 10.2.0.0/16 dev lo
 	all_answer
-	[ "$(on A wg show wg0 latest-handshakes | awk '$2 > 0' | wc -l)" = "$PEERS" ]
+	[ "$(with_session A)" = "$PEERS" ]
 	# With sessions once more: what each counts of that is what the other counts. (Before,
 	# answers to a handshake were lost or too late, which only their sender counts.)
 	wait_until 10 both_counted before
