@@ -210,6 +210,7 @@ unsigned nic_alloc(struct nic_queue *q, struct nic_frame *out, unsigned n)
 		out[i].data = xsk_umem__get_data(q->area, out[i].addr);
 		out[i].len = 0;
 	}
+	q->tx_held += n;
 	pthread_mutex_unlock(&q->lock);
 	return n;
 }
