@@ -392,8 +392,8 @@ static void send_by_session(struct worker *w, const struct tx_packet *like,
 	send_segments(w, &marked, &gso, (unsigned)n);
 }
 
-static void send_packet(struct worker *w, struct peer *peer,
-			const struct inner_packet *packet)
+static void send_or_stage(struct worker *w, struct peer *peer,
+			  const struct inner_packet *packet)
 {
 	struct tx_packet like = {
 		.peer = peer,
@@ -409,6 +409,15 @@ static void send_packet(struct worker *w, struct peer *peer,
 	} else {
 		send_by_session(w, &like, packet);
 	}
+}
+
+/* What waits is older, where the session has begun but nobody has yet said so. */
+static void send_packet(struct worker *w, struct peer *peer,
+			const struct inner_packet *packet)
+{
+	if (!staged_empty(&peer->staged) && sending_keypair(w, peer))
+		send_staged(w, peer);
+	send_or_stage(w, peer, packet);
 }
 
 /* What TC egress wrote into the addresses: the slot, and what else it knows. */
@@ -470,7 +479,7 @@ void send_staged(struct worker *w, struct peer *peer)
 
 	for (; p; p = next) {
 		next = p->next;
-		send_packet(w, peer, &p->packet);
+		send_or_stage(w, peer, &p->packet);
 		staged_free(p);
 	}
 	finish(w);

@@ -97,10 +97,5 @@ unsigned staged_clear(struct staged *q)
 
 bool staged_empty(struct staged *q)
 {
-	bool empty;
-
-	pthread_mutex_lock(&q->lock);
-	empty = !q->head;
-	pthread_mutex_unlock(&q->lock);
-	return empty;
+	return !atomic_load(&q->count);
 }

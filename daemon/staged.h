@@ -7,6 +7,7 @@
 #define STAGED_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -34,7 +35,7 @@ struct staged_packet {
 struct staged {
 	pthread_mutex_t lock;
 	struct staged_packet *head, **tail;
-	unsigned count;
+	atomic_uint count; /* written under the lock */
 	size_t bytes;
 };
 
@@ -49,6 +50,7 @@ struct staged_packet *staged_take(struct staged *q);
 void staged_free(struct staged_packet *p);
 /* Drops all, returns how many. Any thread. */
 unsigned staged_clear(struct staged *q);
+/* Without the lock: any thread. */
 bool staged_empty(struct staged *q);
 
 #endif

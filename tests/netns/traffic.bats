@@ -135,6 +135,42 @@ datagrams_in() {
 	WGXDP_ARGS="--nic none" all_datagrams wgxdp wgxdp
 }
 
+# send_paced HOST ADDRESS SECONDS: small ones for count_ascending, thousands a second.
+send_paced() {
+	on "$1" python3 - "$2" "$3" <<-'PY'
+		import socket, struct, sys, time
+		s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+		number, end = 0, time.monotonic() + float(sys.argv[2])
+		while time.monotonic() < end:
+		    s.sendto(struct.pack("!q", number), (sys.argv[1], 9000))
+		    number += 1
+		    time.sleep(0.00005)
+		for _ in range(50): # some of these get through
+		    time.sleep(0.02)
+		    s.sendto(struct.pack("!q", -1), (sys.argv[1], 9000))
+	PY
+}
+
+# no_overtaking ARGUMENTS...: of a daemon. Each time the session begins amid a flow.
+no_overtaking() {
+	local receiver
+
+	WGXDP_ARGS="$*" tunnel wgxdp wgxdp
+	for _ in 1 2 3; do
+		on A wg set wg0 peer "${PUBKEY[B]}" remove
+		wg_peer A B endpoint "$(endpoint B 4)"
+		count_ascending B $((20 * PATIENCE)) >"$TMP/count" &
+		receiver=$!
+		wait_until 5 listening_udp B 9000
+		send_paced A "$(inner4 B)" 0.3
+		wait "$receiver"
+		[ "$(cat "$TMP/count")" -gt 10 ]
+	done
+}
+
+@test "what waited for a session is not overtaken: AF_XDP" { no_overtaking; }
+@test "what waited for a session is not overtaken: UDP" { no_overtaking --nic none; }
+
 @test "a stream stays on AF_XDP" {
 	tunnel wgxdp wgxdp
 	on_path A af_xdp
