@@ -86,24 +86,17 @@ static void number(struct tx_batch *b)
 		i += number_run(b, i);
 }
 
-static void transmit_nic(struct worker *w, struct tx_batch *b)
+static void transmit_nic(struct worker *w, struct tx_packet *p, unsigned n)
 {
-	struct nic_frame frames[BATCH_SIZE];
-	struct tx_packet *from[BATCH_SIZE];
-	unsigned n = 0, sent;
+	struct nic_frame frames[BATCH_SIZE] = {0};
+	unsigned sent;
 
-	for (unsigned i = 0; i < b->batch.count; i++) {
-		struct tx_packet *p = &b->packets[i];
-
-		if (!p->frame.data)
-			continue;
-		path_write_headers(p->path, p->frame.data, p->len, w->tx.ip_id++, p->tos);
-		frames[n] = p->frame;
-		frames[n].len = p->path->header_len + p->len;
-		from[n++] = p;
+	for (unsigned i = 0; i < n; i++) {
+		path_write_headers(p[i].path, p[i].frame.data, p[i].len, w->tx.ip_id++,
+				   p[i].tos);
+		frames[i] = p[i].frame;
+		frames[i].len = p[i].path->header_len + p[i].len;
 	}
-	if (!n)
-		return;
 	sent = nic_send(w->tx.queue, frames, n);
 	if (sent < n) {
 		nic_unalloc(w->tx.queue, frames + sent, n - sent);
@@ -111,40 +104,31 @@ static void transmit_nic(struct worker *w, struct tx_batch *b)
 	}
 	worker_count(w, tx_xdp_packets, sent);
 	for (unsigned i = 0; i < sent; i++) {
-		from[i]->sent = true;
-		worker_count(w, tx_xdp_bytes, from[i]->len);
+		p[i].sent = true;
+		worker_count(w, tx_xdp_bytes, p[i].len);
 	}
 }
 
-static void transmit_udp(struct worker *w, struct tx_batch *b)
+static void transmit_udp(struct worker *w, struct tx_packet *p, unsigned n)
 {
 	struct udp *udp = rcu_dereference(w->dev->udp);
 	struct udp_packet packets[BATCH_SIZE];
-	struct tx_packet *from[BATCH_SIZE];
-	unsigned n = 0, sent;
+	unsigned sent;
 
-	for (unsigned i = 0; i < b->batch.count; i++) {
-		struct tx_packet *p = &b->packets[i];
-
-		if (p->frame.data)
-			continue;
-		packets[n] = (struct udp_packet){
-			.path = p->path,
-			.data = p->message,
-			.len = p->len,
-			.tos = p->tos,
-			.ttl = p->ttl,
+	for (unsigned i = 0; i < n; i++)
+		packets[i] = (struct udp_packet){
+			.path = p[i].path,
+			.data = p[i].message,
+			.len = p[i].len,
+			.tos = p[i].tos,
+			.ttl = p[i].ttl,
 		};
-		from[n++] = p;
-	}
-	if (!n)
-		return;
 	sent = udp ? udp_send_batch(udp, packets, n) : 0;
 	if (sent < n)
 		worker_drop(w, DROP_udp_send_error, n - sent);
 	worker_count(w, tx_udp_packets, sent);
 	for (unsigned i = 0; i < n; i++) {
-		from[i]->sent = packets[i].sent;
+		p[i].sent = packets[i].sent;
 		worker_count(w, tx_udp_bytes, packets[i].sent ? packets[i].len : 0);
 	}
 }
@@ -194,14 +178,21 @@ static void return_spare(struct worker_tx *tx)
 	tx->spare_count = 0;
 }
 
-/* What is sealed leaves. */
+/* What is sealed leaves, in its order also where some of it is too long for the NIC. */
 static void transmit(void *worker, struct batch *batch)
 {
 	struct worker *w = worker;
 	struct tx_batch *b = (struct tx_batch *)batch;
+	struct tx_packet *p = b->packets;
 
-	transmit_nic(w, b);
-	transmit_udp(w, b);
+	for (unsigned i = 0, end; i < batch->count; i = end) {
+		bool by_nic = p[i].frame.data;
+
+		end = i + 1;
+		while (end < batch->count && !p[end].frame.data == !by_nic)
+			end++;
+		(by_nic ? transmit_nic : transmit_udp)(w, &p[i], end - i);
+	}
 	account(w, b);
 	batch->count = 0;
 	b->arena_used = 0;

@@ -171,6 +171,51 @@ no_overtaking() {
 @test "what waited for a session is not overtaken: AF_XDP" { no_overtaking; }
 @test "what waited for a session is not overtaken: UDP" { no_overtaking --nic none; }
 
+# send_uneven HOST ADDRESS: ten datagrams too long for a link's MTU of 1300 and a short one
+# in a system call (UDP_SEGMENT), again and again.
+send_uneven() {
+	on "$1" python3 - "$2" <<-'PY'
+		import socket, struct, sys, time
+		s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+		s.setsockopt(socket.IPPROTO_UDP, 103, 1360)
+		number, pad = 0, bytes(1352)
+		for _ in range(100):
+		    s.sendto(b"".join(struct.pack("!q", number + i) + pad for i in range(10))
+		             + struct.pack("!q", number + 10), (sys.argv[1], 9000))
+		    number += 11
+		    time.sleep(0.002)
+		for _ in range(10):
+		    s.sendto(struct.pack("!q", -1), (sys.argv[1], 9000))
+		    time.sleep(0.02)
+	PY
+}
+
+@test "a short packet does not overtake those that are too long for AF_XDP" {
+	local receiver before
+
+	needs_wgxdp
+	host_new A
+	host_new B
+	join A B
+	on A ip link set toB mtu 1300
+	on B ip link set toA mtu 1300
+	start_wg wgxdp A
+	start_wg wgxdp B --nic none
+	wg_setup A B
+	wait_until 10 pings A "$(inner4 B)"
+	on_path A af_xdp
+	before=$(paths A)
+	count_ascending B $((20 * PATIENCE)) >"$TMP/count" &
+	receiver=$!
+	wait_until 5 listening_udp B 9000
+	send_uneven A "$(inner4 B)"
+	wait "$receiver"
+	[ "$(cat "$TMP/count")" = 1100 ]
+	paths A | jq -e --argjson before "$before" \
+		'.tx_udp_packets - $before.tx_udp_packets >= 1000
+			and .tx_xdp_packets - $before.tx_xdp_packets >= 100'
+}
+
 @test "a stream stays on AF_XDP" {
 	tunnel wgxdp wgxdp
 	on_path A af_xdp
