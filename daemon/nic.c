@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <sodium.h>
 #include <urcu-qsbr.h>
 
 #include "device.h"
@@ -333,8 +334,10 @@ static void queue_close(struct nic_queue *q)
 		xsk_socket__delete(q->data);
 	if (q->umem)
 		xsk_umem__delete(q->umem);
-	if (q->area)
+	if (q->area) { /* messages were opened in it */
+		sodium_memzero(q->area, q->area_len);
 		munmap(q->area, q->area_len);
+	}
 	free(q->free);
 	pthread_mutex_destroy(&q->lock);
 	free(q);

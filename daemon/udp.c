@@ -10,6 +10,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <sodium.h>
+
 #include "wg_maps.h"
 
 #define UDP_TX_BATCH	  64
@@ -369,6 +371,11 @@ unsigned udp_send_batch(struct udp *u, struct udp_packet *p, unsigned n)
 
 /* --- reception --- */
 
+static uint8_t *buffer(const struct udp_reader *r, unsigned i)
+{
+	return r->area + (size_t)i * UDP_RX_BUFFER_SIZE;
+}
+
 int udp_reader_init(struct udp_reader *r)
 {
 	void *area = mmap(NULL, UDP_RX_BUFFERS * UDP_RX_BUFFER_SIZE,
@@ -382,8 +389,11 @@ int udp_reader_init(struct udp_reader *r)
 
 void udp_reader_destroy(struct udp_reader *r)
 {
-	if (r->area)
-		munmap(r->area, UDP_RX_BUFFERS * UDP_RX_BUFFER_SIZE);
+	if (!r->area)
+		return;
+	for (unsigned i = 0; i < r->used; i++) /* messages were opened in it */
+		sodium_memzero(buffer(r, i), r->longest);
+	munmap(r->area, UDP_RX_BUFFERS * UDP_RX_BUFFER_SIZE);
 	r->area = NULL;
 }
 
@@ -450,7 +460,7 @@ unsigned udp_receive(struct udp_reader *r, int fd,
 	int n;
 
 	for (unsigned i = 0; i < UDP_RX_BUFFERS; i++) {
-		iov[i].iov_base = r->area + (size_t)i * UDP_RX_BUFFER_SIZE;
+		iov[i].iov_base = buffer(r, i);
 		iov[i].iov_len = UDP_RX_BUFFER_SIZE;
 		mm[i].msg_hdr = (struct msghdr){
 			.msg_name = &from[i],
@@ -469,6 +479,10 @@ unsigned udp_receive(struct udp_reader *r, int fd,
 		out[i].tos = 0;
 		out[i].ifindex = 0;
 		read_control(&mm[i].msg_hdr, &out[i]);
+		if (r->longest < out[i].len)
+			r->longest = out[i].len;
 	}
+	if (n > (int)r->used)
+		r->used = (unsigned)n;
 	return n > 0 ? (unsigned)n : 0;
 }
