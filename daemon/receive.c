@@ -253,11 +253,22 @@ static void end_batch(struct worker *w)
 	batches_end(&w->rx.batches, worker_is_busy(w));
 }
 
+/* That of the message before, as a rule. */
+static struct keypair *last_keypair(struct worker *w)
+{
+	const struct rx_batch *b = filling(w);
+
+	return b->batch.count ? b->packets[b->batch.count - 1].keypair : NULL;
+}
+
 /* The keypair that a transport message is under, or NULL when it is dropped. */
 static struct keypair *receiving_keypair(struct worker *w, const struct wg_data *header)
 {
-	struct keypair *kp = sessions_find(&w->dev->sessions, header->receiver);
+	struct keypair *kp = last_keypair(w);
 
+	if (kp && kp->local_index == header->receiver)
+		return kp;
+	kp = sessions_find(&w->dev->sessions, header->receiver);
 	if (!kp || !atomic_load_explicit(&kp->ready, memory_order_acquire)) {
 		worker_drop(w, DROP_unknown_receiver, 1);
 		return NULL;

@@ -63,8 +63,8 @@ struct udp_received {
 };
 
 struct udp_reader {
-	uint8_t *area; /* UDP_RX_BUFFERS * UDP_RX_BUFFER_SIZE */
-	unsigned used; /* buffers that have had datagrams */
+	uint8_t *area;	  /* UDP_RX_BUFFERS * UDP_RX_BUFFER_SIZE */
+	unsigned used;	  /* buffers that have had datagrams */
 	uint32_t longest; /* datagram ever */
 };
 
