@@ -57,6 +57,8 @@ struct aead {
 extern const struct aead_engine aead_sodium; /* always there */
 extern const struct aead_engine
 	aead_ipsec_mb; /* on x86, where it was there to build with */
+extern const struct aead_engine
+	aead_ipsec_mb_avx2; /* what that is on a CPU without AVX-512: in no table */
 
 /* All that were built in; NULL ends the table. */
 extern const struct aead_engine *const aead_engines[];

@@ -31,19 +31,34 @@ static bool usable(void)
 	return sodium_runtime_has_avx2() || sodium_runtime_has_avx512f();
 }
 
-static int begin(void **state)
+static void init_best(IMB_MGR *mgr)
+{
+	init_mb_mgr_auto(mgr, NULL);
+}
+
+static int begin_by(void **state, void (*init)(IMB_MGR *mgr))
 {
 	IMB_MGR *mgr = alloc_mb_mgr(0);
 
 	if (!mgr)
 		return -ENOMEM;
-	init_mb_mgr_auto(mgr, NULL);
+	init(mgr);
 	if (imb_get_errno(mgr)) { /* a CPU that it cannot do with */
 		free_mb_mgr(mgr);
 		return -ENOTSUP;
 	}
 	*state = mgr;
 	return 0;
+}
+
+static int begin(void **state)
+{
+	return begin_by(state, init_best);
+}
+
+static int begin_avx2(void **state)
+{
+	return begin_by(state, init_mb_mgr_avx2);
 }
 
 static void end(void *state)
@@ -145,6 +160,15 @@ const struct aead_engine aead_ipsec_mb = {
 	.name = "intel-ipsec-mb",
 	.usable = usable,
 	.begin = begin,
+	.end = end,
+	.seal = seal,
+	.open = open_,
+};
+
+const struct aead_engine aead_ipsec_mb_avx2 = {
+	.name = "intel-ipsec-mb-avx2",
+	.usable = usable,
+	.begin = begin_avx2,
 	.end = end,
 	.seal = seal,
 	.open = open_,

@@ -93,6 +93,7 @@ value() { cat "$TMP/load" "$TMP/sent" | sed -n "s/^$1=//p"; }
 udp() {
 	send_udp "$1" "$SECONDS_EACH"
 	put "udp_$1" "$(value pps)"
+	put "udp_$1_lost_share" "$(awk "BEGIN { print 1 - $(value packets) / $(value sent) }")"
 }
 
 figures_udp() {

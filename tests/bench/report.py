@@ -18,6 +18,8 @@ import sys
 import simulate
 
 BASE = os.environ.get("BASE", "wireguard-go")
+# The share of datagrams up to which what arrived counts as all that was sent.
+ALL_SENT = 0.05
 BEGIN = "<!-- figures of make bench -->"
 END = "<!-- end of figures -->"
 TCG_NOTE = ("Emulated (TCG): each instruction costs about the same there, vector ones most, and "
@@ -54,13 +56,13 @@ PLOTS = [
 
 
 def read_figures(path):
-    """{name: {kind: [a value a round]}}, and the kinds in their order."""
-    figures = collections.defaultdict(lambda: collections.defaultdict(list))
+    """{name: {kind: {round: value}}}, and the kinds in their order."""
+    figures = collections.defaultdict(lambda: collections.defaultdict(dict))
     kinds = []
     with open(path, encoding="utf-8") as lines:
         for line in lines:
-            _, kind, name, value = line.split()
-            figures[name][kind].append(float(value))
+            number, kind, name, value = line.split()
+            figures[name][kind][number] = float(value)
             if kind not in kinds:
                 kinds.append(kind)
     return figures, kinds
@@ -75,16 +77,26 @@ def short(value):
     return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def median(by_round):
+    return statistics.median(by_round.values())
+
+
 def ratio_text(mine, base):
     """Median of the ratios of each round, and the least and the greatest of them."""
-    ratios = [m / b for m, b in zip(mine, base) if b]
+    ratios = [value / base[number] for number, value in mine.items() if base.get(number)]
     if not ratios:
         return ""
     return f" ({statistics.median(ratios):.2f} ×, {min(ratios):.2f}–{max(ratios):.2f})"
 
 
 def nothing_lost(name, by_kind):
-    return name.endswith("_lost") and not any(map(any, by_kind.values()))
+    return name.endswith("_lost") and not any(any(v.values()) for v in by_kind.values())
+
+
+def sign(figures, name, kind):
+    """Of a rate that is the sender's, since next to nothing of it was lost."""
+    lost = figures.get(name + "_lost_share", {}).get(kind)
+    return "≥ " if lost and median(lost) < ALL_SENT else ""
 
 
 def main_table(figures, kinds):
@@ -99,9 +111,9 @@ def main_table(figures, kinds):
             if not values:
                 cells.append("")
                 continue
-            text = short(statistics.median(values))
+            text = sign(figures, name, kind) + short(median(values))
             if kind != BASE:
-                text += ratio_text(values, figures[name].get(BASE, []))
+                text += ratio_text(values, figures[name].get(BASE, {}))
             cells.append(text)
         yield f"| {title} | " + " | ".join(cells) + " |"
 
@@ -138,12 +150,12 @@ def plaintext_len(what):
 
 
 def worker_table(figures, micro):
-    yield "| | of the worker, ns a packet | of it in the AEAD |"
+    yield "| | of the worker, ns a packet | of it in the AEAD, at least |"
     yield "|---|---|---|"
     names = [n[len("worker_ns_"):] for n in figures if n.startswith("worker_ns_")]
     for what in sorted(names, key=lambda n: (n.split("_")[0], int(n.split("_")[1]))):
         for kind, values in figures["worker_ns_" + what].items():
-            cost = statistics.median(values)
+            cost = median(values)
             share = ""
             if micro:
                 share = f"{100 * aead_ns(micro, plaintext_len(what)) / cost:.0f} %"
@@ -186,7 +198,7 @@ def cores_table(figures, micro):
     yield "| sealing alone, measured | " + " | ".join(cells) + " |"
     aead = aead_ns(micro, 1420)
     for kind, values in figures.get("worker_ns_tcp_1", {}).items():
-        serial = max(statistics.median(values) - aead, 1)
+        serial = max(median(values) - aead, 1)
         cells = [gbits(simulate.packets_a_second(serial, aead, n)) for n in CORES]
         yield f"| {kind}, simulated | " + " | ".join(cells) + " |"
 
@@ -222,20 +234,22 @@ def cpu_model():
     return platform.machine()
 
 
-def base_text(path):
-    """The base, and which one it was."""
-    try:
+def base_text(path, kinds):
+    """What the ratios are to, and which one it was."""
+    if BASE not in kinds:
+        return f" There is no {BASE} among them, so there are no ratios."
+    which = BASE
+    if os.path.exists(path):
         with open(path, encoding="utf-8") as line:
-            return f"{BASE} ({line.read().strip()})"
-    except FileNotFoundError:
-        return BASE
+            which += f" ({line.read().strip()})"
+    return (f" In brackets: the ratio to {which} in the same round, its median, least and "
+            "greatest.")
 
 
 def tables(figures, kinds, micro, scale, base):
     rounds = max(len(v) for by_kind in figures.values() for v in by_kind.values())
     yield (f"{os.cpu_count()} × {cpu_model()}, Linux {platform.release()}, "
-           f"{rounds} round{'s' if rounds > 1 else ''}. In brackets: the ratio to "
-           f"{base} in the same round, its median, least and greatest.")
+           f"{rounds} round{'s' if rounds > 1 else ''}." + base)
     for table in (main_table(figures, kinds), worker_table(figures, micro),
                   engine_table(micro), stage_table(micro), cores_table(figures, micro),
                   scale_table(scale), storm_table(scale)):
@@ -254,8 +268,8 @@ def plot(figures, kinds, out, name, title, groups):
     for group in groups:
         cells = []
         for kind in kinds:
-            values = figures[group].get(kind, [0])
-            cells.append(f"{statistics.median(values)} {min(values)} {max(values)}")
+            values = sorted(figures[group].get(kind, {"": 0}).values())
+            cells.append(f"{statistics.median(values)} {values[0]} {values[-1]}")
         rows.append(f'"{group.replace("_", " ")}" ' + " ".join(cells))
     series = ", ".join(
         f'"$data" using {2 + 3 * i}:{3 + 3 * i}:{4 + 3 * i}:xtic(1) title "{kind}"'
@@ -302,10 +316,8 @@ def write_page(page, text, figures, kinds):
 
 def main():
     figures, kinds = read_figures(sys.argv[1])
-    if BASE not in kinds:
-        sys.exit(f"report.py: no figures of {BASE}, which all are compared to")
     micro, scale = map(read_pairs, sys.argv[2:4]) if len(sys.argv) > 3 else ({}, {})
-    base = base_text(os.path.join(os.path.dirname(sys.argv[1]), BASE))
+    base = base_text(os.path.join(os.path.dirname(sys.argv[1]), BASE), kinds)
     text = "\n".join(tables(figures, kinds, micro, scale, base)) + "\n"
     sys.stdout.write(text)
     if len(sys.argv) > 4:

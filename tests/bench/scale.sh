@@ -58,7 +58,13 @@ map_bytes() {
 }
 
 udp() {
+	local counter
+
+	on B "$BENCH/load" count 5001 >/dev/null &
+	counter=$!
+	wait_until 10 listening_udp B 5001
 	on A "$BENCH/load" send "$(inner4 B)" 5001 1360 3 >/dev/null
+	wait $counter
 }
 
 tcp() {
