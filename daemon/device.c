@@ -279,8 +279,10 @@ void device_set_up(struct device *dev, bool up)
 	err = device_listen(dev);
 	if (err)
 		log_error("cannot listen on UDP port %u, trying again: %s (wg set %s "
-			  "listen-port takes another one)",
-			  dev->listen_port, strerror(-err), dev->name);
+			  "listen-port takes another one%s)",
+			  dev->listen_port, strerror(-err), dev->name,
+			  err == -EACCES ? "; below 1024 takes CAP_NET_BIND_SERVICE"
+					 : "");
 	peers_up(dev);
 }
 

@@ -407,23 +407,45 @@ static int queue_open(struct nic *nic, unsigned index, uint64_t until,
 	return err;
 }
 
-/* Queues that receive: 1 where the driver does not say. */
-static unsigned count_queues(const char *name)
+/* All zero where the driver does not say. */
+static struct ethtool_channels channels_of(const char *name)
 {
 	struct ethtool_channels channels = {.cmd = ETHTOOL_GCHANNELS};
 	struct ifreq ifr = {.ifr_data = (void *)&channels};
-	unsigned n = 1;
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
-		return n;
+		return channels;
 	memcpy(ifr.ifr_name, name, IFNAMSIZ);
-	if (!ioctl(fd, SIOCETHTOOL, &ifr))
-		n = channels.combined_count + channels.rx_count;
+	if (ioctl(fd, SIOCETHTOOL, &ifr))
+		memset(&channels, 0, sizeof(channels));
 	close(fd);
+	return channels;
+}
+
+/* At least one. */
+static unsigned bounded(unsigned n)
+{
 	if (n > WG_MAX_QUEUES)
-		n = WG_MAX_QUEUES;
+		return WG_MAX_QUEUES;
 	return n ? n : 1;
+}
+
+static unsigned count_rx_queues(const char *name)
+{
+	struct ethtool_channels c = channels_of(name);
+
+	return bounded(c.combined_count + c.rx_count);
+}
+
+/* Those that can do both. The kernel binds a socket to a queue that only receives, too,
+ * and then sends nothing of it. */
+static unsigned count_tx_queues(const char *name)
+{
+	struct ethtool_channels c = channels_of(name);
+
+	return bounded(c.combined_count +
+		       (c.rx_count < c.tx_count ? c.rx_count : c.tx_count));
 }
 
 /* Generic XDP sees packets after the kernel has merged them (GRO), and copies them
@@ -472,7 +494,7 @@ static int watch_handshakes(struct device *dev, struct nic_queue *q)
 
 static int open_queues(struct device *dev, struct nic *nic)
 {
-	unsigned n = count_queues(nic->name);
+	unsigned n = count_rx_queues(nic->name);
 	uint32_t first = nic->id * WG_MAX_QUEUES;
 	uint64_t until = clock_now() + BUSY_WAIT_NS; /* for all queues together */
 	int err = 0;
@@ -583,7 +605,7 @@ int nic_attach(struct device *dev, uint32_t ifindex, enum nic_mode mode, struct 
 		return -ENOMEM;
 	nic->id = (uint32_t)id;
 	nic->ifindex = ifindex;
-	nic->tx_queue_count = count_queues(nic->name);
+	nic->tx_queue_count = count_tx_queues(nic->name);
 	err = attach_xdp(dev, nic);
 	if (!err) {
 		step = "AF_XDP sockets";
@@ -608,6 +630,7 @@ void nic_detach(struct device *dev, struct nic *nic)
 	urcu_qsbr_synchronize_rcu();
 	keep_losses(dev, nic);
 	close_all(dev, nic);
+	device_choose_gro(dev);
 }
 
 bool nic_fits(const struct nic *nic, uint32_t mtu)
@@ -651,8 +674,13 @@ void nic_link_changed(struct device *dev, uint32_t ifindex, const struct rtnl_li
 	struct nic_refusal *r = find_refusal(dev, ifindex);
 	struct nic *nic = nic_find(dev, ifindex);
 
-	if (nic && link)
+	if (nic && link) {
 		memcpy(nic->name, link->name, sizeof(nic->name));
+		if (nic->mtu != link->mtu) {
+			nic->mtu = link->mtu;
+			serve_queues(dev, nic);
+		}
+	}
 	if (r && (!link || link->mtu != r->mtu || r->up != !!(link->flags & IFF_UP)))
 		r->ifindex = 0;
 }

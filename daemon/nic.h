@@ -82,7 +82,7 @@ struct nic {
 	bool native;
 	int link_fd; /* XDP attachment */
 	unsigned queue_count;
-	unsigned tx_queue_count; /* those it has without XDP, the first ones */
+	unsigned tx_queue_count; /* the first ones: without XDP's, and that send, too */
 	struct nic_queue *queues[WG_MAX_QUEUES];
 };
 

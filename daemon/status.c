@@ -99,7 +99,7 @@ static void print_nics(struct json_object *o)
 		printf("  device %s: XDP %s, AF_XDP %s, %s queue(s)", text(nic, "name"),
 		       text(nic, "xdp"), text(nic, "af_xdp"), text(nic, "queues"));
 		if (strcmp(text(nic, "xdp_queues"), "0") != 0)
-			printf(" and %s that XDP added, with copies",
+			printf(" and %s that only receive, with copies",
 			       text(nic, "xdp_queues"));
 		putchar('\n');
 	}

@@ -214,8 +214,10 @@ static void apply_link(struct device *dev, const struct rtnl_link *link)
 static int look(struct device *dev, struct rtnl *r, bool settle)
 {
 	struct rtnl_link link;
-	int err = settle ? restore(dev, r) : 0;
+	int err = 0;
 
+	if (settle || !datapath_has_tc(dev->datapath, dev->wgif.tap.ifindex))
+		err = restore(dev, r);
 	if (!err)
 		err = rtnl_link_get(r, dev->wgif.tap.ifindex, &link);
 	if (!err)

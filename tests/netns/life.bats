@@ -182,20 +182,28 @@ refuses() {
 	traceless A
 }
 
-# with_few_capabilities COMMAND...: no more than the man page asks for.
+# with_few_capabilities COMMAND...: no more than the unit gives.
 with_few_capabilities() {
-	local few=net_admin,+net_raw,+bpf,+perfmon,+ipc_lock
+	local few
+
+	few=$(sed -n 's/^CapabilityBoundingSet=//p' "$UNIT")
+	few=${few,,}
+	few=${few//cap_/}
+	few=${few// /,+}
 
 	setpriv --bounding-set=-all,+$few --inh-caps=-all,+$few "$@"
 }
 
 @test "with no more capabilities than it needs it carries a tunnel" {
 	export -f with_few_capabilities
+	export UNIT=$REPO/daemon/wgxdp@.service
 	on A bash -c 'with_few_capabilities "$0" --nic toB wg0' "$WGXDP" 3>&-
 	start_wg wireguard-go B
 	wg_setup A B
 	wait_until 10 pings A "$(inner4 B)"
 	status_is A '.peers[0].path == "af_xdp"'
+	on A wg set wg0 listen-port 443
+	wait_until 10 pings A "$(inner4 B)"
 	on A ip link del wg0
 	wait_until 5 refute on A pgrep -x wgxdp
 	traceless A
@@ -339,6 +347,15 @@ in_echos() { on "$1" nstat -asz IcmpInEchos | awk '/^IcmpInEchos/ { print $2 }';
 	wait_until 15 pings C "$(inner4 B)"
 	ping_all C "$(inner4 B)" 20
 	ping_all B "$(inner4 A)" 20
+}
+
+@test "a qdisc of wg0 that is removed in another network namespace is put back" {
+	attached
+	move_wg0
+	wait_until 15 pings C "$(inner4 B)"
+	on C tc qdisc del dev wg0 clsact
+	wait_until 10 pings C "$(inner4 B)"
+	ping_all C "$(inner4 B)" 20
 }
 
 # move_back: up again at home, with its addresses.

@@ -620,6 +620,29 @@ second_tunnel() {
 	both_queues_used B
 }
 
+# A socket on the others can be had, and never sends anything.
+@test "a device with more queues to receive by than to send" {
+	host_new A
+	host_new B
+	nsenter --target "${HOST_PID[A]}" --net ip link add toB numrxqueues 4 numtxqueues 1 \
+		type veth peer name toA numrxqueues 1 numtxqueues 4 netns "${HOST_PID[B]}"
+	on A ethtool -L toB rx 4 tx 1 || true
+	on B ethtool -L toA rx 1 tx 4 || true
+	on A ethtool -l toB | sed -n '/Current/,$p' | grep -q 'RX:[[:space:]]*4$'
+	on A ethtool -l toB | sed -n '/Current/,$p' | grep -q 'TX:[[:space:]]*1$'
+	join_end A B
+	join_end B A
+	start_wg wgxdp A --workers 4
+	start_wg wgxdp B
+	wg_setup A B
+	wait_until 10 pings A "$(inner4 B)"
+	on_path A af_xdp
+	status_is A '.workers == 4 and .nics[0].queues == 1 and .nics[0].xdp_queues == 3'
+	many_flows A B
+	many_flows B A
+	[ "$(drops A tx_ring_full)" = 0 ]
+}
+
 # Which queue of wg0 a flow takes is the kernel's choice: one of these takes the other.
 many_flows() {
 	local server

@@ -18,6 +18,31 @@ set_mtus() { # UNDERLAY TUNNEL
 	ping_all A "$(inner4 B)" 3 -s 1392 -M "do"
 }
 
+# whole_by_xdp: packets of full size go by AF_XDP both ways.
+whole_by_xdp() {
+	local before
+
+	before=$(paths A)
+	ping_all A "$(inner4 B)" 5 -s 1392 -M "do" && went_by A xdp "$before" 5
+}
+
+@test "a link's MTU is raised" {
+	host_new A
+	host_new B
+	join A B
+	on A ip link set toB mtu 1300
+	on B ip link set toA mtu 1300
+	start_wg wgxdp A
+	start_wg wgxdp B
+	wg_setup A B
+	wait_until 10 pings A "$(inner4 B)"
+	on_path A af_xdp
+	on_path B af_xdp
+	on A ip link set toB mtu 1500
+	on B ip link set toA mtu 1500
+	wait_until 10 whole_by_xdp
+}
+
 @test "a link's MTU is less than the tunnel's packets, without XDP" {
 	WGXDP_ARGS="--nic none" tunnel wgxdp wgxdp
 	set_mtus 1300 1420

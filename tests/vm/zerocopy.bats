@@ -120,7 +120,7 @@ both_zerocopy() {
 	needs_zerocopy spare
 	both_zerocopy spare 10000000
 	status_is A '.nics[0].xdp_queues >= 1'
-	on A "$WGXDP" status wg0 | grep -q 'queue(s) and [0-9]* that XDP added'
+	on A "$WGXDP" status wg0 | grep -q 'queue(s) and [0-9]* that only receive'
 	# By the peer's port each queue gets its turn, and those that XDP added with it. Nothing
 	# comes around AF_XDP. (The first answer to one that has moved does go by the UDP socket.)
 	before=$(status_of A .paths.rx_udp_packets)
