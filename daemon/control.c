@@ -21,6 +21,7 @@
 #include "log.h"
 #include "outer.h"
 #include "peer.h"
+#include "pmtu.h"
 #include "uapi.h"
 
 /* Handshake messages that are answered before looking elsewhere: for so long, but so many
@@ -34,6 +35,11 @@
 /* A queue this long means that we cannot keep up (whitepaper section 5.3). */
 #define LOAD_BACKLOG  64
 #define LOAD_LASTS_NS NS_PER_SEC
+/* Paths that are resolved as soon as their next hop changes; more follow in shares. */
+#define NEIGH_PATHS_AT_ONCE 256
+/* All paths are looked up for the sake of their MTU at most so often: anybody can say that
+ * one is too small. */
+#define PMTU_NS NS_PER_SEC
 /* How often the next hop of a peer in use is confirmed. */
 #define NEIGHBOUR_NS (10 * NS_PER_SEC)
 /* Peers served in a round, by their timers and by what workers tell: many must not keep
@@ -286,10 +292,10 @@ static void run_timers(struct peer *peer, uint64_t now)
 		/* It may have been in line for long: a try may end before it is sent. */
 		cds_list_del_init(&peer->initiate);
 	}
-	if (actions & TIMER_NEW_INITIATION)
+	if (actions & (TIMER_NEW_INITIATION | TIMER_SEND_INITIATION)) {
 		forget_source(peer);
-	if (actions & (TIMER_NEW_INITIATION | TIMER_SEND_INITIATION))
 		handshake_want(peer, now);
+	}
 	if (actions & (TIMER_SEND_KEEPALIVE | TIMER_SEND_PERSISTENT_KEEPALIVE))
 		worker_command(peer->dev, peer, WORKER_SEND_KEEPALIVE);
 	peer_reschedule(peer);
@@ -371,7 +377,7 @@ static void on_addr(void *ctx, bool added, const struct ip_addr *addr, uint32_t 
 	if (added)
 		datapath_set_local_addr(dev->datapath, addr, true);
 	else
-		dev->addrs_dirty = true;
+		dev->addrs_due = 0;
 	device_paths_changed(dev);
 }
 
@@ -385,13 +391,19 @@ static void on_neigh(void *ctx, uint32_t ifindex, const struct ip_addr *addr,
 {
 	struct device *dev = ctx;
 	struct peer *peer;
+	unsigned share = NEIGH_PATHS_AT_ONCE;
 
 	cds_list_for_each_entry (peer, &dev->peers, list) {
 		const struct path *path = rcu_dereference(peer->path);
 
-		if (path &&
-		    route_affected_by_neigh(&path->route, ifindex, addr, state, mac))
-			peer_resolve_path(peer);
+		if (!path ||
+		    !route_affected_by_neigh(&path->route, ifindex, addr, state, mac))
+			continue;
+		if (!share--) { /* a gateway of many */
+			device_paths_changed(dev);
+			return;
+		}
+		peer_resolve_path(peer);
 	}
 }
 
@@ -417,12 +429,22 @@ static void on_overrun(void *ctx)
 {
 	struct device *dev = ctx;
 
-	dev->addrs_dirty = true;
+	dev->addrs_due = 0;
 	if (!dev->wgif.away)
 		wgif_tc_gone(dev);
 	wgif_look(dev, clock_now());
 	read_nic_links(dev);
 	device_paths_changed(dev);
+}
+
+static void note_pmtu(struct device *dev, uint64_t now)
+{
+	uint64_t due = dev->pmtu_noted + PMTU_NS;
+
+	if (due < now || !dev->pmtu_noted)
+		due = now;
+	dev->pmtu_noted = due;
+	device_paths_due(dev, due);
 }
 
 static void serve_kernel(struct device *dev, uint64_t now)
@@ -437,9 +459,11 @@ static void serve_kernel(struct device *dev, uint64_t now)
 	};
 
 	rtnl_dispatch(&dev->rtnl, &handler, dev);
+	if (dev->pmtu_fd >= 0 && pmtu_heard(dev->pmtu_fd, device_port(dev)))
+		note_pmtu(dev, now);
 	if (now >= dev->wgif.look_due)
 		wgif_look(dev, now);
-	if (dev->addrs_dirty)
+	if (now >= dev->addrs_due)
 		device_read_addrs(dev);
 	device_resolve_paths(dev, now);
 	if (now >= dev->listen_due)
@@ -462,6 +486,8 @@ static uint64_t next_deadline(struct device *dev)
 		next = dev->wgif.look_due;
 	if (dev->listen_due < next)
 		next = dev->listen_due;
+	if (dev->addrs_due < next)
+		next = dev->addrs_due;
 	if (dev->lazy_pending && dev->events.lazy_due < next)
 		next = dev->events.lazy_due;
 	if (uapi_next_deadline(dev->uapi) < next)
@@ -515,6 +541,8 @@ static int watch_all(struct device *dev)
 
 	for (unsigned i = 0; !err && i < sizeof(fds) / sizeof(fds[0]); i++)
 		err = watch(dev, fds[i], EPOLLIN);
+	if (!err && dev->pmtu_fd >= 0)
+		err = watch(dev, dev->pmtu_fd, EPOLLIN);
 	return err;
 }
 

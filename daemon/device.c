@@ -15,12 +15,14 @@
 #include "config.h"
 #include "log.h"
 #include "peer.h"
+#include "pmtu.h"
 #include "uapi.h"
 
 #define KEY_BUCKETS 1024
 /* Other devices' changes come in bursts. */
 #define SETTLE_NS	(20 * NS_PER_MS)
 #define LISTEN_RETRY_NS NS_PER_SEC
+#define ADDRS_RETRY_NS	NS_PER_SEC
 #define PATHS_A_ROUND	256
 
 void device_drop(struct device *dev, enum drop_reason reason, uint64_t n)
@@ -44,7 +46,7 @@ static int init_tables(struct device *dev)
 	CDS_INIT_LIST_HEAD(&dev->initiations);
 	randombytes_buf(dev->hash_key, sizeof(dev->hash_key));
 	timerq_init(&dev->timers);
-	dev->paths_due = dev->listen_due = UINT64_MAX;
+	dev->paths_due = dev->listen_due = dev->addrs_due = UINT64_MAX;
 	dev->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (dev->epoll_fd < 0)
 		return -errno;
@@ -132,7 +134,7 @@ int device_open(struct device *dev, const char *ifname, const struct nics *nics,
 
 	memset(dev, 0, sizeof(*dev));
 	wgif_init(&dev->wgif);
-	dev->epoll_fd = dev->handshakes.fd = -1;
+	dev->epoll_fd = dev->handshakes.fd = dev->pmtu_fd = -1;
 	dev->events.urgent.fd = dev->events.lazy.fd = -1;
 	snprintf(dev->name, sizeof(dev->name), "%s", ifname);
 	dev->nics = *nics;
@@ -146,6 +148,9 @@ int device_open(struct device *dev, const char *ifname, const struct nics *nics,
 		return err;
 	}
 	device_read_addrs(dev);
+	dev->pmtu_fd = pmtu_open();
+	if (dev->pmtu_fd < 0) /* a host without IPv6 */
+		dev->pmtu_fd = -1;
 	return 0;
 }
 
@@ -191,6 +196,8 @@ void device_close(struct device *dev)
 	rtnl_close(&dev->rtnl);
 	if (dev->epoll_fd >= 0)
 		close(dev->epoll_fd);
+	if (dev->pmtu_fd >= 0)
+		close(dev->pmtu_fd);
 	if (dev->slots)
 		munmap(dev->slots, WG_MAX_PEERS * sizeof(*dev->slots));
 	noise_identity_wipe(&dev->identity);
@@ -346,13 +353,14 @@ int device_set_private_key(struct device *dev, const uint8_t key[WG_KEY_LEN])
 
 /* --- surroundings --- */
 
-/* A share of them a call, so that many peers do not keep the control thread. A change
- * meanwhile begins anew. */
+/* A share of them a call, so that many peers do not keep the control thread. After a change
+ * meanwhile all of them follow once more; it does not begin anew, or where changes never
+ * stop the last ones would never have their turn. */
 void device_resolve_paths(struct device *dev, uint64_t now)
 {
 	unsigned share = PATHS_A_ROUND;
 
-	if (now >= dev->paths_due) {
+	if (!dev->next_path && now >= dev->paths_due) {
 		dev->paths_due = UINT64_MAX;
 		dev->next_path = dev->peers.next;
 	}
@@ -367,10 +375,15 @@ void device_resolve_paths(struct device *dev, uint64_t now)
 		dev->next_path = NULL;
 }
 
+void device_paths_due(struct device *dev, uint64_t when)
+{
+	if (when < dev->paths_due)
+		dev->paths_due = when;
+}
+
 void device_paths_changed(struct device *dev)
 {
-	if (dev->paths_due == UINT64_MAX)
-		dev->paths_due = clock_now() + SETTLE_NS;
+	device_paths_due(dev, clock_now() + SETTLE_NS);
 }
 
 static void add_addr(void *ctx, const struct ip_addr *addr, uint32_t ifindex)
@@ -383,9 +396,12 @@ static void add_addr(void *ctx, const struct ip_addr *addr, uint32_t ifindex)
 /* While the map is being filled again, packets go by the UDP socket. */
 void device_read_addrs(struct device *dev)
 {
-	dev->addrs_dirty = false;
+	dev->addrs_due = UINT64_MAX;
 	datapath_clear_local_addrs(dev->datapath);
-	if (rtnl_addr_dump(&dev->rtnl, add_addr, dev))
-		log_error("cannot read this host's addresses: packets go by the UDP "
-			  "socket");
+	if (!rtnl_addr_dump(&dev->rtnl, add_addr, dev))
+		return;
+	log_error(
+		"cannot read this host's addresses, trying again: packets go by the UDP "
+		"socket");
+	dev->addrs_due = clock_now() + ADDRS_RETRY_NS;
 }

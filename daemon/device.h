@@ -77,8 +77,10 @@ struct device {
 	uint64_t
 		paths_due; /* when to resolve all paths anew; UINT64_MAX: they are right */
 	struct cds_list_head *next_path; /* in peers; NULL: all are done */
+	int pmtu_fd;			 /* -1: none; pmtu.h */
+	uint64_t pmtu_noted;		 /* ns */
 	uint64_t listen_due;		 /* when to try to open the sockets again */
-	bool addrs_dirty;		 /* our addresses changed */
+	uint64_t addrs_due; /* when to read our addresses; UINT64_MAX: they are known */
 	struct uapi *uapi;
 	int epoll_fd; /* what the control thread waits on */
 	int signal_fd;
@@ -109,6 +111,8 @@ void device_choose_gro(struct device *dev);
 void device_resolve_paths(struct device *dev, uint64_t now);
 /* Has that done soon: what paths are made of has changed. */
 void device_paths_changed(struct device *dev);
+/* Has that done by then, ns. */
+void device_paths_due(struct device *dev, uint64_t when);
 /* Tells the XDP program what addresses this host has. */
 void device_read_addrs(struct device *dev);
 

@@ -156,7 +156,8 @@ static void receive_response(struct device *dev, const struct handshake_message 
 	count_received(peer, sizeof(*msg));
 	timers_authenticated_received(&peer->timers, now);
 	note_way(peer, m);
-	peer_begin_session(peer, kp, now);
+	if (peer_begin_session(peer, kp, now))
+		return;
 	peer_session_complete(peer, now);
 	worker_command(dev, peer, WORKER_CONFIRM);
 }
@@ -190,7 +191,8 @@ static void respond(struct peer *peer, uint64_t now)
 	}
 	keypair_activate(kp, &keys, now);
 	sodium_memzero(&keys, sizeof(keys));
-	peer_begin_session(peer, kp, now);
+	if (peer_begin_session(peer, kp, now))
+		return;
 	send_to_peer(peer, &response, sizeof(response), now);
 }
 
@@ -295,6 +297,8 @@ void handshake_receive(struct device *dev, const struct handshake_message *m,
 {
 	uint32_t type = le32toh(*(const uint32_t *)m->data);
 
+	if (!dev->up) /* it was in the queue when it went down */
+		return;
 	if (type == WG_COOKIE_REPLY)
 		receive_cookie_reply(dev, m, now);
 	else if (type == WG_RESPONSE)

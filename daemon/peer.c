@@ -185,11 +185,16 @@ static void begin_as_responder(struct peer *peer, struct keypair *kp)
 	peer->previous = NULL;
 }
 
-void peer_begin_session(struct peer *peer, struct keypair *kp, uint64_t now)
+int peer_begin_session(struct peer *peer, struct keypair *kp, uint64_t now)
 {
-	if (datapath_add_session(peer->dev->datapath, kp->local_index, peer->slot,
-				 worker_of(peer->dev, peer)))
-		log_error("session map is full: a session will not receive by XDP");
+	int err = datapath_add_session(peer->dev->datapath, kp->local_index, peer->slot,
+				       worker_of(peer->dev, peer));
+
+	if (err) {
+		log_error("no session with a peer, for now: BPF map: %s", strerror(-err));
+		keypair_drop(&peer->dev->sessions, kp);
+		return err;
+	}
 	if (kp->initiator)
 		begin_as_initiator(peer, kp);
 	else
@@ -197,6 +202,7 @@ void peer_begin_session(struct peer *peer, struct keypair *kp, uint64_t now)
 	timers_session_derived(&peer->timers, now);
 	/* A path MTU is learnt and expires without notice: look again now and then. */
 	peer_resolve_path(peer);
+	return 0;
 }
 
 bool peer_confirm_session(struct peer *peer, struct keypair *kp)
@@ -210,12 +216,24 @@ bool peer_confirm_session(struct peer *peer, struct keypair *kp)
 	return true;
 }
 
+/* One of ours that was lost: its answer, if anybody kept that back, must not make a session
+ * which the peer has long forgotten. Initiations that cross are younger. */
+static void end_stale_initiation(struct peer *peer, uint64_t now)
+{
+	if (!peer->pending || !timers_may_initiate(&peer->timers, now))
+		return;
+	keypair_drop(&peer->dev->sessions, peer->pending);
+	peer->pending = NULL;
+	noise_handshake_clear(&peer->initiating);
+}
+
 void peer_session_complete(struct peer *peer, uint64_t now)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_REALTIME, &ts);
 	peer->last_handshake = (uint64_t)ts.tv_sec * NS_PER_SEC + (uint64_t)ts.tv_nsec;
+	end_stale_initiation(peer, now);
 	timers_handshake_complete(&peer->timers, now);
 	cds_list_del_init(&peer->initiate);
 	peer_reschedule(peer);

@@ -110,8 +110,10 @@ void peer_remove(struct peer *peer);
  * unless the event queues are not served any more. */
 void peers_reap(struct device *dev);
 
-/* New keypair from a handshake that ended well, into its slot (whitepaper 6.3). */
-void peer_begin_session(struct peer *peer, struct keypair *kp, uint64_t now);
+/* New keypair from a handshake that ended well, into its slot (whitepaper 6.3). Where XDP
+ * cannot know of it, and so would drop what comes under it, -errno: there is no session then,
+ * and the keypair is gone; the initiator will try again. */
+int peer_begin_session(struct peer *peer, struct keypair *kp, uint64_t now);
 /* Data came under `next`: it becomes current. False if kp isn't `next`. */
 bool peer_confirm_session(struct peer *peer, struct keypair *kp);
 /* A handshake is complete: both sides have the keys. */

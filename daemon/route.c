@@ -111,6 +111,16 @@ static uint8_t ttl_of(const struct rtnl_route *rt, const struct rtnl_link *link,
 	return link->hop_limit ? link->hop_limit : DEFAULT_TTL;
 }
 
+static uint32_t mtu_of(const struct rtnl_route *rt, const struct rtnl_link *link,
+		       enum ip_family family)
+{
+	uint32_t mtu = link->mtu;
+
+	if (family == IP_V6 && link->mtu6 && link->mtu6 < mtu)
+		mtu = link->mtu6;
+	return rt->mtu && rt->mtu < mtu ? rt->mtu : mtu;
+}
+
 int route_resolve(struct rtnl *r, const struct endpoint *ep, uint16_t listen_port,
 		  uint32_t fwmark, struct route *out)
 {
@@ -133,7 +143,7 @@ int route_resolve(struct rtnl *r, const struct endpoint *ep, uint16_t listen_por
 	out->nexthop = rt.nexthop;
 	out->source_gone = source_gone;
 	out->ttl = ttl_of(&rt, &link, ep->addr.family);
-	out->mtu = rt.mtu && rt.mtu < link.mtu ? rt.mtu : link.mtu;
+	out->mtu = mtu_of(&rt, &link, ep->addr.family);
 	fill_l2(r, &rt, &link, ep->addr.family == IP_V4 ? ETH_P_IP : ETH_P_IPV6, out);
 	return 0;
 }

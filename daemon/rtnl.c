@@ -620,8 +620,8 @@ static void parse_link_info(const struct nlattr *nest, struct rtnl_link *out)
 	attr_string(tb[IFLA_INFO_KIND], out->kind, sizeof(out->kind));
 }
 
-/* The sysctl net.ipv6.conf.NAME.hop_limit, or what a router advertised. */
-static uint8_t parse_hop_limit(const struct nlattr *af_spec)
+/* The sysctls net.ipv6.conf.NAME.hop_limit and mtu, or what a router advertised. */
+static void parse_inet6(const struct nlattr *af_spec, struct rtnl_link *out)
 {
 	const struct nlattr *families[AF_INET6 + 1], *tb[IFLA_INET6_CONF + 1];
 	const int32_t *conf;
@@ -629,10 +629,11 @@ static uint8_t parse_hop_limit(const struct nlattr *af_spec)
 	parse_nested(af_spec, families, AF_INET6);
 	parse_nested(families[AF_INET6], tb, IFLA_INET6_CONF);
 	if (!tb[IFLA_INET6_CONF] || mnl_attr_get_payload_len(tb[IFLA_INET6_CONF]) <
-					    (DEVCONF_HOPLIMIT + 1) * sizeof(*conf))
-		return 0;
+					    (DEVCONF_MTU6 + 1) * sizeof(*conf))
+		return;
 	conf = mnl_attr_get_payload(tb[IFLA_INET6_CONF]);
-	return (uint8_t)conf[DEVCONF_HOPLIMIT];
+	out->hop_limit = (uint8_t)conf[DEVCONF_HOPLIMIT];
+	out->mtu6 = (uint32_t)conf[DEVCONF_MTU6];
 }
 
 /*
@@ -659,7 +660,7 @@ static bool parse_link(const struct nlmsghdr *nlh, struct rtnl_link *out,
 	out->tx_queues = attr_u32(tb[IFLA_NUM_TX_QUEUES]);
 	attr_string(tb[IFLA_IFNAME], out->name, sizeof(out->name));
 	parse_link_info(tb[IFLA_LINKINFO], out);
-	out->hop_limit = parse_hop_limit(tb[IFLA_AF_SPEC]);
+	parse_inet6(tb[IFLA_AF_SPEC], out);
 	if (tb[IFLA_ADDRESS] && mnl_attr_get_payload_len(tb[IFLA_ADDRESS]) == 6)
 		memcpy(out->mac, mnl_attr_get_payload(tb[IFLA_ADDRESS]), 6);
 	return true;

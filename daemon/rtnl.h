@@ -48,6 +48,7 @@ struct rtnl_link {
 	uint32_t tx_queues;
 	uint32_t master;   /* ifindex of bridge, bond or VRF; 0: none */
 	uint8_t hop_limit; /* IPv6, where no route says another; 0: not known */
+	uint32_t mtu6;	   /* IPv6's own, which may be less than mtu; 0: not known */
 };
 
 /* Any callback may be NULL. */

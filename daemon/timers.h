@@ -21,10 +21,11 @@
 
 /* What timers_expire() asks for; several may be set. */
 enum timer_action {
-	/* The handshake got no answer: send another initiation. */
+	/* The handshake got no answer: send another initiation, and forget the endpoint's
+	 * sticky source, in case that is why. */
 	TIMER_SEND_INITIATION = 1,
 	/* The peer is silent though we sent data: make a new session, and forget the
-	 * endpoint's sticky source, in case that is why. If timers_may_initiate() says
+	 * source likewise. If timers_may_initiate() says
 	 * no there is nothing to do: an initiation is under way. */
 	TIMER_NEW_INITIATION = 2,
 	/* We heard data and had none to send. */

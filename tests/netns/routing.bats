@@ -170,6 +170,19 @@ sticky() {
 	WGXDP_ARGS="--nic none" sticky 4 192.0.2.101/32 192.0.2.101:51820 192.0.2.1:51820
 }
 
+@test "a source address that does not arrive any more is left when an initiation is sent again" {
+	tunnel wgxdp wireguard-go
+	on A ip address add 192.0.2.101/32 dev toB
+	on B ip route add 192.0.2.101/32 dev toA
+	writes_to B A 192.0.2.101:51820
+	on B nft "add table ip t; add chain ip t in { type filter hook input priority 0; }; \
+		add rule ip t in ip saddr 192.0.2.101 counter drop"
+	on A ip link set wg0 down
+	on A ip link set wg0 up
+	wait_until 12 pings A "$(inner4 B)"
+	on B nft list table ip t | grep -q 'counter packets [1-9]'
+}
+
 # Two links with addresses of their own, B's address on neither: what left by the first
 # with its address must not leave by the second with that one, where B cannot answer it.
 two_uplinks() {

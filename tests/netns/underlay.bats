@@ -333,3 +333,50 @@ fragments() {
 	ping_all A "$(inner4 B)" 5 -s 60000 -M "do"
 	no_trickle A B
 }
+
+# full_size: packets that fill wg0's MTU.
+full_size() { ping_all A "$(inner4 B)" 5 -s 1392 -M "do"; }
+
+# Nobody on the way cuts IPv6 packets, and there is no event of what is learnt of a path, nor
+# when it is forgotten.
+@test "a link further on carries less, IPv6" {
+	host_new A
+	host_new R
+	host_new B
+	join A R
+	join R B
+	on R sysctl -qw net.ipv6.conf.all.forwarding=1
+	on R ip link set toB mtu 1400
+	on B ip link set toR mtu 1400
+	on A ip route add "$(outer6 B)" via "$(outer6 R)" dev toR
+	on B ip route add "$(outer6 A)" via "$(outer6 R)" dev toR
+	start_wg wgxdp A
+	start_wg wgxdp B
+	wg_setup A B 6
+	wait_until 10 pings A "$(inner4 B)"
+	on_path A af_xdp
+	wait_until 5 full_size
+	on A ip -6 route flush cache
+	on A wg set wg0 fwmark 1 # resolves paths anew
+	wait_until 5 full_size
+	on_path A af_xdp
+}
+
+@test "IPv6's own MTU of a link is less" {
+	local before
+
+	host_new A
+	host_new B
+	join A B
+	on A sysctl -qw net.ipv6.conf.toB.mtu=1400
+	on B sysctl -qw net.ipv6.conf.toA.mtu=1400
+	start_wg wgxdp A
+	start_wg wgxdp B
+	wg_setup A B 6
+	wait_until 10 pings A "$(inner4 B)"
+	on_path A af_xdp
+	before=$(paths A)
+	full_size
+	# In fragments, which only the kernel makes.
+	went_by A udp "$before" 5
+}
