@@ -933,7 +933,7 @@ static void test_persistent_keepalive_waits_for_up(void **state)
 
 /* --- sessions (whitepaper section 6.3): as far as a handshake's end --- */
 
-static struct keypair *begin_session(struct peer *peer, bool initiator)
+static struct keypair *ready_keypair(struct peer *peer, bool initiator)
 {
 	struct keypair *kp = keypair_new(&peer->dev->sessions, peer);
 	struct noise_keys keys = {.initiator = initiator};
@@ -941,7 +941,14 @@ static struct keypair *begin_session(struct peer *peer, bool initiator)
 	assert_non_null(kp);
 	keys.local_index = kp->local_index;
 	keypair_activate(kp, &keys, clock_now());
-	peer_begin_session(peer, kp, clock_now());
+	return kp;
+}
+
+static struct keypair *begin_session(struct peer *peer, bool initiator)
+{
+	struct keypair *kp = ready_keypair(peer, initiator);
+
+	assert_int_equal(peer_begin_session(peer, kp, clock_now()), 0);
 	return kp;
 }
 
@@ -990,6 +997,46 @@ static void test_sessions_as_initiator(void **state)
 	three = begin_session(bob, true);
 	assert_sessions(bob, two, three, NULL);
 	assert_session_gone(&f->dev, index);
+}
+
+/* XDP would drop what comes under it. */
+static void test_no_memory_for_a_session(void **state)
+{
+	struct fixture *f = *state;
+	struct peer *bob = bob_of(f);
+	struct keypair *one = begin_session(bob, true), *two = ready_keypair(bob, true);
+	uint32_t index = two->local_index;
+
+	no_memory = UINT_MAX;
+	assert_int_equal(peer_begin_session(bob, two, clock_now()), -ENOMEM);
+	no_memory = 0;
+	assert_sessions(bob, NULL, one, NULL);
+	assert_session_gone(&f->dev, index);
+}
+
+/* Others than the first have their turn although changes do not stop. */
+static void test_paths_of_all_are_resolved(void **state)
+{
+	struct fixture *f = *state;
+	struct cds_list_head *at;
+	char lines[256];
+
+	for (unsigned i = 1; i <= 600; i++) {
+		snprintf(lines, sizeof(lines), "public_key=%064x\nendpoint=127.0.0.1:9\n",
+			 i);
+		assert_set(&f->dev, lines);
+	}
+	device_paths_due(&f->dev, 0);
+	device_resolve_paths(&f->dev, 1);
+	at = f->dev.next_path;
+	assert_non_null(at);
+	device_paths_due(&f->dev, 0);
+	device_resolve_paths(&f->dev, 1);
+	assert_ptr_not_equal(f->dev.next_path, at);
+	device_resolve_paths(&f->dev, 1);
+	assert_null(f->dev.next_path);
+	device_resolve_paths(&f->dev, 1); /* for the second change */
+	assert_ptr_equal(f->dev.next_path, at);
 }
 
 /* Not used until the initiator has shown that it has it. */
@@ -1535,6 +1582,8 @@ static const struct CMUnitTest tests[] = {
 	T(test_persistent_keepalive_waits_for_up),
 	T(test_sessions_as_initiator),
 	T(test_sessions_as_responder),
+	T(test_no_memory_for_a_session),
+	T(test_paths_of_all_are_resolved),
 	T(test_sessions_of_both_roles),
 	T(test_new_key_ends_sessions),
 	T(test_new_key_may_initiate_at_once),

@@ -406,6 +406,17 @@ static void test_down_clears_the_line(void **state)
 	assert_int_equal(f->a.peer->wire.tx_packets, 0);
 }
 
+static void test_down_clears_the_queue(void **state)
+{
+	struct fixture *f = *state;
+	struct handshake_message m = initiation(f);
+
+	device_set_up(&f->b.dev, false);
+	deliver(&f->b, &m, f->now);
+	assert_null(f->b.peer->next);
+	assert_int_equal(f->b.peer->wire.rx_bytes, 0);
+}
+
 /* --- what is not sent --- */
 
 static void test_one_initiation_in_five_seconds(void **state)
@@ -629,6 +640,25 @@ static void test_late_response(void **state)
 	assert_refused(&f->a, &m, f->now, DROP_bad_handshake);
 	assert_null(f->a.peer->current);
 	assert_non_null(f->a.peer->pending);
+}
+
+/* Somebody kept the answer, and a session came by the peer's own initiation. */
+static void test_answer_kept_back(void **state)
+{
+	struct fixture *f = *state;
+	struct endpoint a = at_port(PORT_A);
+	struct handshake_message kept = response(f), m;
+
+	pass_time(f);
+	peer_set_endpoint(f->b.peer, &a);
+	handshake_initiate(f->b.peer, f->now);
+	m = arriving(&f->a, WG_INITIATION);
+	deliver(&f->a, &m, f->now);
+	assert_non_null(f->a.peer->pending);
+	assert_true(peer_confirm_session(f->a.peer, f->a.peer->next));
+	peer_session_complete(f->a.peer, f->now);
+	assert_null(f->a.peer->pending);
+	assert_refused(&f->a, &kept, f->now, DROP_bad_handshake);
 }
 
 /* A response that names a session, rather than a handshake under way. */
@@ -940,6 +970,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_session_ends_the_wait),
 	T(test_removed_peer_leaves_the_line),
 	T(test_down_clears_the_line),
+	T(test_down_clears_the_queue),
 	T(test_one_initiation_in_five_seconds),
 	T(test_nothing_is_sent_while_down),
 	T(test_no_endpoint),
@@ -955,6 +986,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_every_byte_of_a_response_counts),
 	T(test_replayed_response),
 	T(test_late_response),
+	T(test_answer_kept_back),
 	T(test_response_to_a_session),
 	T(test_clock_set_back),
 	T(test_clock_set_forward_and_back),
