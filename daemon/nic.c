@@ -88,24 +88,26 @@ static void wake_receiver(struct nic_queue *q)
 		return; /* nothing to do about it: poll() wakes the driver, too */
 }
 
-/* One call moves up to 32 packets in copy mode; goes on while it gets anywhere. */
-static void kick(struct nic_queue *q)
+/* One call moves up to 32 packets in copy mode; goes on while it gets anywhere. -errno where
+ * the device is down or gone. */
+static int kick(struct nic_queue *q)
 {
 	int fd = xsk_socket__fd(q->data);
 
 	if (!xsk_ring_prod__needs_wakeup(&q->tx))
-		return;
+		return 0;
 	for (unsigned i = 0; i < TX_KICKS; i++) {
 		uint32_t before = __atomic_load_n(q->tx.consumer, __ATOMIC_ACQUIRE);
 
 		if (before == *q->tx.producer)
-			return;
+			return 0;
 		if (sendto(fd, NULL, 0, MSG_DONTWAIT, NULL, 0) < 0 && errno != EAGAIN &&
 		    errno != EBUSY && errno != ENOBUFS)
-			return;
+			return -errno;
 		if (__atomic_load_n(q->tx.consumer, __ATOMIC_ACQUIRE) == before)
-			return;
+			return 0;
 	}
+	return 0;
 }
 
 /* --- packets --- */
@@ -184,12 +186,15 @@ bool nic_tx_pending(struct nic_queue *q)
 	       __atomic_load_n(q->tx.producer, __ATOMIC_ACQUIRE);
 }
 
-void nic_push(struct nic_queue *q)
+bool nic_push(struct nic_queue *q)
 {
+	bool usable;
+
 	pthread_mutex_lock(&q->lock);
-	kick(q);
+	usable = !kick(q);
 	reap_completions(q);
 	pthread_mutex_unlock(&q->lock);
+	return usable && nic_tx_pending(q);
 }
 
 unsigned nic_alloc(struct nic_queue *q, struct nic_frame *out, unsigned n)

@@ -144,10 +144,11 @@ unsigned nic_send(struct nic_queue *q, const struct nic_frame *frames, unsigned 
 
 /* The queue that this worker sends by. */
 struct nic_queue *nic_tx_queue(const struct nic *nic, unsigned worker);
-/* Whether the kernel has not yet taken all that was given to it; has it try again.
- * Any thread. */
+/* Whether the kernel has not yet taken all that was given to it. Any thread. */
 bool nic_tx_pending(struct nic_queue *q);
-void nic_push(struct nic_queue *q);
+/* Has it try again; whether that is worth while once more. Not where the device is down:
+ * what is left goes with the first packet once it is up. Any thread. */
+bool nic_push(struct nic_queue *q);
 
 /* Bytes that a frame holds. */
 static inline uint32_t nic_frame_room(const struct nic *nic)

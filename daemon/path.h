@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The way to a peer, ready to use by a worker: immutable, replaced under RCU.
+ * The way to a peer, ready to use by a worker: immutable but for what
+ * it turns out to refuse, replaced under RCU.
  *
  * Theory of operation: the control thread builds a path from an endpoint and the
  * routing, neighbour and link tables. Where the device has AF_XDP sockets and the
@@ -10,6 +11,7 @@
 #ifndef PATH_H
 #define PATH_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include <netinet/in.h>
@@ -38,6 +40,7 @@ struct path {
 	socklen_t to_len;
 	uint8_t cmsg[PATH_CMSG_MAX] __attribute__((aligned(8))); /* source address */
 	size_t cmsg_len;					 /* 0: any */
+	atomic_bool no_segment; /* the device refused UDP_SEGMENT: a worker found out */
 	struct rcu_head rcu;
 };
 

@@ -255,7 +255,8 @@ static unsigned segment_run(const struct udp_packet *p, unsigned n)
 	size_t bytes = p[0].len;
 	unsigned i;
 
-	if (p[0].len > p[0].path->max_datagram)
+	if (p[0].len > p[0].path->max_datagram ||
+	    atomic_load_explicit(&p[0].path->no_segment, memory_order_relaxed))
 		return 1;
 	for (i = 1; i < n && i < SEGMENTS_MAX; i++) {
 		if (p[i].path != p[0].path || p[i].tos != p[0].tos ||
@@ -272,16 +273,13 @@ static void add_segment_size(struct msghdr *m, uint8_t *room, uint16_t size)
 	add_control(m, room, SOL_UDP, UDP_SEGMENT, &size, sizeof(size));
 }
 
-static void build_messages(struct udp *u, struct tx_messages *t, struct udp_packet *p,
-			   unsigned n)
+static void build_messages(struct tx_messages *t, struct udp_packet *p, unsigned n)
 {
-	bool segment = !atomic_load_explicit(&u->no_segment, memory_order_relaxed);
-
 	t->count = 0;
 	for (unsigned i = 0, run; i < n; i += run) {
 		struct msghdr *m = &t->mm[t->count].msg_hdr;
 
-		run = segment ? segment_run(p + i, n - i) : 1;
+		run = segment_run(p + i, n - i);
 		memset(m, 0, sizeof(*m));
 		for (unsigned j = i; j < i + run; j++)
 			t->iov[j] = (struct iovec){.iov_base = p[j].data,
@@ -315,15 +313,14 @@ static unsigned send_singly(int fd, const struct msghdr *segmented, struct udp_p
 	return sent;
 }
 
-static unsigned refused(struct udp *u, int fd, struct tx_messages *t, unsigned i,
-			int error)
+static unsigned refused(int fd, struct tx_messages *t, unsigned i, int error)
 {
 	const struct msghdr *m = &t->mm[i].msg_hdr;
 
 	if (m->msg_iovlen == 1 || error == EAGAIN || error == ENOBUFS)
 		return 0;
 	if (error == EIO)
-		atomic_store(&u->no_segment, true);
+		atomic_store((atomic_bool *)&t->first[i]->path->no_segment, true);
 	return send_singly(fd, m, t->first[i]);
 }
 
@@ -335,7 +332,7 @@ static unsigned note_sent(struct tx_messages *t, unsigned i)
 }
 
 /* One family, one sendmmsg; a message that is refused for good is passed over. */
-static unsigned send_messages(struct udp *u, int fd, struct tx_messages *t)
+static unsigned send_messages(int fd, struct tx_messages *t)
 {
 	unsigned done = 0, sent = 0;
 
@@ -343,7 +340,7 @@ static unsigned send_messages(struct udp *u, int fd, struct tx_messages *t)
 		int n = sendmmsg(fd, t->mm + done, t->count - done, 0);
 
 		if (n <= 0)
-			sent += refused(u, fd, t, done++, errno);
+			sent += refused(fd, t, done++, errno);
 		for (int i = 0; i < n; i++)
 			sent += note_sent(t, done++);
 	}
@@ -363,8 +360,8 @@ unsigned udp_send_batch(struct udp *u, struct udp_packet *p, unsigned n)
 				break;
 		if (fd < 0)
 			continue;
-		build_messages(u, &t, p + i, end - i);
-		sent += send_messages(u, fd, &t);
+		build_messages(&t, p + i, end - i);
+		sent += send_messages(fd, &t);
 	}
 	return sent;
 }

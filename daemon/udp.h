@@ -18,7 +18,6 @@
 struct udp {
 	int fd4, fd6; /* fd6 is -1 where the host has no IPv6 */
 	uint16_t port;
-	atomic_bool no_segment; /* the device refused UDP_SEGMENT */
 };
 
 /* Opens both on `port` (host order; 0: any that is free in both families), in the
@@ -45,8 +44,7 @@ struct udp_packet {
 };
 
 /* Sends up to 64 packets, in order, those of one path, TOS, TTL and size
- * together
- * (UDP_SEGMENT). Returns how many the kernel took. */
+ * together (UDP_SEGMENT). Returns how many the kernel took. */
 unsigned udp_send_batch(struct udp *udp, struct udp_packet *packets, unsigned n);
 
 #define UDP_RX_BUFFERS	   16

@@ -134,7 +134,7 @@ static void serve(struct worker *w, const struct poll_set *set)
 		w->tap_gone = true;
 }
 
-/* A full driver queue leaves packets in a TX ring: whether there are any. */
+/* A full driver queue leaves packets in a TX ring: whether to come back for some. */
 static bool push_pending(struct worker *w)
 {
 	bool pending = false;
@@ -143,10 +143,8 @@ static bool push_pending(struct worker *w)
 		struct nic *nic = rcu_dereference(w->dev->nics.list[i]);
 		struct nic_queue *q = nic ? nic_tx_queue(nic, w->index) : NULL;
 
-		if (!q || !nic_tx_pending(q))
-			continue;
-		nic_push(q);
-		pending |= nic_tx_pending(q);
+		if (q && nic_tx_pending(q))
+			pending |= nic_push(q);
 	}
 	return pending;
 }

@@ -334,6 +334,31 @@ fragments() {
 	no_trickle A B
 }
 
+# sleeps: how often the daemon's threads have gone to sleep.
+# shellcheck disable=SC2016 # awk's
+sleeps() {
+	on A sh -c "cat /proc/$(daemon_pid A)/task/*/status" |
+		awk '/^voluntary_ctxt_switches/ { n += $2 } END { print n }'
+}
+
+@test "a NIC that goes down with packets to send wakes nobody" {
+	local sender before
+
+	tunnel wgxdp wgxdp
+	on_path A af_xdp
+	on A timeout 2 sh -c 'exec socat -u OPEN:/dev/zero "UDP4-SENDTO:$0:9"' "$(inner4 B)" 3>&- &
+	sender=$!
+	sleep 0.5 # amid what it sends
+	on A ip link set toB down
+	wait $sender || true
+	before=$(sleeps)
+	sleep 1 # what is measured
+	[ $(($(sleeps) - before)) -lt 100 ]
+	on A ip link set toB up
+	on A ip route replace "$(outer4 B)" dev toB
+	wait_until 20 pings A "$(inner4 B)"
+}
+
 # full_size: packets that fill wg0's MTU.
 full_size() { ping_all A "$(inner4 B)" 5 -s 1392 -M "do"; }
 
