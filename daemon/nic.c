@@ -37,8 +37,10 @@
 #define SEND_BUFFER (TX_RING * 4096)
 /* Copy mode sends at most 32 packets a call. */
 #define TX_KICKS (TX_RING / 32)
-/* Whoever has the device may give it up without our being told. */
-#define REFUSAL_NS (30 * NS_PER_SEC)
+/* Whoever has the device may give it up without our being told. What else is wrong lasts, and
+ * to try costs the device its queues for a moment: from time to time, more and more seldom. */
+#define REFUSAL_NS     (30 * NS_PER_SEC)
+#define REFUSAL_MAX_NS (3600 * NS_PER_SEC)
 
 /* The kernel takes a closed socket off its queue in a work item of its own: a restart
  * may come before. */
@@ -655,23 +657,48 @@ struct nic *nic_find(struct device *dev, uint32_t ifindex)
 static struct nic_refusal *find_refusal(struct device *dev, uint32_t ifindex)
 {
 	for (unsigned i = 0; i < WG_MAX_NICS; i++)
-		if (dev->nics.refused[i].ifindex == ifindex &&
-		    clock_now() < dev->nics.refused[i].until)
+		if (dev->nics.refused[i].ifindex == ifindex)
 			return &dev->nics.refused[i];
 	return NULL;
 }
 
-static void refuse(struct device *dev, uint32_t ifindex)
+static bool is_refused(struct device *dev, uint32_t ifindex)
 {
-	struct nic_refusal *r =
-		&dev->nics.refused[dev->nics.refused_next++ % WG_MAX_NICS];
+	const struct nic_refusal *r = find_refusal(dev, ifindex);
+
+	return r && clock_now() < r->until;
+}
+
+/* How long, after having waited so long (0: never). */
+static uint64_t refusal_wait(uint64_t before, int err)
+{
+	if (!before || err == -EBUSY)
+		return REFUSAL_NS;
+	return before < REFUSAL_MAX_NS / 2 ? before * 2 : REFUSAL_MAX_NS;
+}
+
+static void refuse(struct device *dev, uint32_t ifindex, int err)
+{
+	struct nic_refusal *r = find_refusal(dev, ifindex);
+	uint64_t wait = refusal_wait(r ? r->wait : 0, err);
 	struct rtnl_link link = {0};
 
+	if (!r)
+		r = &dev->nics.refused[dev->nics.refused_next++ % WG_MAX_NICS];
 	rtnl_link_get(&dev->rtnl, ifindex, &link);
 	*r = (struct nic_refusal){.ifindex = ifindex,
 				  .mtu = link.mtu,
 				  .up = link.flags & IFF_UP,
-				  .until = clock_now() + REFUSAL_NS};
+				  .wait = wait,
+				  .until = clock_now() + wait};
+}
+
+static void forget_refusal(struct device *dev, uint32_t ifindex)
+{
+	struct nic_refusal *r = find_refusal(dev, ifindex);
+
+	if (r)
+		r->ifindex = 0;
 }
 
 void nic_link_changed(struct device *dev, uint32_t ifindex, const struct rtnl_link *link)
@@ -722,13 +749,16 @@ struct nic *nic_for_route(struct device *dev, uint32_t ifindex)
 	struct nic *nic = nic_find(dev, ifindex);
 	enum nic_mode mode;
 	char why[256];
+	int err;
 
-	if (nic || find_refusal(dev, ifindex) || !wanted(dev, ifindex, &mode))
+	if (nic || is_refused(dev, ifindex) || !wanted(dev, ifindex, &mode))
 		return nic;
-	if (nic_attach(dev, ifindex, mode, &nic, why, sizeof(why))) {
-		refuse(dev, ifindex);
+	err = nic_attach(dev, ifindex, mode, &nic, why, sizeof(why));
+	if (err) {
+		refuse(dev, ifindex, err);
 		log_info("%s; using the UDP socket", why);
 		return NULL;
 	}
+	forget_refusal(dev, ifindex);
 	return nic;
 }

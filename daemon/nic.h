@@ -92,7 +92,7 @@ struct nic_refusal {
 	uint32_t ifindex;
 	uint32_t mtu;
 	bool up;
-	uint64_t until; /* ns */
+	uint64_t wait, until; /* ns */
 };
 
 struct nics {

@@ -697,6 +697,30 @@ static void test_no_memory_for_maps(void **state)
 	assert_int_equal(set(&f->dev, BOB "allowed_ip=10.0.0.2/32\n"), 0);
 }
 
+/* --- NICs --- */
+
+/* Each try may cost a device its queues for a moment. */
+static void test_what_has_no_xdp_is_tried_more_and_more_seldom(void **state)
+{
+	struct fixture *f = *state;
+	struct nics *nics = &f->dev.nics;
+	struct nic_refusal *r = &nics->refused[0];
+	uint64_t wait = 30 * SEC_NS;
+
+	nics->automatic = false;
+	nics->request_count = 1;
+	nics->requests[0] = (struct nic_request){.name = "lo", .mode = NIC_COPY};
+	for (unsigned i = 0; i < 10; i++) {
+		assert_null(nic_for_route(&f->dev, 1));
+		assert_int_equal(r->ifindex, 1);
+		assert_int_equal(r->wait, wait);
+		assert_true(r->until > clock_now() + wait - SEC_NS);
+		r->until = 0;
+		wait = wait * 2 < 3600 * SEC_NS ? wait * 2 : 3600 * SEC_NS;
+	}
+	assert_int_equal(nics->refused_next, 1);
+}
+
 /* --- the listen port --- */
 
 static void test_port_of_an_interface_that_is_down(void **state)
@@ -1568,6 +1592,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_no_slot_left),
 	T(test_memory_of_maps_is_late),
 	T(test_no_memory_for_maps),
+	T(test_what_has_no_xdp_is_tried_more_and_more_seldom),
 	T(test_port_of_an_interface_that_is_down),
 	T(test_picked_port_is_kept),
 	T(test_port_changes),
