@@ -21,7 +21,6 @@
 #include "log.h"
 #include "outer.h"
 #include "peer.h"
-#include "pmtu.h"
 #include "uapi.h"
 
 /* Handshake messages that are answered before looking elsewhere: for so long, but so many
@@ -37,9 +36,6 @@
 #define LOAD_LASTS_NS NS_PER_SEC
 /* Paths that are resolved as soon as their next hop changes; more follow in shares. */
 #define NEIGH_PATHS_AT_ONCE 256
-/* All paths are looked up for the sake of their MTU at most so often: anybody can say that
- * one is too small. */
-#define PMTU_NS NS_PER_SEC
 /* How often the next hop of a peer in use is confirmed. */
 #define NEIGHBOUR_NS (10 * NS_PER_SEC)
 /* Peers served in a round, by their timers and by what workers tell: many must not keep
@@ -437,16 +433,6 @@ static void on_overrun(void *ctx)
 	device_paths_changed(dev);
 }
 
-static void note_pmtu(struct device *dev, uint64_t now)
-{
-	uint64_t due = dev->pmtu_noted + PMTU_NS;
-
-	if (due < now || !dev->pmtu_noted)
-		due = now;
-	dev->pmtu_noted = due;
-	device_paths_due(dev, due);
-}
-
 static void serve_kernel(struct device *dev, uint64_t now)
 {
 	static const struct rtnl_handler handler = {
@@ -459,8 +445,8 @@ static void serve_kernel(struct device *dev, uint64_t now)
 	};
 
 	rtnl_dispatch(&dev->rtnl, &handler, dev);
-	if (dev->pmtu_fd >= 0 && pmtu_heard(dev->pmtu_fd, device_port(dev)))
-		note_pmtu(dev, now);
+	if (pmtu_heard(&dev->pmtu, device_port(dev)))
+		device_paths_due(dev, pmtu_schedule(&dev->pmtu, now));
 	if (now >= dev->wgif.look_due)
 		wgif_look(dev, now);
 	if (now >= dev->addrs_due)
@@ -541,8 +527,8 @@ static int watch_all(struct device *dev)
 
 	for (unsigned i = 0; !err && i < sizeof(fds) / sizeof(fds[0]); i++)
 		err = watch(dev, fds[i], EPOLLIN);
-	if (!err && dev->pmtu_fd >= 0)
-		err = watch(dev, dev->pmtu_fd, EPOLLIN);
+	if (!err && dev->pmtu.fd >= 0)
+		err = watch(dev, dev->pmtu.fd, EPOLLIN);
 	return err;
 }
 

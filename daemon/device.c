@@ -15,7 +15,6 @@
 #include "config.h"
 #include "log.h"
 #include "peer.h"
-#include "pmtu.h"
 #include "uapi.h"
 
 #define KEY_BUCKETS 1024
@@ -134,7 +133,7 @@ int device_open(struct device *dev, const char *ifname, const struct nics *nics,
 
 	memset(dev, 0, sizeof(*dev));
 	wgif_init(&dev->wgif);
-	dev->epoll_fd = dev->handshakes.fd = dev->pmtu_fd = -1;
+	dev->epoll_fd = dev->handshakes.fd = dev->pmtu.fd = -1;
 	dev->events.urgent.fd = dev->events.lazy.fd = -1;
 	snprintf(dev->name, sizeof(dev->name), "%s", ifname);
 	dev->nics = *nics;
@@ -148,9 +147,7 @@ int device_open(struct device *dev, const char *ifname, const struct nics *nics,
 		return err;
 	}
 	device_read_addrs(dev);
-	dev->pmtu_fd = pmtu_open();
-	if (dev->pmtu_fd < 0) /* a host without IPv6 */
-		dev->pmtu_fd = -1;
+	pmtu_open(&dev->pmtu); /* a host without IPv6 has none */
 	return 0;
 }
 
@@ -196,8 +193,7 @@ void device_close(struct device *dev)
 	rtnl_close(&dev->rtnl);
 	if (dev->epoll_fd >= 0)
 		close(dev->epoll_fd);
-	if (dev->pmtu_fd >= 0)
-		close(dev->pmtu_fd);
+	pmtu_close(&dev->pmtu);
 	if (dev->slots)
 		munmap(dev->slots, WG_MAX_PEERS * sizeof(*dev->slots));
 	noise_identity_wipe(&dev->identity);

@@ -21,6 +21,7 @@
 #include "events.h"
 #include "handshake_queue.h"
 #include "nic.h"
+#include "pmtu.h"
 #include "noise.h"
 #include "ratelimit.h"
 #include "rtnl.h"
@@ -77,10 +78,9 @@ struct device {
 	uint64_t
 		paths_due; /* when to resolve all paths anew; UINT64_MAX: they are right */
 	struct cds_list_head *next_path; /* in peers; NULL: all are done */
-	int pmtu_fd;			 /* -1: none; pmtu.h */
-	uint64_t pmtu_noted;		 /* ns */
-	uint64_t listen_due;		 /* when to try to open the sockets again */
-	uint64_t addrs_due; /* when to read our addresses; UINT64_MAX: they are known */
+	struct pmtu pmtu;
+	uint64_t listen_due; /* when to try to open the sockets again */
+	uint64_t addrs_due;  /* when to read our addresses; UINT64_MAX: they are known */
 	struct uapi *uapi;
 	int epoll_fd; /* what the control thread waits on */
 	int signal_fd;

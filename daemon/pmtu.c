@@ -9,7 +9,10 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "clock.h"
+
 #define MESSAGES_AT_ONCE 64
+#define INTERVAL_NS	 NS_PER_SEC
 
 /* What it is about follows, from its IPv6 header on. */
 struct too_big {
@@ -18,36 +21,51 @@ struct too_big {
 	struct udphdr udp;
 } __attribute__((packed));
 
-int pmtu_open(void)
+int pmtu_open(struct pmtu *p)
 {
 	struct icmp6_filter filter;
-	int err, fd = socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK,
-			     IPPROTO_ICMPV6);
 
-	if (fd < 0)
+	p->due = 0;
+	p->fd = socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_ICMPV6);
+	if (p->fd < 0)
 		return -errno;
 	ICMP6_FILTER_SETBLOCKALL(&filter);
 	ICMP6_FILTER_SETPASS(ICMP6_PACKET_TOO_BIG, &filter);
-	if (setsockopt(fd, IPPROTO_ICMPV6, ICMP6_FILTER, &filter, sizeof(filter))) {
-		err = -errno;
-		close(fd);
+	if (setsockopt(p->fd, IPPROTO_ICMPV6, ICMP6_FILTER, &filter, sizeof(filter))) {
+		int err = -errno;
+
+		pmtu_close(p);
 		return err;
 	}
-	return fd;
+	return 0;
 }
 
-bool pmtu_heard(int fd, uint16_t port)
+void pmtu_close(struct pmtu *p)
+{
+	if (p->fd >= 0)
+		close(p->fd);
+	p->fd = -1;
+}
+
+bool pmtu_heard(struct pmtu *p, uint16_t port)
 {
 	struct too_big m;
 	bool heard = false;
-	ssize_t len;
 
-	for (unsigned i = 0; i < MESSAGES_AT_ONCE; i++) {
-		len = recv(fd, &m, sizeof(m), MSG_DONTWAIT);
+	for (unsigned i = 0; p->fd >= 0 && i < MESSAGES_AT_ONCE; i++) {
+		ssize_t len = recv(p->fd, &m, sizeof(m), MSG_DONTWAIT);
+
 		if (len < 0)
 			break;
 		heard |= len == sizeof(m) && m.ip.ip6_nxt == IPPROTO_UDP &&
 			 m.udp.source == htons(port);
 	}
 	return heard;
+}
+
+uint64_t pmtu_schedule(struct pmtu *p, uint64_t now)
+{
+	if (p->due < now)
+		p->due = p->due + INTERVAL_NS < now ? now : p->due + INTERVAL_NS;
+	return p->due;
 }

@@ -14,10 +14,19 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* The socket, not blocking, or -errno. Needs CAP_NET_RAW. */
-int pmtu_open(void);
+struct pmtu {
+	int fd;	      /* -1: none, on a host without IPv6 */
+	uint64_t due; /* ns: when paths are, or last were, to be looked up */
+};
+
+/* 0 or -errno, and then fd is -1. Needs CAP_NET_RAW. */
+int pmtu_open(struct pmtu *p);
+void pmtu_close(struct pmtu *p);
 /* Whether any of what came in is about a UDP packet from this port. Reads a bounded number;
  * the socket stays readable where there are more. */
-bool pmtu_heard(int fd, uint16_t port);
+bool pmtu_heard(struct pmtu *p, uint16_t port);
+/* When to look up paths, that being so: now, or within a second, for anybody can say that a
+ * path is too small. */
+uint64_t pmtu_schedule(struct pmtu *p, uint64_t now);
 
 #endif
