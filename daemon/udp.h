@@ -7,7 +7,6 @@
 #ifndef UDP_H
 #define UDP_H
 
-#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>

@@ -17,7 +17,6 @@
 set -eu -o pipefail
 # shellcheck source=tests/bench/hosts.bash
 source "$(dirname "$0")/hosts.bash"
-BENCH=$REPO/build/tests/bench
 OUT=$REPO/build/bench
 ROUNDS=${ROUNDS:-3}
 SECONDS_EACH=${SECONDS_EACH:-2}
@@ -77,21 +76,10 @@ figures_tcp() {
 	done
 }
 
-# send_udp SIZE SECONDS [RATE]: counted by B; then value() knows.
-send_udp() {
-	local counter
-
-	on B "$BENCH/load" count 5001 >"$TMP/load" &
-	counter=$!
-	wait_until 10 listening_udp B 5001
-	on A "$BENCH/load" send "$(there)" 5001 "$@" >"$TMP/sent"
-	wait $counter
-}
-
 value() { cat "$TMP/load" "$TMP/sent" | sed -n "s/^$1=//p"; }
 
 udp() {
-	send_udp "$1" "$SECONDS_EACH"
+	send_udp "$(there)" "$1" "$SECONDS_EACH"
 	put "udp_$1" "$(value pps)"
 	put "udp_$1_lost_share" "$(awk "BEGIN { print 1 - $(value packets) / $(value sent) }")"
 }
@@ -116,7 +104,7 @@ lossfree() {
 
 	while ((high * 100 > low * 105)); do
 		rate=$(awk "BEGIN { printf \"%d\", sqrt($low * $high) }")
-		send_udp "$1" 1 "$rate"
+		send_udp "$(there)" "$1" 1 "$rate"
 		if few_lost "$rate"; then
 			low=$rate
 			best=$rate

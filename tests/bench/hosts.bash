@@ -12,6 +12,8 @@
 # shellcheck source=tests/netns/script.bash
 source "$(dirname "${BASH_SOURCE[0]}")/../netns/script.bash"
 
+BENCH=$REPO/build/tests/bench
+
 die() {
 	echo "${0##*/}: $*" >&2
 	exit 1
@@ -32,6 +34,19 @@ hosts_gone() {
 # number NAME VALUE: ends the script where that is none.
 number() {
 	[[ $2 =~ ^[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?$ ]] || die "no figure for $1: '$2'"
+}
+
+# ---- UDP
+
+# send_udp ADDRESS SIZE SECONDS [RATE]: what B counted is in $TMP/load, what was sent in $TMP/sent.
+send_udp() {
+	local counter
+
+	on B "$BENCH/load" count 5001 >"$TMP/load" &
+	counter=$!
+	wait_until 10 listening_udp B 5001
+	on A "$BENCH/load" send "$1" 5001 "${@:2}" >"$TMP/sent"
+	wait $counter
 }
 
 # ---- TCP

@@ -11,7 +11,6 @@
 set -eu -o pipefail
 # shellcheck source=tests/bench/hosts.bash
 source "$(dirname "$0")/hosts.bash"
-BENCH=$REPO/build/tests/bench
 TOOLS=$REPO/build/tests/tools
 PEERS=${PEERS-1 100 10000 100000}
 ALLOWED_IPS=${ALLOWED_IPS-1000000}
@@ -57,15 +56,7 @@ map_bytes() {
 	done | jq -s 'map(.bytes_memlock) | add'
 }
 
-udp() {
-	local counter
-
-	on B "$BENCH/load" count 5001 >/dev/null &
-	counter=$!
-	wait_until 10 listening_udp B 5001
-	on A "$BENCH/load" send "$(inner4 B)" 5001 1360 3 >/dev/null
-	wait $counter
-}
+udp() { send_udp "$(inner4 B)" 1360 3; }
 
 tcp() {
 	tcp_server

@@ -126,6 +126,12 @@ join_end() {
 	on "$1" ip address add "$(outer6 "$1")" peer "$(outer6 "$2")" dev "to$2" nodad
 }
 
+# link_mtu MTU: of the link between A and B.
+link_mtu() {
+	on A ip link set toB mtu "$1"
+	on B ip link set toA mtu "$1"
+}
+
 # ---- daemons
 
 # start_wg wgxdp|wireguard-go|kernel HOST [ARGUMENTS...], for the interface $IFACE or wg0.

@@ -607,16 +607,22 @@ second_tunnel() {
 
 # ---- queues
 
+# join_queues RX TX: of A's end; B's is the other way round.
+join_queues() {
+	nsenter --target "${HOST_PID[A]}" --net ip link add toB numrxqueues "$1" numtxqueues "$2" \
+		type veth peer name toA numrxqueues "$2" numtxqueues "$1" netns "${HOST_PID[B]}"
+	on A ethtool -L toB rx "$1" tx "$2" || true
+	on B ethtool -L toA rx "$2" tx "$1" || true
+	on A ethtool -l toB | sed -n '/Current/,$p' | grep -q "RX:[[:space:]]*$1\$"
+	on A ethtool -l toB | sed -n '/Current/,$p' | grep -q "TX:[[:space:]]*$2\$"
+	join_end A B
+	join_end B A
+}
+
 @test "two queues, two workers" {
 	host_new A
 	host_new B
-	nsenter --target "${HOST_PID[A]}" --net ip link add toB numrxqueues 2 numtxqueues 2 \
-		type veth peer name toA numrxqueues 2 numtxqueues 2 netns "${HOST_PID[B]}"
-	on A ethtool -L toB rx 2 tx 2 || true
-	on B ethtool -L toA rx 2 tx 2 || true
-	on A ethtool -l toB | sed -n '/Current/,$p' | grep -q 'RX:[[:space:]]*2$'
-	join_end A B
-	join_end B A
+	join_queues 2 2
 	start_wg wgxdp A --workers 2
 	start_wg wgxdp B --workers 2
 	wg_setup A B
@@ -637,14 +643,7 @@ second_tunnel() {
 @test "a device with more queues to receive by than to send" {
 	host_new A
 	host_new B
-	nsenter --target "${HOST_PID[A]}" --net ip link add toB numrxqueues 4 numtxqueues 1 \
-		type veth peer name toA numrxqueues 1 numtxqueues 4 netns "${HOST_PID[B]}"
-	on A ethtool -L toB rx 4 tx 1 || true
-	on B ethtool -L toA rx 1 tx 4 || true
-	on A ethtool -l toB | sed -n '/Current/,$p' | grep -q 'RX:[[:space:]]*4$'
-	on A ethtool -l toB | sed -n '/Current/,$p' | grep -q 'TX:[[:space:]]*1$'
-	join_end A B
-	join_end B A
+	join_queues 4 1
 	start_wg wgxdp A --workers 4
 	start_wg wgxdp B
 	wg_setup A B

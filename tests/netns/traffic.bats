@@ -153,17 +153,11 @@ send_paced() {
 
 # no_overtaking ARGUMENTS...: of a daemon. Each time the session begins amid a flow.
 no_overtaking() {
-	local receiver
-
 	WGXDP_ARGS="$*" tunnel wgxdp wgxdp
 	for _ in 1 2 3; do
 		on A wg set wg0 peer "${PUBKEY[B]}" remove
 		wg_peer A B endpoint "$(endpoint B 4)"
-		count_ascending B $((20 * PATIENCE)) >"$TMP/count" &
-		receiver=$!
-		wait_until 5 listening_udp B 9000
-		send_paced A "$(inner4 B)" 0.3
-		wait "$receiver"
+		ascending send_paced A "$(inner4 B)" 0.3
 		[ "$(cat "$TMP/count")" -gt 10 ]
 	done
 }
@@ -191,25 +185,20 @@ send_uneven() {
 }
 
 @test "a short packet does not overtake those that are too long for AF_XDP" {
-	local receiver before
+	local before
 
 	needs_wgxdp
 	host_new A
 	host_new B
 	join A B
-	on A ip link set toB mtu 1300
-	on B ip link set toA mtu 1300
+	link_mtu 1300
 	start_wg wgxdp A
 	start_wg wgxdp B --nic none
 	wg_setup A B
 	wait_until 10 pings A "$(inner4 B)"
 	on_path A af_xdp
 	before=$(paths A)
-	count_ascending B $((20 * PATIENCE)) >"$TMP/count" &
-	receiver=$!
-	wait_until 5 listening_udp B 9000
-	send_uneven A "$(inner4 B)"
-	wait "$receiver"
+	ascending send_uneven A "$(inner4 B)"
 	[ "$(cat "$TMP/count")" = 1100 ]
 	paths A | jq -e --argjson before "$before" \
 		'.tx_udp_packets - $before.tx_udp_packets >= 1000
@@ -265,6 +254,17 @@ count_ascending() {
 	PY
 }
 
+# ascending COMMAND...: what it sends to B comes in that order; how many came is in $TMP/count.
+ascending() {
+	local receiver
+
+	count_ascending B $((20 * PATIENCE)) >"$TMP/count" &
+	receiver=$!
+	wait_until 5 listening_udp B 9000
+	"$@"
+	wait "$receiver"
+}
+
 # send_ascending HOST ADDRESS SECONDS: 44 datagrams a system call (UDP_SEGMENT), as many
 # as will go.
 send_ascending() {
@@ -291,16 +291,12 @@ helped() { status_of "$1" .paths; status_is "$1" ".paths.helped > 0"; }
 
 # How often a busy worker is helped is for the moment to say; that it is at all, for us.
 in_order_with_helpers() {
-	local receiver tries=0
+	local tries=0
 
 	WGXDP_ARGS="$* --workers 4" tunnel wgxdp wgxdp
 	until helped A && helped B; do
 		[ $((++tries)) -le 10 ]
-		count_ascending B $((20 * PATIENCE)) >"$TMP/count" &
-		receiver=$!
-		wait_until 5 listening_udp B 9000
-		send_ascending A "$(inner4 B)" 2
-		wait "$receiver"
+		ascending send_ascending A "$(inner4 B)" 2
 		[ "$(cat "$TMP/count")" -gt 1000 ]
 	done
 }

@@ -5,8 +5,7 @@
 load lib
 
 set_mtus() { # UNDERLAY TUNNEL
-	on A ip link set toB mtu "$1"
-	on B ip link set toA mtu "$1"
+	link_mtu "$1"
 	on A ip link set wg0 mtu "$2"
 	on B ip link set wg0 mtu "$2"
 }
@@ -30,16 +29,14 @@ whole_by_xdp() {
 	host_new A
 	host_new B
 	join A B
-	on A ip link set toB mtu 1300
-	on B ip link set toA mtu 1300
+	link_mtu 1300
 	start_wg wgxdp A
 	start_wg wgxdp B
 	wg_setup A B
 	wait_until 10 pings A "$(inner4 B)"
 	on_path A af_xdp
 	on_path B af_xdp
-	on A ip link set toB mtu 1500
-	on B ip link set toA mtu 1500
+	link_mtu 1500
 	wait_until 10 whole_by_xdp
 }
 
@@ -62,8 +59,7 @@ whole_by_xdp() {
 	host_new A
 	host_new B
 	join A B
-	on A ip link set toB mtu 9000
-	on B ip link set toA mtu 9000
+	link_mtu 9000
 	start_wg wgxdp A
 	start_wg wgxdp B
 	wg_setup A B
