@@ -37,8 +37,7 @@ mtus() {
 	host_new A
 	host_new B
 	join A B
-	on A ip link set toB mtu "$2"
-	on B ip link set toA mtu "$2"
+	link_mtu "$2"
 	start_wg wgxdp A
 	start_wg kernel B
 	wg_setup A B "$1"
