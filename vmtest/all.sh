@@ -6,7 +6,8 @@
 # fails without a failed test, or runs no test (but speed), counts as one that failed.
 # What a cell said is in build/vmtest/KERNEL-COMMAND.output. VMTEST_JOBS cells run at a
 # time: by default one a CPU, since an emulated guest keeps one busy; half of that where KVM
-# is known to run guests (VMTEST_ACCEL, or a run.sh before this).
+# is known to run guests (VMTEST_ACCEL, or a run.sh before this); and no more than there is
+# memory for.
 
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -87,13 +88,16 @@ table() {
 }
 
 jobs_at_a_time() {
-	local cache=${VMTEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/wgxdp-vmtest}
+	local cache=${VMTEST_CACHE:-${XDG_CACHE_HOME:-~/.cache}/wgxdp-vmtest} jobs fit
 
+	jobs=$(nproc)
 	if [ "${VMTEST_ACCEL:-$(cat "$cache"/accel.* 2>/dev/null)}" = kvm ]; then
-		echo $((($(nproc) + 1) / 2))
-	else
-		nproc
+		jobs=$(((jobs + 1) / 2))
 	fi
+	fit=$(awk -v guest="${VMTEST_MEMORY:-4096}" '/^MemAvailable/ {
+		print int($2 / 1024 / guest) }' /proc/meminfo)
+	((fit > jobs)) || jobs=$fit
+	echo $((jobs > 0 ? jobs : 1))
 }
 
 # A guest ends with its run.sh, and that with the shell that waits for it.

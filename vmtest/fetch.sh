@@ -14,7 +14,7 @@ cd "$(dirname "$0")"
 
 # shellcheck source=tests/suite.bash
 source ../tests/suite.bash
-CACHE=${VMTEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/wgxdp-vmtest}
+CACHE=${VMTEST_CACHE:-${XDG_CACHE_HOME:-~/.cache}/wgxdp-vmtest}
 
 die() {
 	echo "fetch.sh: $*" >&2

@@ -69,7 +69,9 @@ mkdir -p build/test-logs "$results/test-logs"
 mount --bind "$results/test-logs" build/test-logs || exit
 setsid --ctty --wait bash "$results/command" </dev/hvc0 >/dev/hvc0 2>&1
 echo $? >"$results/exit"
-# A device that is not released is told of after ten seconds.
+# A device that is not released is told of after ten seconds; a task that hangs, by the
+# second look at it.
+echo 4 >/proc/sys/kernel/hung_task_timeout_secs
 sleep 12
 dmesg >"$results/dmesg"
 tainted

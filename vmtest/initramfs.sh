@@ -13,7 +13,7 @@ release=$(cat "$kernel/release")
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 mkdir -p "$tree"/{bin,modules,proc,sys,dev,host,rw,new}
-cp /bin/busybox "$tree/bin/busybox"
+cp "$(command -v busybox)" "$tree/bin/busybox"
 cp "$here/init" "$tree/init"
 
 for module in virtio_pci virtio_console virtio_rng 9p 9pnet_virtio overlay; do

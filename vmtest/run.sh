@@ -15,7 +15,7 @@
 #
 # Environment: VMTEST_NAME of the results (KERNEL-COMMAND), QEMU (qemu-system-x86_64),
 # VMTEST_ACCEL (kvm if a guest boots with it, else tcg), VMTEST_CPUS (2), VMTEST_MEMORY
-# (4096 MB), VMTEST_TIMEOUT (3h), VMTEST_CACHE. PATIENCE is 1 with KVM, else 5.
+# (4096 MB), VMTEST_TIMEOUT (6h), VMTEST_CACHE. PATIENCE is 1 with KVM, else 5.
 
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -181,7 +181,8 @@ prepare() {
 	flock -n 9 || die "$run is in use by another run.sh: set VMTEST_NAME"
 	rm -rf "$run"
 	mkdir "$run"
-	"$here/initramfs.sh" "$kernel_dir" "$run/initramfs"
+	"$here/initramfs.sh" "$kernel_dir" "$run/initramfs" ||
+		die "no initramfs; run 'make deps-vm'"
 	echo "$kernel_dir/lib/modules/$(cat "$kernel_dir/release")" >"$run/modules"
 	: >"$run/console"
 	: >"$run/dmesg"
@@ -195,7 +196,7 @@ prepare() {
 boot() {
 	guest=
 	trap 'kill $guest 2>/dev/null; wait; exit $BROKEN' INT TERM HUP
-	setpriv --pdeathsig TERM timeout --foreground --kill-after=10 "${VMTEST_TIMEOUT:-3h}" \
+	setpriv --pdeathsig TERM timeout --foreground --kill-after=10 "${VMTEST_TIMEOUT:-6h}" \
 		unshare --net bash -ec "$(declare -f links); links ${pairs[*]}; exec \"\$@\"" - \
 		"$QEMU" "${qemu_args[@]}" <&0 2>"$run/qemu.log" 9>&- &
 	guest=$!
@@ -219,7 +220,7 @@ verdict() {
 		cat "$run/splats" >&2
 		die "the kernel's log has what it must not ($run/console)"
 	fi
-	[ "$1" != 124 ] || die "the guest was not done after ${VMTEST_TIMEOUT:-3h} (VMTEST_TIMEOUT)"
+	[ "$1" != 124 ] || die "the guest was not done after ${VMTEST_TIMEOUT:-6h} (VMTEST_TIMEOUT)"
 	[ "$1" = 0 ] || die "QEMU ended with code $1: $(tail -n 3 "$run/qemu.log")"
 	[ -e "$run/exit" ] || die "the guest ended before its command ($run/console)"
 	[ -s "$run/dmesg" ] || die "the guest told nothing of its kernel's log ($run/console)"
