@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 # A session's end: 130 seconds of traffic see a rekey (REKEY_AFTER_TIME, 120 s).
 
+# bats file_tags=waiting
+
 load lib
 
 # keep_pinging FROM TO: in the background, 135 s or, with the kernel's tick, a little

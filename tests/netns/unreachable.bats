@@ -3,6 +3,8 @@
 # anything about it but the two daemons. An hour of it with LONG=1, or OUTAGE_SECONDS,
 # more than the 180 that a session lives.
 
+# bats file_tags=waiting
+
 load lib
 
 OUTAGE_SECONDS=${OUTAGE_SECONDS:-${LONG:+3600}}

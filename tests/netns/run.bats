@@ -1,0 +1,88 @@
+# SPDX-License-Identifier: MIT
+# What runs the tests (tests/run) and counts them: nothing that broke may look as if it had passed.
+
+# shellcheck disable=SC2016 # what such files are to expand
+load lib
+
+setup() {
+	mkdir -p "$TMP/repo/tests/netns"
+	cp "$REPO/tests/run" "$TMP/repo/tests"
+	unset FILTER LONG TEST_TIMEOUT SANITIZE
+	export PEER=wireguard-go
+}
+
+# file NAME: a test file of what is on the standard input, where bats does not see its tests.
+file() { sed 's/^TEST /@test /' >"$TMP/repo/tests/netns/$1.bats"; }
+
+# fresh COMMAND...: in place of the shell, knows nothing of the bats that runs this file.
+fresh() {
+	local name without=()
+
+	for name in $(compgen -e BATS_); do
+		without+=(-u "$name")
+	done
+	exec env "${without[@]}" "$@" 3>&-
+}
+
+# expect CODE LAST_LINE [FILE...]
+expect() {
+	run fresh "$TMP/repo/tests/run" "${@:3}"
+	echo "$output"
+	[ "$status" = "$1" ]
+	[ "${lines[-1]}" = "$2" ]
+}
+
+@test "tests/run counts what passed, failed and was skipped, and says what failed and why" {
+	file good <<<'TEST "is good" { true; }'
+	expect 0 "1 passed, 0 failed, 0 skipped" netns
+	file mixed <<-'END'
+		TEST "is good, too" { true; }
+		TEST "meets wireguard-go" { skip "no reason"; }
+		TEST "is bad" { echo "the reason why"; false; }
+	END
+	expect 1 "2 passed, 1 failed, 1 skipped" netns
+	[[ $output == *"FAIL netns/mixed.bats: is bad"*"the reason why"* ]]
+	[[ $output == *"SKIP netns/mixed.bats: meets wireguard-go (no reason)"* ]]
+}
+
+@test "tests/run: a file that ends early, or not at all, or has no test, is broken" {
+	printf '#!/bin/sh\necho 1..2\necho "ok 1 one"\n' >"$TMP/repo/early"
+	chmod +x "$TMP/repo/early"
+	expect 1 "1 passed, 1 failed, 0 skipped" early
+	[[ $output == *"BROKEN early: ended after 1 of 2 tests"* ]]
+	file endless <<<'TEST "one" { sleep 60; }'
+	TEST_TIMEOUT=1 expect 1 "0 passed, 1 failed, 0 skipped" tests/netns/endless.bats
+	[[ $output == *"BROKEN netns/endless.bats: ran out of time"* ]]
+	file empty </dev/null
+	expect 1 "0 passed, 1 failed, 0 skipped" tests/netns/empty.bats
+}
+
+# Each waits for the other.
+@test "tests/run: what waits runs beside the others, and is counted" {
+	export MEET=$TMP
+	file others <<-'END'
+		TEST "others" { touch "$MEET/a"; timeout 10 sh -c 'until [ -e "$MEET/b" ]; do sleep 0.1; done'; }
+	END
+	file waiting <<-'END'
+		# bats file_tags=waiting
+		TEST "waiting" { touch "$MEET/b"; timeout 10 sh -c 'until [ -e "$MEET/a" ]; do sleep 0.1; done'; }
+		TEST "waiting in vain" { false; }
+	END
+	PATIENCE=1 expect 1 "2 passed, 1 failed, 0 skipped" netns
+	[[ $output == *"1 passed, 0 failed, 0 skipped: netns/others.bats"*"FAIL netns/waiting.bats: waiting in vain"* ]]
+	[ -z "$(ls "$TMP"/repo/build/test-logs/*.[0-9]*)" ]
+}
+
+@test "tests/run: interrupted, it leaves no test behind" {
+	file endless <<<'TEST "one" { echo $$ >"$PIDS/endless"; sleep 60; }'
+	file waiting <<<$'# bats file_tags=waiting\nTEST "two" { echo $$ >"$PIDS/waiting"; sleep 60; }'
+	export PIDS=$TMP
+	PATIENCE=1 fresh "$TMP/repo/tests/run" netns &
+	wait_until 10 test -s "$TMP/endless"
+	wait_until 10 test -s "$TMP/waiting"
+	kill $!
+	wait $! || [ $? = 130 ]
+	wait_until 10 refute kill -0 "$(cat "$TMP/endless")"
+	wait_until 10 refute kill -0 "$(cat "$TMP/waiting")"
+	[ -z "$(ls "$TMP"/repo/build/test-logs/*.[0-9]*)" ]
+}
