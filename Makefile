@@ -23,6 +23,11 @@ LIBS	:= libbpf libxdp libsodium libmnl liburcu-qsbr liburcu-cds liburing json-c 
 # Not on every architecture.
 HASH	:= \#
 IPSEC_MB := $(shell echo '$(HASH)include <intel-ipsec-mb.h>' | $(CC) -E - >/dev/null 2>&1 && echo y)
+# Debian has it beside OpenSSL, whose names it shares, in directories of its own.
+BORINGSSL_INCLUDE ?= /usr/include/android
+BORINGSSL_LIB	?= /usr/lib/$(shell $(CC) -print-multiarch)/android
+BORINGSSL := $(if $(wildcard $(BORINGSSL_INCLUDE)/openssl/aead.h),$(wildcard $(BORINGSSL_LIB)/libcrypto.so.0))
+ENGINES	:= $(if $(IPSEC_MB),IPSEC_MB) $(if $(BORINGSSL),BORINGSSL)
 WARN	:= -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
 	   -Wpointer-arith -Wwrite-strings -Wno-unused-parameter $(if $(WERROR),-Werror)
 CFLAGS	?= -O2 -g
@@ -32,12 +37,14 @@ SAN_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -
 	   $(if $(findstring thread,$(SANITIZE)),-Wno-tsan -include tests/tools/tsan_urcu.h)
 # As the kernel does: packets and counters are looked at as more than one type.
 ALL_CFLAGS = -std=gnu11 -fno-strict-aliasing -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -Iinclude -Idaemon -I$(B)/bpf $(WARN) \
-	   -pthread $(shell $(PKGCONF) --cflags $(LIBS)) $(if $(IPSEC_MB),-DHAVE_IPSEC_MB) $(CFLAGS) $(SAN_FLAGS)
-LDLIBS	= -pthread $(shell $(PKGCONF) --libs $(LIBS)) $(if $(IPSEC_MB),-lIPSec_MB) $(SAN_FLAGS)
+	   -pthread $(shell $(PKGCONF) --cflags $(LIBS)) $(ENGINES:%=-DHAVE_%) $(CFLAGS) $(SAN_FLAGS)
+LDLIBS	= -pthread $(shell $(PKGCONF) --libs $(LIBS)) $(if $(IPSEC_MB),-lIPSec_MB) \
+	   $(if $(BORINGSSL),$(BORINGSSL) -Wl$(COMMA)-rpath$(COMMA)$(BORINGSSL_LIB)) $(SAN_FLAGS)
 BPF_CFLAGS = -O2 -g -target bpf -mcpu=v3 -Iinclude -Wall -Wextra -Wno-unused-parameter \
 	   $(if $(WERROR),-Werror) -I/usr/include/$(shell $(CC) -print-multiarch)
 
-SRC	:= $(filter-out daemon/main.c $(if $(IPSEC_MB),,daemon/aead_ipsec_mb.c),$(wildcard daemon/*.c))
+SRC	:= $(filter-out daemon/main.c $(if $(IPSEC_MB),,daemon/aead_ipsec_mb.c) \
+	   $(if $(BORINGSSL),,daemon/aead_boringssl.c),$(wildcard daemon/*.c))
 OBJ	:= $(SRC:%.c=$(B)/%.o)
 SKEL	:= $(B)/bpf/nic.skel.h $(B)/bpf/wgif.skel.h
 TESTS	:= $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c tests/bpf/test_*.c))
@@ -66,6 +73,8 @@ FORCE:
 $(B)/%.o: %.c $(B)/flags | $(SKEL)
 	@mkdir -p $(@D)
 	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+
+$(B)/daemon/aead_boringssl.o: private ALL_CFLAGS += -isystem $(BORINGSSL_INCLUDE)
 
 $(B)/bpf/%.tmp.o: bpf/%.bpf.c
 	@mkdir -p $(@D)

@@ -22,6 +22,9 @@ const struct aead_engine *const aead_engines[] = {
 #ifdef HAVE_IPSEC_MB
 	&aead_ipsec_mb,
 #endif
+#ifdef HAVE_BORINGSSL
+	&aead_boringssl,
+#endif
 	NULL,
 };
 

@@ -55,10 +55,11 @@ struct aead {
 };
 
 extern const struct aead_engine aead_sodium; /* always there */
-extern const struct aead_engine
-	aead_ipsec_mb; /* on x86, where it was there to build with */
-extern const struct aead_engine
-	aead_ipsec_mb_avx2; /* what that is on a CPU without AVX-512: in no table */
+/* These two, where they were there to build with. */
+extern const struct aead_engine aead_ipsec_mb; /* on x86 */
+extern const struct aead_engine aead_boringssl;
+/* What that of ipsec-mb is on a CPU without AVX-512: in no table. */
+extern const struct aead_engine aead_ipsec_mb_avx2;
 
 /* All that were built in; NULL ends the table. */
 extern const struct aead_engine *const aead_engines[];
