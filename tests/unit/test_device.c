@@ -8,6 +8,7 @@
  * that nobody else sees. Each test ends by closing the device, and fails where that
  * leaves a file descriptor, a pin, a socket or an interface.
  */
+#include "namespaces.h"
 #include "testutil.h"
 
 #include <arpa/inet.h>
@@ -15,11 +16,9 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <net/if.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
-#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -1518,53 +1517,6 @@ static void test_tries_at_the_ends(void **state)
 	free(m);
 }
 
-/* --- beginning --- */
-
-static int begin(void **state)
-{
-	urcu_qsbr_register_thread();
-	return sodium_init() < 0;
-}
-
-static int end(void **state)
-{
-	urcu_qsbr_unregister_thread();
-	return 0;
-}
-
-/* NULL, or why it may not be. */
-static const char *enter_own_namespaces(void)
-{
-	if (geteuid())
-		return "needs root, for interfaces and BPF";
-	if (unshare(CLONE_NEWNET | CLONE_NEWNS))
-		return "needs leave to make namespaces";
-	return NULL;
-}
-
-static void furnish_namespaces(void)
-{
-	assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
-	assert_int_equal(mount("tmpfs", "/run", "tmpfs", 0, NULL), 0);
-	assert_int_equal(mount("sysfs", "/sys", "sysfs", 0, NULL), 0);
-	assert_int_equal(mount("bpf", "/sys/fs/bpf", "bpf", 0, NULL), 0);
-	run("ip link set lo up");
-}
-
-static int begin_in_namespaces(void **state)
-{
-	furnish_namespaces();
-	return begin(state);
-}
-
-static const char *refusal;
-
-static void test_not_allowed(void **state)
-{
-	print_message("%s\n", refusal);
-	skip();
-}
-
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 static const struct CMUnitTest tests[] = {
@@ -1620,11 +1572,5 @@ static const struct CMUnitTest tests[] = {
 
 int main(void)
 {
-	static const struct CMUnitTest refused[] = {cmocka_unit_test(test_not_allowed)};
-
-	refusal = enter_own_namespaces();
-	if (refusal)
-		return cmocka_run_group_tests(refused, NULL, NULL);
-	alarm(120); /* a device that does not close ends the test */
-	return cmocka_run_group_tests(tests, begin_in_namespaces, end);
+	return run_in_namespaces(tests);
 }

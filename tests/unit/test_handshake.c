@@ -7,14 +7,13 @@
  *
  * The process is in network and mount namespaces of its own.
  */
+#include "namespaces.h"
 #include "testutil.h"
 
 #include <endian.h>
 #include <poll.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mount.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -919,43 +918,6 @@ static void test_cookie_replies_refused(void **state)
 	assert_refused(&f->a, &right, f->now, DROP_bad_cookie); /* once */
 }
 
-/* --- beginning --- */
-
-static int begin(void **state)
-{
-	assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
-	assert_int_equal(mount("tmpfs", "/run", "tmpfs", 0, NULL), 0);
-	assert_int_equal(mount("sysfs", "/sys", "sysfs", 0, NULL), 0);
-	assert_int_equal(mount("bpf", "/sys/fs/bpf", "bpf", 0, NULL), 0);
-	assert_int_equal(system("ip link set lo up"), 0);
-	urcu_qsbr_register_thread();
-	return sodium_init() < 0;
-}
-
-static int end(void **state)
-{
-	urcu_qsbr_unregister_thread();
-	return 0;
-}
-
-static const char *refusal;
-
-/* NULL, or why it may not be. */
-static const char *enter_own_namespaces(void)
-{
-	if (geteuid())
-		return "needs root, for interfaces and BPF";
-	if (unshare(CLONE_NEWNET | CLONE_NEWNS))
-		return "needs leave to make namespaces";
-	return NULL;
-}
-
-static void test_not_allowed(void **state)
-{
-	print_message("%s\n", refusal);
-	skip();
-}
-
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 static const struct CMUnitTest tests[] = {
@@ -1006,11 +968,5 @@ static const struct CMUnitTest tests[] = {
 
 int main(void)
 {
-	static const struct CMUnitTest refused[] = {cmocka_unit_test(test_not_allowed)};
-
-	refusal = enter_own_namespaces();
-	if (refusal)
-		return cmocka_run_group_tests(refused, NULL, NULL);
-	alarm(120); /* a device that does not close ends the test */
-	return cmocka_run_group_tests(tests, begin, end);
+	return run_in_namespaces(tests);
 }

@@ -110,7 +110,9 @@ int main(void)
 		cmocka_unit_test(test_once_a_second),
 	};
 
-	if (!getuid() && (unshare(CLONE_NEWNET) || system("ip link set lo up")))
+	if (!getuid() && (unshare(CLONE_NEWNET) || system("ip link set lo up"))) {
+		print_error("root is to have leave to make namespaces\n");
 		return 1;
+	}
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
