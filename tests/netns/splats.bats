@@ -50,3 +50,12 @@ clean_log() {
 		Out of memory: Killed process 780 (wgxdp)
 	END
 }
+
+@test "what follows a splat is of the same log" {
+	echo "[ 1.0] WARNING: the last line" >"$TMP/console"
+	clean_log >"$TMP/log"
+	run "$SPLATS" "$TMP/console" "$TMP/log"
+	echo "$output"
+	[ "$status" = 1 ]
+	[ "${#lines[@]}" = 1 ]
+}
