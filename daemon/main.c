@@ -36,7 +36,7 @@ struct options {
 };
 
 static const char usage[] =
-	"usage: wgxdp [-f] [--nic auto|none|IF[:zc|copy|skb]]... [--workers N] IFNAME\n"
+	"usage: wgxdp [-f] [--nic auto|none|IF[:zc|:copy|:skb]]... [--workers N] IFNAME\n"
 	"       wgxdp status [IFNAME] [--json]\n"
 	"       wgxdp --version\n"
 	"\n"
@@ -90,8 +90,8 @@ static bool parse_nic(struct nics *nics, const char *arg)
 		return true;
 	if (!len || len >= IFNAMSIZ || nics->request_count == WG_MAX_NICS ||
 	    (colon && !parse_mode(colon + 1, &r.mode))) {
-		fprintf(stderr, "wgxdp: --nic %s: want auto, none, or IF[:zc|copy|skb]\n",
-			arg);
+		fprintf(stderr,
+			"wgxdp: --nic %s: want auto, none, or IF[:zc|:copy|:skb]\n", arg);
 		return false;
 	}
 	memcpy(r.name, arg, len);

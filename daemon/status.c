@@ -40,20 +40,19 @@ static int connect_to(const char *ifname)
 	return fd;
 }
 
-/* The answer's first line, the JSON document; the caller frees it. NULL: `why` says it. */
-static char *ask(int fd, const char **why)
+/* The answer's first line, the JSON document; the caller frees it. NULL: `err` is -EAGAIN, or
+ * -EPROTO where something else answers. */
+static char *ask(int fd, int *err)
 {
 	static const char request[] = "status=1\n\n";
 	char *line = NULL;
 	size_t room = 0;
 	FILE *f = fdopen(fd, "r+");
 
-	*why = "not a wgxdp interface";
 	errno = 0;
 	if (!f || write(fd, request, sizeof(request) - 1) != sizeof(request) - 1 ||
 	    getline(&line, &room, f) < 0 || line[0] != '{') {
-		if (errno == EAGAIN)
-			*why = "it is there, but busy or stopped";
+		*err = errno == EAGAIN ? -EAGAIN : -EPROTO;
 		free(line);
 		line = NULL;
 	}
@@ -145,10 +144,11 @@ static void print_handshake(time_t when)
 static void print_peer(struct json_object *peer)
 {
 	struct json_object *stats = json_object_object_get(peer, "stats");
+	bool has_nic = json_object_object_get(peer, "nic");
 
 	printf("\n  peer %s (slot %s)\n", text(peer, "public_key"), text(peer, "slot"));
-	printf("    endpoint %s by %s %s\n", text(peer, "endpoint"), text(peer, "path"),
-	       json_object_object_get(peer, "nic") ? text(peer, "nic") : "");
+	printf("    endpoint %s by %s%s%s\n", text(peer, "endpoint"), text(peer, "path"),
+	       has_nic ? " " : "", has_nic ? text(peer, "nic") : "");
 	print_handshake((time_t)number(peer, "latest_handshake"));
 	printf("    on the wire: %s bytes received, %s sent\n", text(peer, "rx_bytes"),
 	       text(peer, "tx_bytes"));
@@ -175,25 +175,42 @@ static void print_status(struct json_object *o)
 		print_peer(json_object_array_get_idx(peers, i));
 }
 
-static int no_answer(const char *ifname, const char *why, const char *hint)
+static const char *why_not(int err)
 {
-	fprintf(stderr, "wgxdp: no wgxdp answers for %s: %s%s\n", ifname, why, hint);
-	return 1;
+	switch (-err) {
+	case EAGAIN:
+		return "it is there, but busy or stopped";
+	case EPROTO:
+		return "not a wgxdp interface";
+	case ENOENT:
+		return "it is not running here";
+	case ECONNREFUSED:
+		return "it does not run any more; a new start cleans up";
+	case EACCES:
+		return "only root may ask";
+	default:
+		return strerror(-err);
+	}
 }
 
-static int status_one(const char *ifname, bool json)
+static int no_answer(const char *ifname, int err)
 {
-	int fd = connect_to(ifname);
+	fprintf(stderr, "wgxdp: no wgxdp answers for %s: %s\n", ifname, why_not(err));
+	return err;
+}
+
+/* 0; -errno, after a message unless it is -EPROTO, somebody else's interface. */
+static int show(const char *ifname, bool json)
+{
+	int fd = connect_to(ifname), err = 0;
 	struct json_object *o;
-	const char *why;
 	char *answer;
 
 	if (fd < 0)
-		return no_answer(ifname, strerror(-fd),
-				 " (is it running here, and are you root?)");
-	answer = ask(fd, &why);
-	if (!answer)
-		return no_answer(ifname, why, "");
+		return no_answer(ifname, fd);
+	answer = ask(fd, &err);
+	if (err)
+		return err == -EPROTO ? err : no_answer(ifname, err);
 	o = json ? NULL : json_tokener_parse(answer);
 	if (json)
 		fputs(answer, stdout);
@@ -204,6 +221,16 @@ static int status_one(const char *ifname, bool json)
 	return 0;
 }
 
+static int status_one(const char *ifname, bool json)
+{
+	int err = show(ifname, json);
+
+	if (err == -EPROTO)
+		no_answer(ifname, err);
+	return err ? 1 : 0;
+}
+
+/* Beside other WireGuards' interfaces, which are passed over. */
 static int status_all(bool json)
 {
 	DIR *dir = opendir(UAPI_DIR);
@@ -211,16 +238,22 @@ static int status_all(bool json)
 	bool found = false;
 	int status = 0;
 
+	if (!dir && errno != ENOENT) {
+		fprintf(stderr, "wgxdp: " UAPI_DIR ": %s\n", why_not(-errno));
+		return 1;
+	}
 	while (dir && (entry = readdir(dir))) {
 		char name[sizeof(entry->d_name)];
 		size_t len = strlen(entry->d_name);
+		int err;
 
 		if (len <= 5 || strcmp(entry->d_name + len - 5, ".sock"))
 			continue;
 		memcpy(name, entry->d_name, len - 5);
 		name[len - 5] = '\0';
-		status |= status_one(name, json);
-		found = true;
+		err = show(name, json);
+		found |= err != -EPROTO;
+		status |= err && err != -EPROTO;
 	}
 	if (!found)
 		fprintf(stderr, "wgxdp: no interface of wgxdp here\n");

@@ -75,19 +75,17 @@ static void explain_create(const char *ifname, int err, char *why, size_t why_le
 	switch (-err) {
 	case EEXIST:
 		explain(why, why_len,
-			"%s: there is a network device of that name already "
+			"there is a network device of that name already "
 			"(\"ip link del %s\" removes it)",
-			ifname, ifname);
+			ifname);
 		break;
 	case EPERM:
 		explain(why, why_len,
-			"%s: making a TAP device needs CAP_NET_ADMIN in this network "
-			"namespace",
-			ifname);
+			"making a TAP device needs CAP_NET_ADMIN in this network "
+			"namespace");
 		break;
 	default:
-		explain(why, why_len, "%s: cannot make a TAP device: %s", ifname,
-			strerror(-err));
+		explain(why, why_len, "cannot make a TAP device: %s", strerror(-err));
 	}
 }
 

@@ -566,7 +566,9 @@ static int remove_stale(struct uapi *u, const struct sockaddr_un *addr, struct w
 		return fail(why, -EADDRINUSE, "%s is in the way, and is not a socket",
 			    addr->sun_path);
 	if (is_alive(addr))
-		return fail(why, -EADDRINUSE, "another process serves %s already",
+		return fail(why, -EADDRINUSE,
+			    "another process serves %s already (network namespaces share "
+			    "that directory: take another name, or mount one there)",
 			    addr->sun_path);
 	if (unlinkat(u->dir, u->name, 0) && errno != ENOENT)
 		return fail_errno(why, "remove the stale", addr->sun_path);

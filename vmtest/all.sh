@@ -113,7 +113,7 @@ main() {
 
 	[ $# -gt 0 ] || mapfile -t cells < <(all_cells)
 	for cell in "${cells[@]}"; do
-		if ! all_cells | grep -xF "$cell" >/dev/null; then
+		if ! all_cells | grep -xF -e "$cell" >/dev/null; then
 			echo "vmtest: no cell $cell; there are: $(all_cells | xargs)" >&2
 			exit 2
 		fi

@@ -206,7 +206,7 @@ boot() {
 main() {
 	local code=0
 
-	[ $# -ge 1 ] || die "usage: vmtest/run.sh KERNEL [COMMAND...]"
+	[[ $# -ge 1 && $1 != -* ]] || die "usage: vmtest/run.sh KERNEL [COMMAND...]"
 	[ "$(id -u)" = 0 ] || die "needs root, for the guest to read all files and for its NICs"
 	command -v "$QEMU" >/dev/null || die "no $QEMU; run 'make deps-vm'"
 	prepare "$@"

@@ -183,3 +183,27 @@ hanging_clients() {
 	cat "$TMP/err"
 	grep -qx "wgxdp: no wgxdp answers for wg0: it is there, but busy or stopped" "$TMP/err"
 }
+
+@test "status of all: others' interfaces are passed over, one that died is named; only root may ask" {
+	host_new A
+	start_wg wgxdp A
+	IFACE=wg1 start_wg wireguard-go A
+	on A "$WGXDP" status >"$TMP/out" 2>"$TMP/err"
+	cat "$TMP/err"
+	[ "$(grep -c '^interface ' "$TMP/out")" = 1 ]
+	[ ! -s "$TMP/err" ]
+	refute on A "$WGXDP" status wg1 2>"$TMP/err"
+	grep -qx "wgxdp: no wgxdp answers for wg1: not a wgxdp interface" "$TMP/err"
+
+	refute on A setpriv --reuid 65534 --clear-groups "$WGXDP" status wg0 2>"$TMP/err"
+	grep -qx "wgxdp: no wgxdp answers for wg0: only root may ask" "$TMP/err"
+	on A chmod 700 "$SOCKETS" # as wgxdp makes it
+	refute on A setpriv --reuid 65534 --clear-groups "$WGXDP" status 2>"$TMP/err"
+	cat "$TMP/err"
+	grep -qx "wgxdp: /var/run/wireguard: only root may ask" "$TMP/err"
+
+	on A kill -KILL "$(daemon_pid A)"
+	wait_wg A || [ $? = 137 ]
+	refute on A "$WGXDP" status 2>"$TMP/err"
+	[ "$(<"$TMP/err")" = "wgxdp: no wgxdp answers for wg0: it does not run any more; a new start cleans up" ]
+}

@@ -145,6 +145,7 @@ all_cells() {
 	[ "${lines[-1]}" = "0 passed, 1 failed, 0 skipped" ]
 	all_cells 0 6.1/speed
 	all_cells 2 6.1/none
+	all_cells 2 --help
 }
 
 @test "vmtest: no more guests at a time than there is memory for" {

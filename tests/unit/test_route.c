@@ -1322,14 +1322,14 @@ static void test_tap_name_in_use(void **state)
 	ip("link add d0 type veth peer name e0");
 	ip("tuntap add p0 mode tap multi_queue vnet_hdr");
 	refused("d0", -EEXIST,
-		"d0: there is a network device of that name already (\"ip link del d0\" "
+		"there is a network device of that name already (\"ip link del d0\" "
 		"removes it)");
 	refused("p0", -EEXIST,
-		"p0: there is a network device of that name already (\"ip link del p0\" "
+		"there is a network device of that name already (\"ip link del p0\" "
 		"removes it)");
 	fd = make_tap("wg0", &tap);
 	refused("wg0", -EEXIST,
-		"wg0: there is a network device of that name already (\"ip link del "
+		"there is a network device of that name already (\"ip link del "
 		"wg0\" "
 		"removes it)");
 	close(fd);
