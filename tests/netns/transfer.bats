@@ -261,9 +261,12 @@ segmented() {
 		grown(.tx_xdp_packets + .tx_udp_packets) > $times * grown(.tap_reads)'
 }
 
-# agree_but KEPT: the same where A sent so many bytes that B did not receive, before.
+# Bytes that were sent and not received, so far: by A, by B.
+missing() { echo "$(($(tx A) - $(rx B))) $(($(tx B) - $(rx A)))"; }
+
+# agree_but MISSING: the same where so many were missing before.
 agree_but() {
-	[ $(($(tx A) - $(rx B))) = "$1" ] &&
+	[ "$(missing)" = "$1" ] &&
 		[ "$(tx A)" = "$(sent_on_wire A)" ] && [ "$(tx B)" = "$(sent_on_wire B)" ]
 }
 
@@ -276,12 +279,12 @@ bulk() {
 	paths=$(paths A)
 	for _ in 1 2 3 4 5; do
 		loss=$(lost_anywhere)
-		before=$(($(tx A) - $(rx B)))
+		before=$(missing)
 		stream
 		wait_until 5 settled
 		if [ "$(lost_anywhere)" = "$loss" ]; then
 			# Polled: a keepalive may be sent between the reading of two counters.
-			wait_until 5 agree_but $before || {
+			wait_until 5 agree_but "$before" || {
 				show_counters
 				return 1
 			}
