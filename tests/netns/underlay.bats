@@ -390,7 +390,6 @@ full_size() { ping_all A "$(inner4 B)" 5 -s 1392 -M "do"; }
 	host_new B
 	join A B
 	on A sysctl -qw net.ipv6.conf.toB.mtu=1400
-	on B sysctl -qw net.ipv6.conf.toA.mtu=1400
 	start_wg wgxdp A
 	start_wg wgxdp B
 	wg_setup A B 6
@@ -398,6 +397,9 @@ full_size() { ping_all A "$(inner4 B)" 5 -s 1392 -M "do"; }
 	on_path A af_xdp
 	before=$(paths A)
 	full_size
-	# In fragments, which only the kernel makes.
-	went_by A udp "$before" 5
+	# In fragments, which only the kernel makes. (B's link is as ever; Linux 6.1 sets that
+	# MTU back to the link's when the other end gets its XDP program.)
+	# shellcheck disable=SC2016 # variables of jq
+	paths A | jq -e --argjson before "$before" '
+		.tx_udp_packets - $before.tx_udp_packets >= 5 and .tx_xdp_packets == $before.tx_xdp_packets'
 }
