@@ -11,8 +11,10 @@
 #ifndef AEAD_H
 #define AEAD_H
 
+#include <endian.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "wg_proto.h"
 
@@ -71,6 +73,16 @@ const struct aead_engine *aead_pick(void);
 /* 0, -ENOMEM or -ENOTSUP; then there is nothing to end. */
 int aead_begin(struct aead *aead, const struct aead_engine *engine);
 void aead_end(struct aead *aead);
+
+#define AEAD_NONCE_LEN 12
+
+/* For engines: the nonce of a counter (whitepaper section 5.4.6). */
+static inline void aead_nonce(uint8_t nonce[AEAD_NONCE_LEN], uint64_t counter)
+{
+	counter = htole64(counter);
+	memset(nonce, 0, AEAD_NONCE_LEN - sizeof(counter));
+	memcpy(nonce + AEAD_NONCE_LEN - sizeof(counter), &counter, sizeof(counter));
+}
 
 static inline void aead_seal(struct aead *aead, struct aead_op *ops, unsigned n)
 {

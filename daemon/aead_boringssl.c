@@ -5,14 +5,11 @@
  * that there is no state to keep in step with sessions. What BoringSSL allocates is a
  * short list of errors, once a thread, with the first forged packet.
  */
-#include <endian.h>
 #include <openssl/aead.h>
 #include <sodium.h>
 #include <string.h>
 
 #include "aead.h"
-
-#define NONCE_LEN 12
 
 struct keyed {
 	EVP_AEAD_CTX ctx;
@@ -35,32 +32,25 @@ static bool take_key(struct keyed *k, const uint8_t *key)
 	return k->key;
 }
 
-static void make_nonce(uint8_t nonce[NONCE_LEN], uint64_t counter)
-{
-	counter = htole64(counter);
-	memset(nonce, 0, NONCE_LEN - sizeof(counter));
-	memcpy(nonce + NONCE_LEN - sizeof(counter), &counter, sizeof(counter));
-}
-
 static bool seal_one(struct keyed *k, const struct aead_op *op)
 {
-	uint8_t nonce[NONCE_LEN];
+	uint8_t nonce[AEAD_NONCE_LEN];
 	size_t len;
 
-	make_nonce(nonce, op->counter);
+	aead_nonce(nonce, op->counter);
 	return take_key(k, op->key) &&
 	       EVP_AEAD_CTX_seal(&k->ctx, op->dst, &len, op->len + WG_TAG_LEN, nonce,
-				 NONCE_LEN, op->src, op->len, NULL, 0);
+				 AEAD_NONCE_LEN, op->src, op->len, NULL, 0);
 }
 
 static bool open_one(struct keyed *k, const struct aead_op *op)
 {
-	uint8_t nonce[NONCE_LEN];
+	uint8_t nonce[AEAD_NONCE_LEN];
 	size_t len;
 
-	make_nonce(nonce, op->counter);
+	aead_nonce(nonce, op->counter);
 	return take_key(k, op->key) &&
-	       EVP_AEAD_CTX_open(&k->ctx, op->dst, &len, op->len, nonce, NONCE_LEN,
+	       EVP_AEAD_CTX_open(&k->ctx, op->dst, &len, op->len, nonce, AEAD_NONCE_LEN,
 				 op->src, op->len + WG_TAG_LEN, NULL, 0);
 }
 

@@ -9,7 +9,6 @@
  * What does not come back as completed is zeroed: no plaintext leaves as if it were
  * sealed, and the far side refuses such a packet.
  */
-#include <endian.h>
 #include <errno.h>
 #include <intel-ipsec-mb.h>
 #include <sodium.h>
@@ -21,7 +20,7 @@
 #define CHUNK 32
 
 struct scratch {
-	uint8_t nonces[CHUNK][12];
+	uint8_t nonces[CHUNK][AEAD_NONCE_LEN];
 	uint8_t tags[CHUNK][WG_TAG_LEN];
 	bool done[CHUNK];
 };
@@ -79,7 +78,7 @@ static void fill_job(IMB_JOB *job, struct aead_op *op, const uint8_t *nonce, uin
 		.dec_keys = op->key,
 		.key_len_in_bytes = WG_KEY_LEN,
 		.iv = nonce,
-		.iv_len_in_bytes = 12,
+		.iv_len_in_bytes = AEAD_NONCE_LEN,
 		.src = op->src,
 		.dst = op->dst,
 		.msg_len_to_cipher_in_bytes = op->len,
@@ -102,12 +101,10 @@ static void run(IMB_MGR *mgr, struct scratch *s, struct aead_op *ops, unsigned n
 		IMB_CIPHER_DIRECTION direction)
 {
 	for (unsigned i = 0; i < n; i++) {
-		uint64_t counter = htole64(ops[i].counter);
 		uint8_t *tag = direction == IMB_DIR_ENCRYPT ? ops[i].dst + ops[i].len
 							    : s->tags[i];
 
-		memset(s->nonces[i], 0, 4);
-		memcpy(s->nonces[i] + 4, &counter, sizeof(counter));
+		aead_nonce(s->nonces[i], ops[i].counter);
 		s->done[i] = false;
 		fill_job(IMB_GET_NEXT_JOB(mgr), &ops[i], s->nonces[i], tag, &s->done[i],
 			 direction);

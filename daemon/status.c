@@ -252,8 +252,10 @@ static int status_all(bool json)
 		memcpy(name, entry->d_name, len - 5);
 		name[len - 5] = '\0';
 		err = show(name, json);
-		found |= err != -EPROTO;
-		status |= err && err != -EPROTO;
+		if (err == -EPROTO)
+			continue;
+		found = true;
+		status |= err != 0;
 	}
 	if (!found)
 		fprintf(stderr, "wgxdp: no interface of wgxdp here\n");
