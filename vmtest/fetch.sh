@@ -21,7 +21,11 @@ die() {
 	exit 1
 }
 
+# at_least VERSION LEAST
+at_least() { [ "$(printf '%s\n' "$1" "$2" | sort -V | head -n 1)" = "$2" ]; }
+
 suite_of() { awk -v kernel="$1" '$1 == "kernel" && $2 == kernel { print $3 }' matrix; }
+least_of() { awk -v kernel="$1" '$1 == "kernel" && $2 == kernel { print $4 }' matrix; }
 kernels() { awk '$1 == "kernel" { print $2 }' matrix | xargs; }
 
 # kernel_packages NAME: what it depends on that is of a kernel.
@@ -33,7 +37,7 @@ kernel_packages() {
 # Debian compresses modules since 6.6; busybox in the initramfs loads plain ones,
 # and what is read over 9p need not be unpacked at each start.
 unpack() {
-	local deb modules
+	local deb modules release
 
 	mkdir "$work/tree"
 	for deb in "$work"/debs/*.deb; do
@@ -47,11 +51,13 @@ unpack() {
 	done
 	find "$work/new/lib/modules" -name '*.ko.xz' -exec xz -d {} +
 	ls "$work/new/lib/modules" >"$work/new/release"
+	release=$(cat "$work/new/release")
 	case $1 in
-	[0-9]*) grep -q "^$1[.]" "$work/new/release" ||
-		die "the kernel there is $(cat "$work/new/release"), not $1: mend vmtest/matrix" ;;
+	[0-9]*) [[ $release = "$1".* ]] || die "the kernel there is $release, not $1: mend vmtest/matrix" ;;
+	*) at_least "$release" "$(least_of "$1")" ||
+		die "the $1 kernel there is $release, not $(least_of "$1") at least: mend vmtest/matrix" ;;
 	esac
-	depmod -b "$work/new" "$(cat "$work/new/release")"
+	depmod -b "$work/new" "$release"
 }
 
 main() {

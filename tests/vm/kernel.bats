@@ -71,6 +71,13 @@ spoiled() {
 	wait_until 10 pings A "$(inner4 B)"
 	on_path A af_xdp
 	netem "$@"
+	before=$(paths A)
+}
+
+# still_by_xdp: A has not left AF_XDP for the sake of a bad link.
+still_by_xdp() {
+	on_path A af_xdp
+	went_by A xdp "$before" 100
 }
 
 # pinged FROM TO LEAST: of 200 so many are answered at least, each once, by ping -i 0.02.
@@ -97,6 +104,7 @@ out_of_order() {
 	netem delay 20ms 10ms reorder 30% 50%
 	send_file A B 1000000
 	send_file B A 1000000
+	still_by_xdp
 }
 
 @test "a link that duplicates: the copies are dropped as replays" {
@@ -106,6 +114,7 @@ out_of_order() {
 	(($(drops A replay) >= 100))
 	send_file A B 1000000
 	send_file B A 1000000
+	still_by_xdp
 }
 
 # Handshakes are told apart by the second.
@@ -128,6 +137,7 @@ renewed() {
 	send_file A B 500000
 	send_file B A 500000
 	(($(netem_drops) >= 10))
+	still_by_xdp
 	netem loss 30%
 	for _ in 1 2 3; do
 		renewed A B
@@ -143,26 +153,50 @@ renewed() {
 	pinged B A 150
 	(($(netem_drops) >= 10))
 	(($(drops A replay) >= 10))
+	still_by_xdp
 }
 
 # ---- under load
 
-# flood_on TARGET OPTIONS...: in the background from F, until the target answers with cookies.
+# outer HOST 4|6: its address outside the tunnel.
+outer() { "outer$2" "$1"; }
+
+# flood_on TARGET 4|6 OPTIONS...: in the background from F, until the target answers with
+# cookies.
 flood_on() {
-	on F timeout $((60 * PATIENCE)) "$FLOOD" "${@:2}" "$(outer4 "$1")" "$PORT" \
+	on F timeout $((60 * PATIENCE)) "$FLOOD" "${@:3}" "$(outer "$1" "$2")" "$PORT" \
 		"${PUBKEY[$1]}" "$TMP/F.key" >"$TMP/flood" 3>&- &
 	flooding=$!
 	wait_until 10 grep -q under_load=yes "$TMP/flood"
 }
 
-# captured HOST FILTER: of what came to it and left it by the link to A.
-captured() { on "$1" tcpdump -nn -r "$TMP/capture" "$2" 2>/dev/null | wc -l; }
-captured_some() { (($(captured "$@") >= 1)); }
+# first HOST FROM 4|6 TYPE [CONDITION]: when the first such message of that sender crossed the
+# link, in microseconds; fails if none has. CONDITION is on the octets behind UDP's header.
+first() {
+	local octet="udp[8 +" filter
 
-# gets_through LOADED INITIATOR: A is flooded by F; C, new to it, gets a session by the
+	[ "$3" = 4 ] || octet="ip6[48 +"
+	filter="src host $(outer "$2" "$3") and $octet 0] = $4"
+	[ -z "${5:-}" ] || filter+=" and $octet $5"
+	on "$1" tcpdump -tt -nn -r "$TMP/capture" "$filter" 2>/dev/null |
+		awk '{ sub(/[.]/, "", $1); print $1; exit } END { exit !NR }'
+}
+
+# cookie_comes_first HOST OUTER: as that host sees the link, A gives C a cookie, then C's
+# initiation has a mac2, then A answers that.
+cookie_comes_first() {
+	local cookie second response
+
+	cookie=$(first "$1" A "$2" 3) && second=$(first "$1" C "$2" 1 "132:4] != 0") &&
+		response=$(first "$1" A "$2" 2) || return 1
+	echo "cookie $cookie, initiation with mac2 $second, response $response"
+	((cookie < second && second < response))
+}
+
+# gets_through LOADED INITIATOR OUTER: A is flooded by F; C, new to it, gets a session by the
 # cookie that it is sent.
 gets_through() {
-	local host
+	local host outer=$3
 
 	for host in A C F; do
 		host_new $host
@@ -180,21 +214,21 @@ gets_through() {
 	wg_peer A F endpoint "$(outer4 F):9"
 	# Where wgxdp takes packets, tcpdump does not see them: the kernel's side looks.
 	looking=$([ "$2" = kernel ] && echo C || echo A)
-	on_bg $looking tcpdump -Z root --immediate-mode -U -w "$TMP/capture" \
-		-i "to$(other $looking A C)" udp port "$PORT" 2>/dev/null
+	on_bg "$looking" tcpdump -Z root --immediate-mode -U -w "$TMP/capture" \
+		-i "to$(other "$looking" A C)" udp port "$PORT" 2>/dev/null
 	wait_until 5 test -s "$TMP/capture"
-	flood_on A --count 1000 --sockets 4 --seconds $((20 * PATIENCE))
-	wg_peer C A endpoint "$(endpoint A 4)"
+	flood_on A "$outer" --count 1000 --sockets 4 --seconds $((20 * PATIENCE))
+	wg_peer C A endpoint "$(endpoint A "$outer")"
 	wait_until 20 pings C "$(inner4 A)"
 	kill -0 $flooding
-	wait_until 5 captured_some $looking "src host $(outer4 A) and udp[8] = 3"
-	captured_some $looking "src host $(outer4 C) and udp[8] = 1 and udp[140:4] != 0"
-	captured_some $looking "src host $(outer4 A) and udp[8] = 2"
+	wait_until 5 cookie_comes_first "$looking" "$outer"
 	kill $flooding
 }
 
-@test "under load: the kernel uses wgxdp's cookie" { gets_through wgxdp kernel; }
-@test "under load: wgxdp uses the kernel's cookie" { gets_through kernel wgxdp; }
+@test "under load: the kernel uses wgxdp's cookie, IPv4" { gets_through wgxdp kernel 4; }
+@test "under load: the kernel uses wgxdp's cookie, IPv6" { gets_through wgxdp kernel 6; }
+@test "under load: wgxdp uses the kernel's cookie, IPv4" { gets_through kernel wgxdp 4; }
+@test "under load: wgxdp uses the kernel's cookie, IPv6" { gets_through kernel wgxdp 6; }
 
 # ---- many
 
