@@ -133,13 +133,17 @@ def interpolate(points, x):
     return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
 
 
+# An engine that no worker takes: it says what another CPU would have of intel-ipsec-mb.
+COMPARED = {"intel-ipsec-mb-avx2"}
+
+
 def aead_ns(micro, size):
     """Of the fastest engine, what a worker would choose; it seals as often as it opens."""
     def cost(engine):
         points = [(s, (micro[f"seal_{engine}_{s}"] + micro[f"open_{engine}_{s}"]) / 2)
                   for s in sizes_of(micro)]
         return interpolate(points, size)
-    return min(map(cost, engines_of(micro)))
+    return min(cost(e) for e in engines_of(micro) if e not in COMPARED)
 
 
 def plaintext_len(what):
@@ -150,7 +154,7 @@ def plaintext_len(what):
 
 
 def worker_table(figures, micro):
-    yield "| | of the worker, ns a packet | of it in the AEAD, at least |"
+    yield "| | of the worker, ns a packet | of it in the AEAD, about |"
     yield "|---|---|---|"
     names = [n[len("worker_ns_"):] for n in figures if n.startswith("worker_ns_")]
     for what in sorted(names, key=lambda n: (n.split("_")[0], int(n.split("_")[1]))):
@@ -204,7 +208,7 @@ def cores_table(figures, micro):
 
 
 SCALE = ["config_ms", "daemon_bytes_each", "map_bytes_each", "udp_worker_ns", "tcp_worker_ns"]
-STORM = ["half_s", "all_s", "cpu_s", "sessions", "initiations", "cookies"]
+STORM = ["half_s", "all_s", "cpu_s", "bytes_each", "sessions", "initiations", "cookies"]
 
 
 def rows_table(scale, pattern, columns):

@@ -6,7 +6,8 @@
 # and what a packet costs the workers, by UDP of 1360 bytes to the real one and by TCP. Then
 # the same for as many ALLOWED_IPS (1000000) of one peer. At last STORM (10000) peers, each
 # with an address of its own, that want a session at once from a gateway just started: in
-# which time half and all of them have it, and the daemon's CPU time. Lines of name and value.
+# which time half and all of them have it, the daemon's CPU time, and what memory a peer then
+# has more than one without a session. Lines of name and value.
 
 set -eu -o pipefail
 # shellcheck source=tests/bench/hosts.bash
@@ -127,9 +128,10 @@ gateway() {
 
 # The gateway must agree to what the peers say that they have.
 storm() {
-	local cpu cpu_now seen sessions
+	local cpu cpu_now seen sessions memory
 
 	gateway "$1"
+	memory=$(rss)
 	cpu=$(process_cpu A)
 	on F "$TOOLS/storm" send "$(outer4 A)" "$PORT" "${PUBKEY[A]}" "$1" $STORM_SECONDS \
 		>"$TMP/storm"
@@ -137,6 +139,7 @@ storm() {
 	seen=$(with_session A)
 	sessions=$(sed -n 's/^sessions=//p' "$TMP/storm")
 	((seen * 100 >= sessions * 95)) || die "$sessions sessions, the gateway has $seen"
+	put "peers_at_once_$1_bytes_each" $((($(rss) - memory) / $1))
 	put "peers_at_once_$1_cpu_s" "$(awk "BEGIN { print ($cpu_now - $cpu) / 1e9 }")"
 	sed "s/^/peers_at_once_$1_/; s/=/ /" "$TMP/storm"
 	hosts_gone

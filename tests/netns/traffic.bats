@@ -287,18 +287,37 @@ send_ascending() {
 	PY
 }
 
-helped() { status_of "$1" .paths; status_is "$1" ".paths.helped > 0"; }
+helped() { status_of "$1" .paths.helped; }
 
 # How often a busy worker is helped is for the moment to say; that it is at all, for us.
-in_order_with_helpers() {
-	local tries=0
+# until_helped COMMAND...: until they have been at both ends; ten times at most.
+until_helped() {
+	local tries=0 a b
 
-	WGXDP_ARGS="$* --workers 4" tunnel wgxdp wgxdp
-	until helped A && helped B; do
+	a=$(helped A)
+	b=$(helped B)
+	until (($(helped A) > a && $(helped B) > b)); do
 		[ $((++tries)) -le 10 ]
-		ascending send_ascending A "$(inner4 B)" 2
-		[ "$(cat "$TMP/count")" -gt 1000 ]
+		"$@"
 	done
+}
+
+thousands_ascend() {
+	ascending send_ascending A "$(inner4 B)" 2
+	[ "$(cat "$TMP/count")" -gt 1000 ]
+}
+
+# What A's TCP has seen acknowledged out of order.
+reordered() {
+	on A nstat -asz TcpExtTCPSACKReorder TcpExtTCPTSReorder TcpExtTCPRenoReorder |
+		awk '/^TcpExt/ { n += $2; lines++ } END { print n; exit lines != 3 }'
+}
+
+in_order_with_helpers() {
+	WGXDP_ARGS="$* --workers 4" tunnel wgxdp wgxdp
+	until_helped thousands_ascend
+	until_helped send_file A B 30000000
+	[ "$(reordered)" = 0 ]
 }
 
 @test "one peer's packets, en- and decrypted by several threads, stay in order: AF_XDP" {
