@@ -91,7 +91,7 @@ static void wake_receiver(struct nic_queue *q)
 }
 
 /* One call moves up to 32 packets in copy mode; goes on while it gets anywhere. -errno where
- * the device is down or gone. */
+ * the device is down or gone. Any thread, with or without the lock. */
 static int kick(struct nic_queue *q)
 {
 	int fd = xsk_socket__fd(q->data);
@@ -101,7 +101,7 @@ static int kick(struct nic_queue *q)
 	for (unsigned i = 0; i < TX_KICKS; i++) {
 		uint32_t before = __atomic_load_n(q->tx.consumer, __ATOMIC_ACQUIRE);
 
-		if (before == *q->tx.producer)
+		if (before == __atomic_load_n(q->tx.producer, __ATOMIC_ACQUIRE))
 			return 0;
 		if (sendto(fd, NULL, 0, MSG_DONTWAIT, NULL, 0) < 0 && errno != EAGAIN &&
 		    errno != EBUSY && errno != ENOBUFS)
@@ -192,8 +192,8 @@ bool nic_push(struct nic_queue *q)
 {
 	bool usable;
 
-	pthread_mutex_lock(&q->lock);
 	usable = !kick(q);
+	pthread_mutex_lock(&q->lock);
 	reap_completions(q);
 	pthread_mutex_unlock(&q->lock);
 	return usable && nic_tx_pending(q);
@@ -240,9 +240,10 @@ unsigned nic_send(struct nic_queue *q, const struct nic_frame *frames, unsigned 
 			*xsk_ring_prod__tx_desc(&q->tx, idx + i) = (struct xdp_desc){
 				.addr = frames[i].addr, .len = frames[i].len};
 		xsk_ring_prod__submit(&q->tx, n);
-		kick(q);
 	}
 	pthread_mutex_unlock(&q->lock);
+	/* Without the lock: where this copies, whoever reads wg0 need not wait for it. */
+	kick(q);
 	return n;
 }
 

@@ -303,6 +303,7 @@ static unsigned fill_from_nic(struct worker *w, struct nic_queue *q)
 {
 	struct rx_batch *b = filling(w);
 	unsigned n = nic_receive(q, b->frames, BATCH_SIZE);
+	uint64_t bytes = 0;
 
 	b->queue = n ? q : NULL;
 	b->frame_count = n;
@@ -311,10 +312,11 @@ static unsigned fill_from_nic(struct worker *w, struct nic_queue *q)
 		uint32_t len;
 		uint8_t *message = outer_parse(q->nic, &b->frames[i], &from, &len);
 
-		worker_count(w, rx_xdp_packets, 1);
-		worker_count(w, rx_xdp_bytes, len);
+		bytes += len;
 		add(w, &from, message, len, outer_ecn(&b->frames[i]));
 	}
+	worker_count(w, rx_xdp_packets, n);
+	worker_count(w, rx_xdp_bytes, bytes);
 	return n;
 }
 

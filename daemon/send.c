@@ -89,6 +89,7 @@ static void number(struct tx_batch *b)
 static void transmit_nic(struct worker *w, struct tx_packet *p, unsigned n)
 {
 	struct nic_frame frames[BATCH_SIZE] = {0};
+	uint64_t bytes = 0;
 	unsigned sent;
 
 	for (unsigned i = 0; i < n; i++) {
@@ -102,17 +103,19 @@ static void transmit_nic(struct worker *w, struct tx_packet *p, unsigned n)
 		nic_unalloc(w->tx.queue, frames + sent, n - sent);
 		worker_drop(w, DROP_tx_ring_full, n - sent);
 	}
-	worker_count(w, tx_xdp_packets, sent);
 	for (unsigned i = 0; i < sent; i++) {
 		p[i].sent = true;
-		worker_count(w, tx_xdp_bytes, p[i].len);
+		bytes += p[i].len;
 	}
+	worker_count(w, tx_xdp_packets, sent);
+	worker_count(w, tx_xdp_bytes, bytes);
 }
 
 static void transmit_udp(struct worker *w, struct tx_packet *p, unsigned n)
 {
 	struct udp *udp = rcu_dereference(w->dev->udp);
 	struct udp_packet packets[BATCH_SIZE];
+	uint64_t bytes = 0;
 	unsigned sent;
 
 	for (unsigned i = 0; i < n; i++)
@@ -126,11 +129,12 @@ static void transmit_udp(struct worker *w, struct tx_packet *p, unsigned n)
 	sent = udp ? udp_send_batch(udp, packets, n) : 0;
 	if (sent < n)
 		worker_drop(w, DROP_udp_send_error, n - sent);
-	worker_count(w, tx_udp_packets, sent);
 	for (unsigned i = 0; i < n; i++) {
 		p[i].sent = packets[i].sent;
-		worker_count(w, tx_udp_bytes, packets[i].sent ? packets[i].len : 0);
+		bytes += packets[i].sent ? packets[i].len : 0;
 	}
+	worker_count(w, tx_udp_packets, sent);
+	worker_count(w, tx_udp_bytes, bytes);
 }
 
 static void stamp_sent(struct worker *w, struct peer *peer, bool data)
