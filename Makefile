@@ -121,10 +121,11 @@ bench: deps-bench
 	$(MAKE) WERROR=1 all tests
 	tests/bench/bench.sh
 	$(B)/tests/bench/micro >$(B)/bench/micro
-	$(B)/tests/bench/micro_bpf >>$(B)/bench/micro
 	$(B)/tests/bench/threads >>$(B)/bench/micro
+	$(B)/tests/bench/micro_bpf >>$(B)/bench/micro
+	tests/bench/profile.sh >$(B)/bench/profile
 	tests/bench/scale.sh >$(B)/bench/scale
-	tests/bench/report.py $(addprefix $(B)/bench/,figures micro scale) $(PAGE)
+	tests/bench/report.py $(addprefix $(B)/bench/,figures micro scale profile) $(PAGE)
 
 demo: deps
 	$(MAKE) all

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MIT
 """Figures of bench.sh and the micro-benchmarks into tables and plots.
 
-report.py FIGURES [MICRO SCALE [PAGE.md]]: prints tables (median, ratio to the kind BASE, or
+report.py FIGURES [MICRO SCALE PROFILE [PAGE.md]]: prints tables (median, ratio to the kind BASE, or
 to wireguard-go, with its spread). Puts them into that page, between its marks, and plots by gnuplot into the
 directory PAGE. Without that page it makes one. The file wireguard-go beside FIGURES says
 which one that was.
@@ -199,7 +199,7 @@ def cores_table(figures, micro):
     if "threads_1" not in micro:
         return
     cells = [gbits(1e9 / micro[f"threads_{n}"]) if f"threads_{n}" in micro else "" for n in CORES]
-    yield "| sealing alone, measured | " + " | ".join(cells) + " |"
+    yield "| sealing alone, best of nine | " + " | ".join(cells) + " |"
     aead = aead_ns(micro, 1420)
     for kind, values in figures.get("worker_ns_tcp_1", {}).items():
         serial = max(median(values) - aead, 1)
@@ -230,6 +230,23 @@ def storm_table(scale):
     return rows_table(scale, "peers_at_once", STORM)
 
 
+PARTS = {"aead": "AEAD", "own": "our code", "copies": "kernel, copying",
+         "kernel": "kernel, else", "load": "load and sink", "idle": "idle"}
+
+
+def profile_table(profile):
+    """Of lines as `af_xdp_tcp_aead 21`, in percent; idle is of all, the others of the rest."""
+    yield "| of the machine's time | " + " | ".join(PARTS.values()) + " |"
+    yield "|---" * (len(PARTS) + 1) + "|"
+    for name in dict.fromkeys(k.rsplit("_", 1)[0] for k in profile):
+        tunnel, load = name.replace("udp_sockets", "wgxdp-udp").replace("af_xdp", "wgxdp").rsplit("_", 1)
+        cells = [f"{profile[f'{name}_{part}']:.0f} %" for part in PARTS]
+        yield f"| {tunnel}, {PROFILED[load]} | " + " | ".join(cells) + " |"
+
+
+PROFILED = {"tcp": "TCP, 1 stream", "udp": "UDP, 1360 B"}
+
+
 def cpu_model():
     with open("/proc/cpuinfo", encoding="utf-8") as lines:
         for line in lines:
@@ -250,12 +267,12 @@ def base_text(path, kinds):
             "greatest.")
 
 
-def tables(figures, kinds, micro, scale, base):
+def tables(figures, kinds, micro, scale, profile, base):
     rounds = max(len(v) for by_kind in figures.values() for v in by_kind.values())
     yield (f"{os.cpu_count()} × {cpu_model()}, Linux {platform.release()}, "
            f"{rounds} round{'s' if rounds > 1 else ''}." + base)
-    for table in (main_table(figures, kinds), worker_table(figures, micro),
-                  engine_table(micro), stage_table(micro), cores_table(figures, micro),
+    for table in (main_table(figures, kinds), profile_table(profile),
+                  worker_table(figures, micro), engine_table(micro), stage_table(micro), cores_table(figures, micro),
                   scale_table(scale), storm_table(scale)):
         lines = list(table)
         if len(lines) > 2:
@@ -320,12 +337,12 @@ def write_page(page, text, figures, kinds):
 
 def main():
     figures, kinds = read_figures(sys.argv[1])
-    micro, scale = map(read_pairs, sys.argv[2:4]) if len(sys.argv) > 3 else ({}, {})
+    micro, scale, profile = map(read_pairs, sys.argv[2:5]) if len(sys.argv) > 4 else ({}, {}, {})
     base = base_text(os.path.join(os.path.dirname(sys.argv[1]), BASE), kinds)
-    text = "\n".join(tables(figures, kinds, micro, scale, base)) + "\n"
+    text = "\n".join(tables(figures, kinds, micro, scale, profile, base)) + "\n"
     sys.stdout.write(text)
-    if len(sys.argv) > 4:
-        write_page(sys.argv[4], text, figures, kinds)
+    if len(sys.argv) > 5:
+        write_page(sys.argv[5], text, figures, kinds)
 
 
 main()

@@ -22,6 +22,9 @@ set_clock() {
 	mv "$TMP/clock.new" "$TMP/clock"
 }
 
+# Libraries of sanitizers want to be the first.
+sanitizers() { ldd "$WGXDP" | grep -o '/[^ ]*/lib[a-z]*san\.so[^ ]*' | tr '\n' ':'; }
+
 # start_with_clock wall|all HOST [ARGUMENTS...]: wgxdp there, whose wall clock, or all of
 # whose clocks, set_clock sets. libfaketime's shared memory is by process number: not to
 # be mixed up with another host's.
@@ -36,7 +39,7 @@ start_with_clock() {
 	on "$host" mount -t tmpfs tmpfs /dev/shm
 	cat >"$TMP/wgxdp" <<-EOF
 		#!/bin/sh
-		export LD_PRELOAD=$FAKETIME FAKETIME_TIMESTAMP_FILE=$TMP/clock
+		export LD_PRELOAD="$(sanitizers)$FAKETIME" FAKETIME_TIMESTAMP_FILE=$TMP/clock
 		export FAKETIME_NO_CACHE=1 FAKETIME_DONT_FAKE_MONOTONIC=$wall_only TZ=UTC
 		exec $WGXDP "\$@"
 	EOF

@@ -1,0 +1,77 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# Where the time of the whole machine goes while one TCP stream, or datagrams of 1360 bytes,
+# cross a tunnel by UDP sockets or by AF_XDP: shares of perf's samples, of which so many were
+# idle. Lines of name and value. What is the worker threads' includes the softirqs that
+# interrupt them or end their system calls: on a veth that is the far end's reception.
+
+set -eu -o pipefail
+# shellcheck source=tests/bench/hosts.bash
+source "$(dirname "$0")/hosts.bash"
+SECONDS_EACH=${SECONDS_EACH:-3}
+
+tcp() {
+	tcp_server
+	tcp_client "$(inner4 B)" -t $((SECONDS_EACH + 2))
+	wait "$SERVER" || true
+}
+
+udp() { send_udp "$(inner4 B)" 1360 $((SECONDS_EACH + 2)); }
+
+# sampled LOAD: in the middle of it.
+sampled() {
+	local load
+
+	"$1" &
+	load=$!
+	sleep 1
+	perf record --quiet --all-cpus --event cpu-clock --freq 2000 --output "$TMP/perf" -- \
+		sleep "$SECONDS_EACH" >&2
+	wait $load
+}
+
+# shares NAME
+shares() {
+	perf report --input "$TMP/perf" --sort comm,dso,sym --stdio --field-separator '|' 2>/dev/null |
+		awk -F '|' -v name="$1" '
+		function of(comm, dso, sym) {
+			if (comm ~ /^(worker|helper)/) {
+				if (dso ~ /libcrypto|IPSec|sodium/) return "aead"
+				if (dso !~ /^\[(kernel|guest)/ && dso !~ /^bpf_prog/) return "own"
+				return sym ~ /copy_(to|from)|memcpy/ ? "copies" : "kernel"
+			}
+			return "load"
+		}
+		/^#/ || NF < 4 { next }
+		$2 ~ /^swapper/ { idle += $1; next }
+		{ sum[of($2, $3, $4)] += $1; all += $1 }
+		END {
+			n = split("aead own copies kernel load", parts, " ")
+			for (i = 1; i <= n; i++)
+				printf "%s_%s %.0f\n", name, parts[i], 100 * sum[parts[i]] / all
+			printf "%s_idle %.0f\n", name, 100 * idle / (all + idle)
+		}'
+}
+
+# profile NAME ARGUMENTS... of wgxdp
+profile() {
+	local host load
+
+	host_new A
+	host_new B
+	join A B
+	for host in A B; do
+		start_wg wgxdp $host "${@:2}"
+	done
+	wg_setup A B
+	wait_until 20 pings A "$(inner4 B)"
+	for load in tcp udp; do
+		sampled $load
+		shares "$1_$load"
+	done
+	hosts_gone
+}
+
+profile udp_sockets --nic none
+profile af_xdp
