@@ -34,7 +34,7 @@ CFLAGS	?= -O2 -g
 # Undefined behaviour ends a program, as an address error does: a test does not read logs. For
 # threads, what liburcu does is told by a header; GCC warns that fences alone tell TSan nothing.
 SAN_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer) \
-	   $(if $(findstring thread,$(SANITIZE)),-Wno-tsan -include tests/tools/tsan_urcu.h)
+	   $(if $(findstring thread,$(SANITIZE)),-Wno-tsan -include tests/tools/tsan.h)
 # As the kernel does: packets and counters are looked at as more than one type.
 ALL_CFLAGS = -std=gnu11 -fno-strict-aliasing -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -Iinclude -Idaemon -I$(B)/bpf $(WARN) \
 	   -pthread $(shell $(PKGCONF) --cflags $(LIBS)) $(ENGINES:%=-DHAVE_%) $(CFLAGS) $(SAN_FLAGS)

@@ -339,6 +339,9 @@ wg_field() { on "$1" wg show "${3:-wg0}" "$2" | cut -f 2-; }
 
 is_wgxdp() { [ "${IMPL["$1 ${2:-wg0}"]}" = wgxdp ]; }
 
+# memory_at_most AMOUNT LIMIT: a daemon's own. What a sanitizer keeps comes to it.
+memory_at_most() { [ -n "${SANITIZE:-}" ] || (($1 <= $2)); }
+
 # status_of HOST JQ_EXPRESSION [IFNAME]
 status_of() {
 	local json

@@ -185,7 +185,7 @@ no_more_use() {
 	[ "$(grep -c link "$TMP/ids.then")" = "$(sort -u "$TMP/ids.now" | grep -c link)" ]
 	# Buffers that TCP happens to fill now and did not then; a leak has
 	# many rounds to be more than that.
-	(($(resident_kb) - kb <= 2048))
+	memory_at_most $(($(resident_kb) - kb)) 2048
 }
 
 # ---- rounds: start, configure, load, end

@@ -64,7 +64,7 @@ many_setup() {
 	timed 20 on A wg setconf wg0 "$TMP/many.conf"
 	per_peer=$((($(rss_kb) - before) * 1024 / PEERS))
 	echo "$per_peer bytes a peer"
-	((per_peer < 4096))
+	memory_at_most $per_peer 4096
 
 	timed 5 on A wg show wg0 dump >"$TMP/dump"
 	many_wanted "$TMP/many.conf" >"$TMP/wanted"
@@ -114,7 +114,7 @@ on_path_of_B() {
 	done
 	echo "${rss[@]}"
 	# 100 bytes of each peer would be 12 MB.
-	((rss[40] - rss[10] < 12000))
+	memory_at_most $((rss[40] - rss[10])) 12000
 }
 
 @test "20,000 peers that shake hands at once do not keep anybody waiting" {

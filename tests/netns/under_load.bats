@@ -224,7 +224,7 @@ full_speed() {
 	cat "$TMP/flood"
 	[ "$answered" -ge "$2" ]
 	[ "$(value cookie_replies)" -ge $((10000 / PATIENCE)) ]
-	[ $(($(resident_kb) - before)) -le 4096 ]
+	memory_at_most $(($(resident_kb) - before)) 4096
 	every_initiation_accounted
 	wait_until 2 answers_one
 	ping_all A "$(inner4 B)" 20

@@ -142,7 +142,7 @@ stayed_small() {
 		used=$(($(ticks "$host") - TICKS[$host]))
 		tried=$(($(sent "$host" initiations) - INITIATIONS[$host]))
 		echo "$host: RSS $rss kB more, $used ticks, $tried initiations"
-		((rss < 1024))
+		memory_at_most "$rss" 1023
 		((used < passed * 2))
 		((tried <= passed / 5 + 2))
 	done

@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What liburcu orders, told to ThreadSanitizer: read before every file of
+ * What liburcu and the kernel order, told to ThreadSanitizer: read before every file of
  * `make SANITIZE=thread`. liburcu before 0.14 has its barriers in assembler and in a
  * library without instrumentation, so that all that is published by it would be a race.
  *
  * Theory of operation: no more is told than liburcu promises. A pointer that is assigned,
  * a queue's node and an entry of a hash table bring along what was written before. A
- * grace period is two one-way roads: from readers that went offline to who waited for
- * them, and from who began to wait to readers that come online. Never from reader to
- * reader, where real races would hide.
+ * grace period is two one-way roads: from readers that went offline, or held nothing for a
+ * moment, to who waited for them, and from who began to wait to readers that come back. Never from reader to
+ * reader, where real races would hide. A frame that one thread gives to the kernel by the
+ * fill or the TX ring may come back to another by a ring that the kernel fills.
  */
-#ifndef TSAN_URCU_H
-#define TSAN_URCU_H
+#ifndef TSAN_H
+#define TSAN_H
 
 #include <stdlib.h>
 
@@ -19,9 +20,10 @@
 #include <urcu-qsbr.h>
 #include <urcu/rculfhash.h>
 #include <urcu/wfcqueue.h>
+#include <xdp/xsk.h>
 
 /* Only their addresses matter; one in the whole program. */
-__attribute__((weak)) char tsan_readers_done, tsan_updates, tsan_callbacks;
+__attribute__((weak)) char tsan_readers_done, tsan_updates, tsan_callbacks, tsan_frames;
 
 #undef rcu_dereference
 #undef rcu_assign_pointer
@@ -32,6 +34,13 @@ static inline void tsan_thread_offline(void)
 {
 	__tsan_release(&tsan_readers_done);
 	urcu_qsbr_thread_offline();
+}
+
+static inline void tsan_quiescent_state(void)
+{
+	__tsan_release(&tsan_readers_done);
+	urcu_qsbr_quiescent_state();
+	__tsan_acquire(&tsan_updates);
 }
 
 static inline void tsan_thread_online(void)
@@ -98,6 +107,20 @@ static inline struct cds_wfcq_node *tsan_got(struct cds_wfcq_node *node)
 	return node;
 }
 
+static inline __u32 tsan_peek(struct xsk_ring_cons *ring, __u32 n, __u32 *idx)
+{
+	__u32 got = xsk_ring_cons__peek(ring, n, idx);
+
+	if (got)
+		__tsan_acquire(&tsan_frames);
+	return got;
+}
+
+#define xsk_ring_cons__peek tsan_peek
+#define xsk_ring_prod__submit(ring, n) \
+	(__tsan_release(&tsan_frames), xsk_ring_prod__submit(ring, n))
+
+#define urcu_qsbr_quiescent_state   tsan_quiescent_state
 #define urcu_qsbr_thread_offline    tsan_thread_offline
 #define urcu_qsbr_thread_online	    tsan_thread_online
 #define urcu_qsbr_unregister_thread tsan_unregister_thread
