@@ -232,6 +232,8 @@ def storm_table(scale):
 
 PARTS = {"aead": "AEAD", "own": "our code", "copies": "kernel, copying",
          "kernel": "kernel, else", "load": "load and sink", "idle": "idle"}
+TUNNELS = {"udp_sockets": "wgxdp-udp", "af_xdp": "wgxdp"}
+LOADS = {"tcp": "TCP, 1 stream", "udp": "UDP, 1360 B"}
 
 
 def profile_table(profile):
@@ -239,12 +241,9 @@ def profile_table(profile):
     yield "| of the machine's time | " + " | ".join(PARTS.values()) + " |"
     yield "|---" * (len(PARTS) + 1) + "|"
     for name in dict.fromkeys(k.rsplit("_", 1)[0] for k in profile):
-        tunnel, load = name.replace("udp_sockets", "wgxdp-udp").replace("af_xdp", "wgxdp").rsplit("_", 1)
+        tunnel, load = name.rsplit("_", 1)
         cells = [f"{profile[f'{name}_{part}']:.0f} %" for part in PARTS]
-        yield f"| {tunnel}, {PROFILED[load]} | " + " | ".join(cells) + " |"
-
-
-PROFILED = {"tcp": "TCP, 1 stream", "udp": "UDP, 1360 B"}
+        yield f"| {TUNNELS[tunnel]}, {LOADS[load]} | " + " | ".join(cells) + " |"
 
 
 def cpu_model():
@@ -272,8 +271,8 @@ def tables(figures, kinds, micro, scale, profile, base):
     yield (f"{os.cpu_count()} × {cpu_model()}, Linux {platform.release()}, "
            f"{rounds} round{'s' if rounds > 1 else ''}." + base)
     for table in (main_table(figures, kinds), profile_table(profile),
-                  worker_table(figures, micro), engine_table(micro), stage_table(micro), cores_table(figures, micro),
-                  scale_table(scale), storm_table(scale)):
+                  worker_table(figures, micro), engine_table(micro), stage_table(micro),
+                  cores_table(figures, micro), scale_table(scale), storm_table(scale)):
         lines = list(table)
         if len(lines) > 2:
             yield ""

@@ -7,8 +7,8 @@
  * Theory of operation: no more is told than liburcu promises. A pointer that is assigned,
  * a queue's node and an entry of a hash table bring along what was written before. A
  * grace period is two one-way roads: from readers that went offline, or held nothing for a
- * moment, to who waited for them, and from who began to wait to readers that come back. Never from reader to
- * reader, where real races would hide. A frame that one thread gives to the kernel by the
+ * moment, to who waited for them, and from who began to wait to readers that come back.
+ * Never from reader to reader, where real races would hide. A frame that one thread gives to the kernel by the
  * fill or the TX ring may come back to another by a ring that the kernel fills.
  */
 #ifndef TSAN_H
