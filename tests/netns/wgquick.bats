@@ -82,7 +82,7 @@ route_dev() { on A ip route get "$1" | grep -q "dev $2 "; }
 	peer_B
 	conf "Address = 10.0.0.1/24, fd00::1/64" "Address = 10.7.0.1/32" "MTU = 1380" \
 		"PreUp = echo pre-up %i >>$TMP/hooks; test ! -e /sys/class/net/%i" \
-		"PostUp = ip route show dev %i | grep -q 10.20; echo post-up %i >>$TMP/hooks" \
+		"PostUp = ip route show dev %i | grep 10.20 >/dev/null; echo post-up %i >>$TMP/hooks" \
 		"PreDown = wg show %i peers >/dev/null; echo pre-down %i >>$TMP/hooks" \
 		"PostDown = echo post-down %i >>$TMP/hooks; test ! -e /sys/class/net/%i" \
 		-- "AllowedIPs = 10.0.0.2/32, fd00::2/128, 10.20.0.0/16" \
