@@ -21,11 +21,10 @@ die() {
 	exit 1
 }
 
-# at_least VERSION LEAST
-at_least() { [ "$(printf '%s\n' "$1" "$2" | sort -V | head -n 1)" = "$2" ]; }
-
-suite_of() { awk -v kernel="$1" '$1 == "kernel" && $2 == kernel { print $3 }' matrix; }
-least_of() { awk -v kernel="$1" '$1 == "kernel" && $2 == kernel { print $4 }' matrix; }
+# kernel_field KERNEL N: the Nth word of its line in the matrix.
+kernel_field() { awk -v kernel="$1" -v n="$2" '$1 == "kernel" && $2 == kernel { print $n }' matrix; }
+suite_of() { kernel_field "$1" 3; }
+least_of() { kernel_field "$1" 4; }
 kernels() { awk '$1 == "kernel" { print $2 }' matrix | xargs; }
 
 # kernel_packages NAME: what it depends on that is of a kernel.
@@ -54,7 +53,7 @@ unpack() {
 	release=$(cat "$work/new/release")
 	case $1 in
 	[0-9]*) [[ $release = "$1".* ]] || die "the kernel there is $release, not $1: mend vmtest/matrix" ;;
-	*) at_least "$release" "$(least_of "$1")" ||
+	*) dpkg --compare-versions "$release" ge "$(least_of "$1")" ||
 		die "the $1 kernel there is $release, not $(least_of "$1") at least: mend vmtest/matrix" ;;
 	esac
 	depmod -b "$work/new" "$release"

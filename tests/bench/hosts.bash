@@ -64,6 +64,16 @@ tcp_client() {
 	on A timeout $((60 * PATIENCE)) iperf3 -J -c "$@" >"$TMP/iperf"
 }
 
+# ---- loads through the tunnel from A to B, for so many SECONDS
+
+load_udp() { send_udp "$(inner4 B)" 1360 "$1"; }
+
+load_tcp() {
+	tcp_server
+	tcp_client "$(inner4 B)" -t "$1"
+	wait "$SERVER" || true
+}
+
 # ---- CPU time
 
 machine_cpu() {

@@ -11,19 +11,11 @@ set -eu -o pipefail
 source "$(dirname "$0")/hosts.bash"
 SECONDS_EACH=${SECONDS_EACH:-3}
 
-tcp() {
-	tcp_server
-	tcp_client "$(inner4 B)" -t $((SECONDS_EACH + 2))
-	wait "$SERVER" || true
-}
-
-udp() { send_udp "$(inner4 B)" 1360 $((SECONDS_EACH + 2)); }
-
 # sampled LOAD: in the middle of it.
 sampled() {
 	local load
 
-	"$1" &
+	"$1" $((SECONDS_EACH + 2)) &
 	load=$!
 	sleep 1
 	perf record --quiet --all-cpus --event cpu-clock --freq 2000 --output "$TMP/perf" -- \
@@ -54,24 +46,17 @@ shares() {
 		}'
 }
 
-# profile NAME ARGUMENTS... of wgxdp
+# profile NAME [ARGUMENTS of wgxdp]
 profile() {
-	local host load
+	local load
 
-	host_new A
-	host_new B
-	join A B
-	for host in A B; do
-		start_wg wgxdp $host "${@:2}"
-	done
-	wg_setup A B
-	wait_until 20 pings A "$(inner4 B)"
+	WGXDP_ARGS="${2:-}" tunnel wgxdp wgxdp
 	for load in tcp udp; do
-		sampled $load
+		sampled load_$load
 		shares "$1_$load"
 	done
 	hosts_gone
 }
 
-profile udp_sockets --nic none
+profile udp_sockets "--nic none"
 profile af_xdp

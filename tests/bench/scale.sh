@@ -45,8 +45,7 @@ more_ips() {
 	PY
 }
 
-# shellcheck disable=SC2016 # awk's
-rss() { on A awk '/^VmRSS/ { print $2 * 1024 }' "/proc/$(daemon_pid A)/status"; }
+rss() { echo $(($(rss_kb A) * 1024)); }
 
 # Of this wg0; others on the machine have maps of the same names.
 map_bytes() {
@@ -55,14 +54,6 @@ map_bytes() {
 	for map in allowed_ips4 allowed_ips6 sessions peer_stats; do
 		on A bpftool -j map show pinned "$PINS/wg0/$map"
 	done | jq -s 'map(.bytes_memlock) | add'
-}
-
-udp() { send_udp "$(inner4 B)" 1360 3; }
-
-tcp() {
-	tcp_server
-	tcp_client "$(inner4 B)" -t 3
-	wait "$SERVER" || true
 }
 
 # A has many, of which B is one.
@@ -108,9 +99,9 @@ scene() {
 	configure "$@"
 	wait_until 20 pings A "$(inner4 B)"
 	by_af_xdp
-	worker_ns udp
+	worker_ns load_udp 3
 	put "$1_udp_worker_ns" "$WORKER_NS"
-	worker_ns tcp
+	worker_ns load_tcp 3
 	put "$1_tcp_worker_ns" "$WORKER_NS"
 	hosts_gone
 }

@@ -339,6 +339,10 @@ wg_field() { on "$1" wg show "${3:-wg0}" "$2" | cut -f 2-; }
 
 is_wgxdp() { [ "${IMPL["$1 ${2:-wg0}"]}" = wgxdp ]; }
 
+# rss_kb HOST: what memory the daemon there has.
+# shellcheck disable=SC2016 # awk's
+rss_kb() { on "$1" awk '/^VmRSS:/ { print $2 }' "/proc/$(daemon_pid "$1")/status"; }
+
 # memory_at_most AMOUNT LIMIT: a daemon's own. What a sanitizer keeps comes to it.
 memory_at_most() { [ -n "${SANITIZE:-}" ] || (($1 <= $2)); }
 

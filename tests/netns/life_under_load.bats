@@ -160,15 +160,12 @@ toA_gone() { refute on B ip link show toA >/dev/null 2>&1; }
 # shellcheck disable=SC2016 # expanded by that shell
 descriptors() { on A sh -c 'ls "/proc/$0/fd" | wc -l' "$(daemon_pid A)"; }
 
-# shellcheck disable=SC2016 # a variable of awk
-resident_kb() { on A awk '/^VmRSS:/ { print $2 }' "/proc/$(daemon_pid A)/status"; }
-
 # note_use: what A's daemon has by now.
 note_use() {
 	note_ids A
 	sort -u "$TMP/ids.now" >"$TMP/ids.then"
 	fds=$(descriptors)
-	kb=$(resident_kb)
+	kb=$(rss_kb A)
 }
 
 same_descriptors() { [ "$(descriptors)" = "$fds" ]; }
@@ -179,13 +176,13 @@ no_more_use() {
 		on A ls -l "/proc/$(daemon_pid A)/fd"
 		return 1
 	fi
-	echo "descriptors: $fds; resident: $kb kB, then $(resident_kb) kB"
+	echo "descriptors: $fds; resident: $kb kB, then $(rss_kb A) kB"
 	note_ids A
 	diff <(grep -v link "$TMP/ids.then") <(sort -u "$TMP/ids.now" | grep -v link)
 	[ "$(grep -c link "$TMP/ids.then")" = "$(sort -u "$TMP/ids.now" | grep -c link)" ]
 	# Buffers that TCP happens to fill now and did not then; a leak has
 	# many rounds to be more than that.
-	memory_at_most $(($(resident_kb) - kb)) 2048
+	memory_at_most $(($(rss_kb A) - kb)) 2048
 }
 
 # ---- rounds: start, configure, load, end

@@ -24,8 +24,6 @@ timed() {
 	((took < max * PATIENCE * 1000))
 }
 
-rss_kb() { on A awk '/^VmRSS/ { print $2 }' "/proc/$(daemon_pid A)/status"; }
-
 # many_peers N [LINE]: on standard output, each with two allowed IPs and that line.
 many_peers() {
 	python3 - "$1" "$(outer4 B)" "${2:-}" <<-'PY'
@@ -60,9 +58,9 @@ many_setup() {
 	many_setup
 	many_peers $PEERS >"$TMP/peers"
 	cat "$TMP/few.conf" "$TMP/peers" >"$TMP/many.conf"
-	before=$(rss_kb)
+	before=$(rss_kb A)
 	timed 20 on A wg setconf wg0 "$TMP/many.conf"
-	per_peer=$((($(rss_kb) - before) * 1024 / PEERS))
+	per_peer=$((($(rss_kb A) - before) * 1024 / PEERS))
 	echo "$per_peer bytes a peer"
 	memory_at_most $per_peer 4096
 
@@ -110,7 +108,7 @@ on_path_of_B() {
 		on A "$WGXDP" status wg0 --json >"$TMP/json"
 		jq -e ".peers | length == 4000" "$TMP/json"
 		on A wg setconf wg0 "$TMP/none.conf"
-		rss[round]=$(rss_kb)
+		rss[round]=$(rss_kb A)
 	done
 	echo "${rss[@]}"
 	# 100 bytes of each peer would be 12 MB.

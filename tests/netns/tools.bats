@@ -171,7 +171,7 @@ hanging_clients() {
 	[ "$(on A wg show wg0 listen-port)" = "$PORT" ]
 	ping_all A "$(inner4 B)" 100
 	# What they cost is bounded.
-	memory_at_most "$(on A awk '/VmRSS/ { print $2 }' "/proc/$(daemon_pid A)/status")" 64000
+	memory_at_most "$(rss_kb A)" 64000
 }
 
 @test "status of a daemon that does not answer gives up, and says why" {

@@ -182,11 +182,6 @@ flood_on() {
 	wait_until 10 grep -q under_load=yes "$TMP/flood"
 }
 
-# shellcheck disable=SC2016 # variables of awk
-resident_kb() {
-	on A awk '/^VmRSS:/ { print $2 }' "/proc/$(daemon_pid A)/status"
-}
-
 # answered_of COUNT: pings both ways at once; the smaller number of answers.
 answered_of() {
 	on_bg B ping -q -n -i 0.01 -c "$1" -W 2 "$(inner4 A)" >"$TMP/B.ping"
@@ -217,14 +212,14 @@ others_go_on() {
 full_speed() {
 	scene "$1"
 	load_it
-	before=$(resident_kb)
+	before=$(rss_kb A)
 	flood_on --count 2000 --sockets 16 --seconds 3
 	answered=$(answered_of 150)
 	wait $flooding
 	cat "$TMP/flood"
 	[ "$answered" -ge "$2" ]
 	[ "$(value cookie_replies)" -ge $((10000 / PATIENCE)) ]
-	memory_at_most $(($(resident_kb) - before)) 4096
+	memory_at_most $(($(rss_kb A) - before)) 4096
 	every_initiation_accounted
 	wait_until 2 answers_one
 	ping_all A "$(inner4 B)" 20

@@ -103,9 +103,7 @@ has_answer() { [ "$(answered_after "$1" "$2")" ]; }
 # The same of a handshake, in whole seconds.
 has_handshake() { (($(wg_field "$1" latest-handshakes) >= ${2%.*})); }
 
-# shellcheck disable=SC2016 # awk's, and that shell's
-rss_kb() { on "$1" awk '/^VmRSS/ { print $2 }' "/proc/$(daemon_pid "$1")/status"; }
-# shellcheck disable=SC2016
+# shellcheck disable=SC2016 # that shell's
 open_files() { on "$1" sh -c 'ls "/proc/$0/fd" | wc -l' "$(daemon_pid "$1")"; }
 has_files() { (($(open_files "$1") <= $2)); }
 

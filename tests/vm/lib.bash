@@ -61,9 +61,7 @@ give_nic() {
 }
 
 # kernel_at_least MAJOR.MINOR
-kernel_at_least() {
-	[ "$(printf '%s\n' "$1" "$(uname -r)" | sort -V | head -n 1)" = "$1" ]
-}
+kernel_at_least() { dpkg --compare-versions "$(uname -r)" ge "$1"; }
 
 # ---- links with something in between
 
