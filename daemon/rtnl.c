@@ -612,12 +612,25 @@ int rtnl_neigh_probe(struct rtnl *r, uint32_t ifindex, const struct ip_addr *add
 		NULL, NULL);
 }
 
+static void parse_tun(const struct nlattr *nest, struct rtnl_tun *out)
+{
+	const struct nlattr *tb[IFLA_TUN_NUM_DISABLED_QUEUES + 1];
+
+	parse_nested(nest, tb, IFLA_TUN_NUM_DISABLED_QUEUES);
+	out->queues = attr_u32(tb[IFLA_TUN_NUM_QUEUES]) +
+		      attr_u32(tb[IFLA_TUN_NUM_DISABLED_QUEUES]);
+	out->owner = attr_u32(tb[IFLA_TUN_OWNER]);
+	out->persist = tb[IFLA_TUN_PERSIST] && mnl_attr_get_u8(tb[IFLA_TUN_PERSIST]);
+}
+
 static void parse_link_info(const struct nlattr *nest, struct rtnl_link *out)
 {
-	const struct nlattr *tb[IFLA_INFO_KIND + 1];
+	const struct nlattr *tb[IFLA_INFO_DATA + 1];
 
-	parse_nested(nest, tb, IFLA_INFO_KIND);
+	parse_nested(nest, tb, IFLA_INFO_DATA);
 	attr_string(tb[IFLA_INFO_KIND], out->kind, sizeof(out->kind));
+	if (!strcmp(out->kind, "tun"))
+		parse_tun(tb[IFLA_INFO_DATA], &out->tun);
 }
 
 /* The sysctls net.ipv6.conf.NAME.hop_limit and mtu, or what a router advertised. */
@@ -694,6 +707,15 @@ int rtnl_link_get(struct rtnl *r, uint32_t ifindex, struct rtnl_link *out)
 	nlh = link_request(&req, RTM_GETLINK, ifindex);
 	mnl_attr_put_u32(nlh, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
 	return query_one(r, nlh, parse_link_answer, out);
+}
+
+int rtnl_link_delete(struct rtnl *r, uint32_t ifindex)
+{
+	struct request req;
+
+	if (!ifindex)
+		return -ENODEV;
+	return query_one(r, link_request(&req, RTM_DELLINK, ifindex), NULL, NULL);
 }
 
 /* IFA_ADDRESS is the other end's where a link has two ends; IFA_LOCAL is ours. */

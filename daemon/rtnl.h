@@ -37,6 +37,13 @@ struct rtnl_route {
 	bool encap;	  /* the route adds a header of its own (MPLS, SRv6, ...) */
 };
 
+/* Of a TUN or TAP device; zero for any other. */
+struct rtnl_tun {
+	uint32_t queues; /* attached ones, enabled or not */
+	uint32_t owner;	 /* uid; 0 where there is none, too */
+	bool persist;	 /* outlives its queues */
+};
+
 struct rtnl_link {
 	char name[IFNAMSIZ];
 	uint8_t mac[6]; /* zero where the device's address is not six bytes */
@@ -49,6 +56,7 @@ struct rtnl_link {
 	uint32_t master;   /* ifindex of bridge, bond or VRF; 0: none */
 	uint8_t hop_limit; /* IPv6, where no route says another; 0: not known */
 	uint32_t mtu6;	   /* IPv6's own, which may be less than mtu; 0: not known */
+	struct rtnl_tun tun;
 };
 
 /* Any callback may be NULL. */
@@ -110,6 +118,9 @@ int rtnl_neigh_probe(struct rtnl *r, uint32_t ifindex, const struct ip_addr *add
 
 /* -ENODEV where there is no such link. */
 int rtnl_link_get(struct rtnl *r, uint32_t ifindex, struct rtnl_link *out);
+
+/* -ENODEV where there is no such link. */
+int rtnl_link_delete(struct rtnl *r, uint32_t ifindex);
 
 /*
  * All addresses of this namespace. Where they change during the dump it is started

@@ -2,13 +2,17 @@
 #include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/if_tun.h>
 #include <linux/virtio_net.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/socket.h>
 #include <unistd.h>
+
+#include <sodium.h>
 
 #include "tap.h"
 
@@ -104,6 +108,26 @@ static int set_iff(int fd, const char *ifname, unsigned flags)
 	return ioctl(fd, TUNSETIFF, &ifr) ? -errno : 0;
 }
 
+/* Linux lets everybody who may open /dev/net/tun attach a queue to a multi-queue TAP without an
+ * owner, and then set whatever belongs to the device. */
+static int set_owner(int fd)
+{
+	return ioctl(fd, TUNSETOWNER, (unsigned long)TAP_OWNER) ? -errno : 0;
+}
+
+/* What somebody may have set before there was an owner. The errors are of kernels that do not
+ * have what is reset. */
+static void reset(int fd)
+{
+	struct tun_filter all = {0};
+	int none = -1, no_limit = INT_MAX, on = 1;
+
+	ioctl(fd, TUNSETSTEERINGEBPF, &none);
+	ioctl(fd, TUNSETTXFILTER, &all);
+	ioctl(fd, TUNSETSNDBUF, &no_limit);
+	ioctl(fd, TUNSETCARRIER, &on);
+}
+
 /* Header size and offloads belong to the device: all queues have them. */
 static int set_offloads(int fd, bool *uso)
 {
@@ -117,14 +141,53 @@ static int set_offloads(int fd, bool *uso)
 	return 0;
 }
 
+static int rename_to(const char *from, const char *to)
+{
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), err = 0;
+	struct ifreq ifr = {0};
+
+	if (fd < 0)
+		return -errno;
+	memcpy(ifr.ifr_name, from, strlen(from));
+	memcpy(ifr.ifr_newname, to, strlen(to));
+	if (ioctl(fd, SIOCSIFNAME, &ifr))
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+/* Until it has an owner it has a name that nobody can guess: somebody who tries all the time
+ * to attach to `ifname` would be faster than TUNSETOWNER. */
+static int create_owned(int fd)
+{
+	char name[IFNAMSIZ];
+	int err;
+
+	snprintf(name, sizeof(name), "wgxdp%08x", randombytes_random());
+	/* Without IFF_TUN_EXCL this would become one more queue of a TAP that is there. */
+	err = set_iff(fd, name, TAP_IFF_FLAGS | IFF_TUN_EXCL);
+	return err ? err : set_owner(fd);
+}
+
+static int take_name(int fd, const char *ifname)
+{
+	struct ifreq ifr = {0};
+
+	if (ioctl(fd, TUNGETIFF, &ifr))
+		return -errno;
+	return rename_to(ifr.ifr_name, ifname);
+}
+
 static int set_up(int fd, const char *ifname, struct tap *tap)
 {
-	/* Without IFF_TUN_EXCL this would become one more queue of a TAP that is there. */
-	int err = set_iff(fd, ifname, TAP_IFF_FLAGS | IFF_TUN_EXCL);
+	int err = create_owned(fd);
 
 	if (err)
-		return err == -EBUSY ? -EEXIST : err;
+		return err;
+	reset(fd);
 	err = set_offloads(fd, &tap->uso);
+	if (!err)
+		err = take_name(fd, ifname);
 	if (err)
 		return err;
 	tap->ifindex = if_nametoindex(ifname);
@@ -158,6 +221,14 @@ int tap_create(const char *ifname, struct tap *tap, char *why, size_t why_len)
 		return err;
 	}
 	return fd;
+}
+
+bool tap_intact(int fd)
+{
+	const short flags = (short)(TAP_IFF_FLAGS | IFF_PERSIST);
+	struct ifreq ifr = {0};
+
+	return !ioctl(fd, TUNGETIFF, &ifr) && (ifr.ifr_flags & flags) == TAP_IFF_FLAGS;
 }
 
 /*

@@ -24,6 +24,10 @@ struct tap {
 /* Not empty, shorter than IFNAMSIZ, no '/', ':', '%' or white space, no "." or "..". */
 bool tap_name_valid(const char *ifname);
 
+/* The owner that tap_create() sets: no user has this uid, so that a queue can be attached only
+ * with CAP_NET_ADMIN where the device is. */
+#define TAP_OWNER 0xfffffffeU
+
 /*
  * Makes the device, down, and returns its first queue: non-blocking, close-on-exec,
  * owned by the caller. -EINVAL: bad name; -EEXIST: a device of any kind has that
@@ -31,6 +35,13 @@ bool tap_name_valid(const char *ifname);
  * `why` gets a line for people, without line end.
  */
 int tap_create(const char *ifname, struct tap *tap, char *why, size_t why_len);
+
+/*
+ * Whether the device is as tap_create() makes it. Until the owner was set, anybody could attach
+ * a queue, set flags by that, and close it: how many queues there are is for the caller to ask
+ * (struct rtnl_tun).
+ */
+bool tap_intact(int fd);
 
 /* A further queue of it, likewise. -ENODEV where the device has gone. To be called in
  * the namespace of the device. */

@@ -15,6 +15,7 @@
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,7 +26,8 @@
 #include "device.h"
 #include "log.h"
 
-#define WG0_MTU 1420
+#define WG0_MTU	     1420
+#define CREATE_TRIES 8
 /* The outer packets of a full GSO packet, headers and tags added, still make one of the
  * UDP socket's (64 KB): it goes from host to host whole. */
 #define WG0_GSO_MAX 61440
@@ -79,7 +81,63 @@ static int note_namespace(struct wgif *w, bool *changed)
 	return 0;
 }
 
+/* --- whose it is --- */
+
+/* `queues` are ours. Everybody else's could read what is sent to peers, and write as any of
+ * them. */
+static bool is_ours(const struct rtnl_link *link, unsigned queues)
+{
+	return link->type == ARPHRD_ETHER && link->tun.queues == queues &&
+	       link->tun.owner == TAP_OWNER && !link->tun.persist;
+}
+
+/* In the namespace where wg0 is. -EPERM if somebody else has a queue of it: deleted then, for
+ * it would outlive ours. */
+static int check_ours(struct device *dev, struct rtnl *r, unsigned queues,
+		      struct rtnl_link *link)
+{
+	uint32_t ifindex = dev->wgif.tap.ifindex;
+	int err = rtnl_link_get(r, ifindex, link);
+
+	if (err || (is_ours(link, queues) && tap_intact(dev->wgif.fd)))
+		return err;
+	log_error("another process attached to %s (%u queues, %u of them ours): deleting "
+		  "it; "
+		  "`chmod 600 /dev/net/tun` keeps other users away",
+		  dev->name, link->tun.queues, queues);
+	err = rtnl_link_delete(r, ifindex);
+	if (err)
+		log_error("cannot delete %s: %s", dev->name, strerror(-err));
+	return -EPERM;
+}
+
 /* --- making it --- */
+
+/* Somebody who hears of new devices may still attach before there is an owner. */
+static int create(struct device *dev, char *why, size_t why_len)
+{
+	struct wgif *w = &dev->wgif;
+	struct rtnl_link link;
+	int err = -EPERM;
+
+	for (unsigned i = 0; err == -EPERM && i < CREATE_TRIES; i++) {
+		w->fd = tap_create(dev->name, &w->tap, why, why_len);
+		if (w->fd < 0)
+			return w->fd;
+		err = check_ours(dev, &dev->rtnl, 1, &link);
+		if (err) {
+			close(w->fd);
+			w->fd = -1;
+		}
+	}
+	if (err)
+		snprintf(
+			why, why_len,
+			"cannot keep %s to ourselves: %s (`chmod 600 /dev/net/tun` keeps "
+			"other users away)",
+			dev->name, strerror(-err));
+	return err;
+}
 
 static int attach_tc(struct device *dev, char *why, size_t why_len)
 {
@@ -113,9 +171,9 @@ int wgif_open(struct device *dev, unsigned workers, char *why, size_t why_len)
 	w->home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
 	if (w->home < 0)
 		return -errno;
-	w->fd = tap_create(dev->name, &w->tap, why, why_len);
-	if (w->fd < 0)
-		return w->fd;
+	err = create(dev, why, why_len);
+	if (err)
+		return err;
 	err = set_up_link(dev, why, why_len);
 	if (err)
 		return err;
@@ -167,7 +225,22 @@ static int visit(struct device *dev, int (*fn)(struct device *dev))
 
 static int add_queue(struct device *dev)
 {
-	return tap_add_queue(&dev->wgif.tap);
+	unsigned queues = dev->workers.count + 1;
+	struct rtnl_link link;
+	struct rtnl r = {0};
+	int fd = tap_add_queue(&dev->wgif.tap), err;
+
+	if (fd < 0)
+		return fd;
+	err = rtnl_open(&r);
+	if (!err)
+		err = check_ours(dev, &r, queues, &link);
+	rtnl_close(&r);
+	if (!err)
+		return fd;
+	close(fd);
+	dev->ending |= err == -EPERM;
+	return err;
 }
 
 int wgif_add_queue(struct device *dev)
@@ -219,7 +292,7 @@ static int look(struct device *dev, struct rtnl *r, bool settle)
 	if (settle || !datapath_has_tc(dev->datapath, dev->wgif.tap.ifindex))
 		err = restore(dev, r);
 	if (!err)
-		err = rtnl_link_get(r, dev->wgif.tap.ifindex, &link);
+		err = check_ours(dev, r, dev->workers.count, &link);
 	if (!err)
 		dev->wgif.link = link;
 	return err;
@@ -288,7 +361,8 @@ void wgif_tc_gone(struct device *dev)
 
 void wgif_link(struct device *dev, bool present, const struct rtnl_link *link)
 {
-	if (present)
+	/* What the event says of queues may be from before the latest ones of ours. */
+	if (present && is_ours(link, dev->workers.count))
 		apply_link(dev, link);
 	else
 		wgif_look(dev, clock_now());
