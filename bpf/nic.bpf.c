@@ -2,15 +2,21 @@
 /*
  * XDP on a NIC: which frames go around the kernel's stack.
  *
- * Theory of operation. A frame is ours if it is a plain UDP datagram to our port
- * at an address of this host. Whatever is not, or takes work to find out (tags,
- * options, extension headers, fragments), is passed untouched and uncounted: the
- * daemon's UDP socket receives it if it is WireGuard. A frame that is ours either
- * has the form of a WireGuard message (whitepaper section 5.4), or it is dropped
- * and counted. Handshake messages go to the queue's handshake socket, data
- * messages of a session that exists to its data socket. Where no socket is, the
- * frame passes too: a daemon that is gone costs nobody packets.
+ * Theory of operation. XDP takes only what the kernel would also have delivered to the
+ * daemon's UDP socket, and drops nothing: all else is XDP_PASS, and the kernel judges and
+ * counts it. A frame is taken if it is addressed to the NIC, is a plain UDP datagram from a
+ * possible source to an address and the port of ours, and is provably for us: a data message
+ * of a session that exists, or an initiation or response whose mac1 is right (whitepaper
+ * section 5.4.4). What has our address and port may still be somebody else's: a masqueraded
+ * client's answer, or a container's redirected port. What takes work to find out (tags,
+ * options, extension headers, fragments) passes too: the UDP socket receives it if it is
+ * WireGuard. Handshake messages go to the queue's handshake socket, data messages to its
+ * data socket. If there is no socket, the frame passes: a daemon that has died costs nobody
+ * packets.
  */
+#include <stddef.h>
+
+#include "blake2s.h"
 #include "wg_proto.h"
 #include "maps.h"
 #include "parse.h"
@@ -73,24 +79,18 @@ struct {
 	__type(value, struct worker_stats);
 } worker_stats SEC(".maps");
 
-static __always_inline int drop(enum drop_reason reason)
+/* Without the address, frames that this host only forwards would be taken, too. A source that
+ * is an address of ours is a martian. */
+static __always_inline bool is_ours(const struct wg_config *c,
+				    const struct udp_datagram *d)
 {
-	count_drop(reason);
-	return XDP_DROP;
-}
-
-/* Without the address, frames that this host only forwards would be taken, too. */
-static __always_inline bool is_ours(const struct udp_datagram *d)
-{
-	__u32 zero = 0;
-	const struct wg_config *c = bpf_map_lookup_elem(&config, &zero);
-
-	if (!c || !c->listen_port || bpf_ntohs(d->udp->dest) != c->listen_port)
+	if (!c->listen_port || bpf_ntohs(d->udp->dest) != c->listen_port)
 		return false;
-	return bpf_map_lookup_elem(&local_addrs, &d->destination);
+	return bpf_map_lookup_elem(&local_addrs, &d->destination) &&
+	       !bpf_map_lookup_elem(&local_addrs, &d->source);
 }
 
-/* Bytes of UDP payload, or below zero where the headers contradict each other. The
+/* Bytes of UDP payload, or below zero if the headers contradict each other. The
  * frame may be longer than the packet: Ethernet pads to 60 bytes. */
 static __always_inline __s32 message_length(const struct udp_datagram *d)
 {
@@ -101,32 +101,61 @@ static __always_inline __s32 message_length(const struct udp_datagram *d)
 	return udp_length - (__s32)sizeof(struct udphdr);
 }
 
-static __always_inline bool length_fits(__u32 type, __u32 length)
+/* Whether the message, `covered` bytes and its macs, was written by somebody who knows our
+ * public key. `covered` is a constant of at most two blocks. */
+static __always_inline bool mac1_right(const struct wg_config *c, const __u8 *message,
+				       __u32 covered)
 {
-	switch (type) {
-	case WG_INITIATION:
-		return length == sizeof(struct wg_initiation);
-	case WG_RESPONSE:
-		return length == sizeof(struct wg_response);
-	case WG_COOKIE_REPLY:
-		return length == sizeof(struct wg_cookie_reply);
-	default:
-		return length >= WG_DATA_OVERHEAD;
+	__u32 h[8], m[16], mac1[4];
+	__u32 first = covered > BLAKE2S_BLOCK_LEN ? BLAKE2S_BLOCK_LEN : 0;
+
+	__builtin_memcpy(h, c->mac1_state, sizeof(h));
+	if (first) {
+		blake2s_load(m, message, BLAKE2S_BLOCK_LEN);
+		blake2s_compress(h, m, 2 * BLAKE2S_BLOCK_LEN, 0);
 	}
+	blake2s_load(m, message + first, covered - first);
+	blake2s_compress(h, m, BLAKE2S_BLOCK_LEN + covered, 1);
+	__builtin_memcpy(mac1, message + covered, sizeof(mac1));
+	return !((h[0] ^ blake2s_le32(mac1[0])) | (h[1] ^ blake2s_le32(mac1[1])) |
+		 (h[2] ^ blake2s_le32(mac1[2])) | (h[3] ^ blake2s_le32(mac1[3])));
+}
+
+static __always_inline bool is_for_us(const struct wg_config *c, const void *message,
+				      __u32 type, __u32 length, const void *end)
+{
+	if (!c->has_mac1)
+		return false;
+	if (type == WG_INITIATION && length == sizeof(struct wg_initiation) &&
+	    message + sizeof(struct wg_initiation) <= end)
+		return mac1_right(c, message, offsetof(struct wg_initiation, mac1));
+	if (type == WG_RESPONSE && length == sizeof(struct wg_response) &&
+	    message + sizeof(struct wg_response) <= end)
+		return mac1_right(c, message, offsetof(struct wg_response, mac1));
+	return false;
+}
+
+/* Broadcast and multicast frames, and those of a macvlan on the NIC, are the kernel's. */
+static __always_inline bool is_to(const struct nic_queues *nic, const struct ethhdr *eth)
+{
+	const __u16 *ours = (const void *)nic->mac, *to = (const void *)eth->h_dest;
+
+	return !((ours[0] ^ to[0]) | (ours[1] ^ to[1]) | (ours[2] ^ to[2]));
 }
 
 /* xskmap: the map of data or of handshake sockets. */
-static __always_inline int redirect(const struct xdp_md *ctx, void *xskmap)
+static __always_inline int redirect(const struct xdp_md *ctx,
+				    const struct nic_queues *nic, void *xskmap)
 {
-	__u32 ifindex = ctx->ingress_ifindex, queue = ctx->rx_queue_index;
-	const struct nic_queues *nic = bpf_map_lookup_elem(&nic_queues, &ifindex);
+	__u32 queue = ctx->rx_queue_index;
 
-	if (!nic || queue >= nic->count || ctx->data_end - ctx->data > nic->max_frame)
+	if (queue >= nic->count || ctx->data_end - ctx->data > nic->max_frame)
 		return XDP_PASS;
 	return bpf_redirect_map(xskmap, nic->first_key + queue, XDP_PASS);
 }
 
-static __always_inline int steer_data(const struct xdp_md *ctx, __u32 receiver,
+static __always_inline int steer_data(const struct xdp_md *ctx,
+				      const struct nic_queues *nic, __u32 receiver,
 				      __u32 length)
 {
 	const struct session *s = bpf_map_lookup_elem(&sessions, &receiver);
@@ -134,8 +163,8 @@ static __always_inline int steer_data(const struct xdp_md *ctx, __u32 receiver,
 	int verdict;
 
 	if (!s)
-		return drop(DROP_xdp_unknown_receiver);
-	verdict = redirect(ctx, &xsk_data);
+		return XDP_PASS;
+	verdict = redirect(ctx, nic, &xsk_data);
 	if (verdict != XDP_REDIRECT)
 		return verdict;
 	stats = stats_of(s->peer);
@@ -146,24 +175,22 @@ static __always_inline int steer_data(const struct xdp_md *ctx, __u32 receiver,
 	return verdict;
 }
 
-static __always_inline int steer(const struct xdp_md *ctx, const struct udp_datagram *d,
-				 const void *end)
+static __always_inline int steer(const struct xdp_md *ctx, const struct wg_config *c,
+				 const struct nic_queues *nic,
+				 const struct udp_datagram *d, const void *end)
 {
 	const struct wg_data *message = (const void *)(d->udp + 1);
 	__s32 length = message_length(d);
 	__u32 type;
 
-	if (length < (__s32)sizeof(message->type) ||
-	    (const void *)message + sizeof(message->type) > end)
-		return drop(DROP_xdp_bad_length);
+	if (length < (__s32)WG_DATA_OVERHEAD || (const void *)(message + 1) > end)
+		return XDP_PASS;
 	type = le32(message->type);
-	if (type < WG_INITIATION || type > WG_DATA)
-		return drop(DROP_xdp_bad_type);
-	if (!length_fits(type, length) || (const void *)(message + 1) > end)
-		return drop(DROP_xdp_bad_length);
 	if (type == WG_DATA)
-		return steer_data(ctx, message->receiver, length);
-	return redirect(ctx, &xsk_handshake);
+		return steer_data(ctx, nic, message->receiver, length);
+	return is_for_us(c, message, type, length, end)
+		       ? redirect(ctx, nic, &xsk_handshake)
+		       : XDP_PASS;
 }
 
 SEC("xdp")
@@ -171,9 +198,17 @@ int wg_nic(struct xdp_md *ctx)
 {
 	const void *data = (const void *)(long)ctx->data;
 	const void *end = (const void *)(long)ctx->data_end;
+	__u32 zero = 0, ifindex = ctx->ingress_ifindex;
+	const struct wg_config *c = bpf_map_lookup_elem(&config, &zero);
+	const struct nic_queues *nic;
 	struct udp_datagram datagram;
 
-	if (!parse_udp(data, end, &datagram) || !is_ours(&datagram))
+	if (!c || !parse_udp(data, end, &datagram) || !is_ours(c, &datagram))
 		return XDP_PASS;
-	return steer(ctx, &datagram, end);
+	nic = bpf_map_lookup_elem(&nic_queues, &ifindex);
+	if (!nic || !is_to(nic, datagram.eth))
+		return XDP_PASS;
+	if (nic->strict && datagram.eth->h_proto == bpf_htons(ETH_P_IP))
+		return XDP_PASS;
+	return steer(ctx, c, nic, &datagram, end);
 }

@@ -21,8 +21,10 @@
 /* RFC 791 section 3.1: "more fragments" and the fragment offset. */
 #define IPV4_FRAGMENT 0x3fff
 
-/* A UDP datagram to this host, not yet held against the lengths it states. */
+/* A UDP datagram, not yet held against the lengths it states. */
 struct udp_datagram {
+	const struct ethhdr *eth;
+	struct local_addr source;
 	struct local_addr destination;
 	const struct udphdr *udp;
 	__s32 ip_payload; /* as the IP header states; below zero if it is nonsense */
@@ -76,6 +78,35 @@ static __always_inline bool udp_header(const void *data, const void *end,
 	return true;
 }
 
+/* RFC 1071: a header with its checksum in place sums up to 0xffff. */
+static __always_inline bool ipv4_checksum_right(const struct iphdr *ip)
+{
+	const __u16 *words = (const void *)ip;
+	__u32 sum = 0;
+
+#pragma unroll
+	for (int i = 0; i < 10; i++)
+		sum += words[i];
+	sum = (sum & 0xffff) + (sum >> 16);
+	return (sum & 0xffff) + (sum >> 16) == 0xffff;
+}
+
+/* "This network", loopback, multicast, reserved, limited broadcast (RFC 6890): the kernel's IP
+ * input refuses a unicast packet with such an address, as source or as destination. */
+static __always_inline bool is_martian_v4(__be32 addr)
+{
+	__u8 first = *(const __u8 *)&addr;
+
+	return first == 0 || first == 127 || first >= 224;
+}
+
+static __always_inline void map_v4(__u8 out[16], __be32 addr)
+{
+	__builtin_memset(out, 0, 10);
+	__builtin_memset(out + 10, 0xff, 2);
+	__builtin_memcpy(out + 12, &addr, 4);
+}
+
 /* Neither fragments nor options: the kernel puts such packets together. */
 static __always_inline bool udp_over_ipv4(const void *data, const void *end,
 					  struct udp_datagram *d)
@@ -84,11 +115,12 @@ static __always_inline bool udp_over_ipv4(const void *data, const void *end,
 
 	if (!ip || ip->ihl != 5 || ip->protocol != IPPROTO_UDP)
 		return false;
-	if (ip->frag_off & bpf_htons(IPV4_FRAGMENT))
+	if (ip->frag_off & bpf_htons(IPV4_FRAGMENT) || !ipv4_checksum_right(ip))
 		return false;
-	__builtin_memset(d->destination.addr, 0, 10);
-	__builtin_memset(d->destination.addr + 10, 0xff, 2);
-	__builtin_memcpy(d->destination.addr + 12, &ip->daddr, 4);
+	if (is_martian_v4(ip->saddr) || is_martian_v4(ip->daddr))
+		return false;
+	map_v4(d->source.addr, ip->saddr);
+	map_v4(d->destination.addr, ip->daddr);
 	d->ip_payload = (__s32)bpf_ntohs(ip->tot_len) - (__s32)sizeof(*ip);
 	return udp_header(ip + 1, end, d);
 }
@@ -103,16 +135,28 @@ static __always_inline bool is_v4_mapped(const struct in6_addr *a)
 	       a->s6_addr32[2] == bpf_htonl(0xffff);
 }
 
+/* Multicast, unspecified, loopback, IPv4-mapped. */
+static __always_inline bool is_martian_v6(const struct in6_addr *a)
+{
+	if (a->s6_addr[0] == 0xff || is_v4_mapped(a))
+		return true;
+	return !a->s6_addr32[0] && !a->s6_addr32[1] && !a->s6_addr32[2] &&
+	       (!a->s6_addr32[3] || a->s6_addr32[3] == bpf_htonl(1));
+}
+
 static __always_inline bool udp_over_ipv6(const void *data, const void *end,
 					  struct udp_datagram *d)
 {
 	const struct ipv6hdr *ip = ipv6_header(data, end);
 
-	if (!ip || ip->nexthdr != IPPROTO_UDP || is_v4_mapped(&ip->daddr))
+	if (!ip || ip->nexthdr != IPPROTO_UDP || is_martian_v6(&ip->saddr) ||
+	    is_martian_v6(&ip->daddr))
 		return false;
+	__builtin_memcpy(d->source.addr, &ip->saddr, 16);
 	__builtin_memcpy(d->destination.addr, &ip->daddr, 16);
 	d->ip_payload = bpf_ntohs(ip->payload_len);
-	return udp_header(ip + 1, end, d);
+	/* Without a checksum it is not allowed over IPv6 (RFC 8200 section 8.1). */
+	return udp_header(ip + 1, end, d) && d->udp->check;
 }
 
 static __always_inline bool parse_udp(const void *data, const void *end,
@@ -122,6 +166,7 @@ static __always_inline bool parse_udp(const void *data, const void *end,
 
 	if (!eth)
 		return false;
+	d->eth = eth;
 	if (eth->h_proto == bpf_htons(ETH_P_IP))
 		return udp_over_ipv4(eth + 1, end, d);
 	if (eth->h_proto == bpf_htons(ETH_P_IPV6))

@@ -122,7 +122,7 @@ static int set_peer(struct peer *peer, const struct uapi_op *op)
 		memcpy(peer->remote.psk, op->value.key, WG_KEY_LEN);
 		return 0;
 	case UAPI_ENDPOINT:
-		peer_set_endpoint(peer, &op->value.endpoint);
+		peer_configure_endpoint(peer, &op->value.endpoint);
 		return 0;
 	case UAPI_PERSISTENT_KEEPALIVE_INTERVAL:
 		set_keepalive(peer, op->value.keepalive);

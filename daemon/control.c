@@ -64,7 +64,9 @@ static void collect_frame(struct device *dev, const struct nic *nic,
 	uint32_t len;
 	const uint8_t *message = outer_parse(nic, frame, &from, &len);
 
-	if (len > WG_HANDSHAKE_MAX)
+	if (!outer_checksum_right(frame))
+		device_drop(dev, DROP_bad_checksum, 1);
+	else if (len > WG_HANDSHAKE_MAX)
 		device_drop(dev, DROP_bad_length, 1);
 	else if (!handshake_queue_put(&dev->handshakes, &from, 0, message, len))
 		device_drop(dev, DROP_handshake_queue_full, 1);
@@ -221,10 +223,11 @@ static void roam(struct peer *peer)
 
 	pthread_mutex_lock(&peer->roam_lock);
 	ep = peer->roamed;
+	if (peer->roamed_by)
+		peer->arrived_by = peer->roamed_by;
 	pthread_mutex_unlock(&peer->roam_lock);
 	/* Even if it is back where we thought: the worker's path is a makeshift. */
-	peer->endpoint = ep;
-	peer->has_endpoint = true;
+	peer_note_endpoint(peer, &ep);
 	peer_resolve_path(peer);
 }
 

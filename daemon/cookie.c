@@ -76,14 +76,15 @@ void cookie_checker_wipe(struct cookie_checker *checker)
 	sodium_memzero(checker, sizeof(*checker));
 }
 
-static bool mac1_matches(const struct cookie_checker *checker, const uint8_t *msg,
-			 size_t len)
+bool cookie_mac1_right(const uint8_t mac1_key[WG_KEY_LEN], const void *msg, size_t len)
 {
 	const size_t covered = len - MACS_LEN;
 	uint8_t mac1[WG_MAC_LEN];
 
-	mac(mac1, checker->mac1_key, sizeof(checker->mac1_key), msg, covered);
-	return !sodium_memcmp(mac1, msg + covered, WG_MAC_LEN);
+	if (len < MACS_LEN)
+		return false;
+	mac(mac1, mac1_key, WG_KEY_LEN, msg, covered);
+	return !sodium_memcmp(mac1, (const uint8_t *)msg + covered, WG_MAC_LEN);
 }
 
 static bool mac2_matches(const struct cookie_checker *checker, const uint8_t *msg,
@@ -105,7 +106,7 @@ enum cookie_verdict cookie_check(const struct cookie_checker *checker, const voi
 				 size_t len, const struct ip_addr *src, uint16_t src_port,
 				 uint64_t now)
 {
-	if (len < MACS_LEN || !mac1_matches(checker, msg, len))
+	if (!cookie_mac1_right(checker->mac1_key, msg, len))
 		return COOKIE_BAD_MAC1;
 	if (!checker->have_secret || !is_fresh(checker->secret_time, now))
 		return COOKIE_MAC1_OK;

@@ -48,6 +48,10 @@ void cookie_checker_init(struct cookie_checker *checker,
 			 const uint8_t our_public_key[WG_KEY_LEN]);
 void cookie_checker_wipe(struct cookie_checker *checker);
 
+/* Whether the sender knows the public key that mac1_key was made of. False if len is too short
+ * for macs. Any thread. */
+bool cookie_mac1_right(const uint8_t mac1_key[WG_KEY_LEN], const void *msg, size_t len);
+
 /* src_port in host order. A length too short for macs is COOKIE_BAD_MAC1. */
 enum cookie_verdict cookie_check(const struct cookie_checker *checker, const void *msg,
 				 size_t len, const struct ip_addr *src, uint16_t src_port,

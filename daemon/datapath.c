@@ -29,6 +29,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "blake2s.h"
 #include "clock.h"
 #include "log.h"
 #include "nic.skel.h"
@@ -49,6 +50,7 @@ struct datapath {
 	struct wgif_bpf *wgif;
 	struct worker_stats *stats;
 	unsigned cpus;
+	struct wg_config config;
 	bool no_memory; /* for the latest element, after a wait */
 	int pin_dir_fd; /* locked while we live; -1: not pinned */
 	char pin_dir[sizeof(PIN_ROOT) + 64];
@@ -348,12 +350,30 @@ static int map_unset(const struct bpf_map *map, const void *key)
 	return err == -ENOENT ? 0 : err;
 }
 
-int datapath_set_port(struct datapath *dp, uint16_t port)
+static int write_config(struct datapath *dp)
 {
-	struct wg_config config = {.listen_port = port};
 	uint32_t key = 0;
 
-	return map_set(dp, dp->nic->maps.config, &key, &config);
+	return map_set(dp, dp->nic->maps.config, &key, &dp->config);
+}
+
+int datapath_set_port(struct datapath *dp, uint16_t port)
+{
+	dp->config.listen_port = port;
+	return write_config(dp);
+}
+
+int datapath_set_mac1_key(struct datapath *dp, const uint8_t mac1_key[WG_KEY_LEN])
+{
+	uint32_t block[BLAKE2S_BLOCK_LEN / sizeof(uint32_t)];
+
+	dp->config.has_mac1 = !!mac1_key;
+	if (mac1_key) {
+		blake2s_init_h(dp->config.mac1_state, WG_MAC_LEN, WG_KEY_LEN);
+		blake2s_load(block, mac1_key, WG_KEY_LEN);
+		blake2s_compress(dp->config.mac1_state, block, BLAKE2S_BLOCK_LEN, 0);
+	}
+	return write_config(dp);
 }
 
 static struct local_addr local_addr_key(const struct ip_addr *addr)

@@ -12,6 +12,7 @@
 
 #include "endpoint.h"
 #include "wg_maps.h"
+#include "wg_proto.h"
 
 struct datapath;
 
@@ -34,7 +35,10 @@ int datapath_attach_xdp(struct datapath *dp, uint32_t ifindex, bool native);
 struct worker_stats *datapath_worker_stats(struct datapath *dp);
 
 /* Writers: 0 or -errno. */
+/* port: host order, 0: not listening. */
 int datapath_set_port(struct datapath *dp, uint16_t port);
+/* mac1_key: of handshake messages to us (cookie.h); NULL: we have no key. */
+int datapath_set_mac1_key(struct datapath *dp, const uint8_t mac1_key[WG_KEY_LEN]);
 int datapath_set_local_addr(struct datapath *dp, const struct ip_addr *addr,
 			    bool present);
 void datapath_clear_local_addrs(struct datapath *dp);

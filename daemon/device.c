@@ -181,6 +181,7 @@ void device_close(struct device *dev)
 	remove_all_peers(dev);
 	wgif_close(dev);
 	udp_close(dev->udp);
+	free(dev->mac1);
 	urcu_qsbr_barrier();
 	sessions_destroy(&dev->sessions);
 	if (dev->peers_by_key)
@@ -328,13 +329,41 @@ static void forget_old_key(struct peer *peer)
 	peer->timers.initiated = false;
 }
 
+static void mac1_free(struct rcu_head *head)
+{
+	free(caa_container_of(head, struct mac1_check, rcu));
+}
+
+/* To workers and to the XDP program. `check` is theirs from here on; NULL: none. */
+static int publish_mac1(struct device *dev, struct mac1_check *check)
+{
+	struct mac1_check *old = dev->mac1;
+
+	rcu_assign_pointer(dev->mac1, check);
+	if (old)
+		urcu_qsbr_call_rcu(&old->rcu, mac1_free);
+	return datapath_set_mac1_key(dev->datapath, check ? check->key : NULL);
+}
+
 /* A peer with our own public key would be ourselves: it goes. */
 int device_set_private_key(struct device *dev, const uint8_t key[WG_KEY_LEN])
 {
+	struct mac1_check *check = malloc(sizeof(*check));
 	struct peer *peer;
+	int err;
 
+	if (!check)
+		return -ENOMEM;
 	noise_identity_set(&dev->identity, key);
 	cookie_checker_init(&dev->cookies, dev->identity.public_key);
+	memcpy(check->key, dev->cookies.mac1_key, sizeof(check->key));
+	if (!dev->identity.set) {
+		free(check);
+		check = NULL;
+	}
+	err = publish_mac1(dev, check);
+	if (err)
+		log_error("handshakes go by the UDP socket: BPF map: %s", strerror(-err));
 	if (dev->identity.set) {
 		peer = peer_find(dev, dev->identity.public_key);
 		if (peer)

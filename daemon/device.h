@@ -38,6 +38,12 @@ struct uapi;
 #define HANDSHAKES_PER_SECOND 20
 #define HANDSHAKES_BURST      5
 
+/* What a worker tells handshake messages to us from junk by. */
+struct mac1_check {
+	uint8_t key[WG_KEY_LEN];
+	struct rcu_head rcu;
+};
+
 struct device {
 	char name[IFNAMSIZ];
 
@@ -48,6 +54,7 @@ struct device {
 	struct nics nics;
 	struct events events;
 	struct handshake_queue handshakes; /* from the UDP sockets */
+	struct mac1_check *mac1;	   /* RCU; NULL: there is no private key */
 	const struct aead_engine *aead;
 	struct datapath *datapath;
 	struct worker_stats *stats; /* [WG_MAX_WORKERS + 1], mapped from BPF */

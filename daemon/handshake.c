@@ -69,6 +69,8 @@ static void timestamp_now(struct device *dev, uint8_t out[WG_TIMESTAMP_LEN])
 /* Where the peer is, and by which way it gets to us. */
 static void note_way(struct peer *peer, const struct handshake_message *m)
 {
+	if (m->ifindex)
+		peer->arrived_by = m->ifindex;
 	peer_set_socket_only(peer, m->ifindex && nic_find(peer->dev, m->ifindex));
 	peer_set_endpoint(peer, &m->from);
 }

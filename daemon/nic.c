@@ -2,6 +2,7 @@
 #include "nic.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/ethtool.h>
 #include <linux/if_ether.h>
 #include <linux/if_link.h>
@@ -456,6 +457,44 @@ static unsigned count_tx_queues(const char *name)
 		       (c.rx_count < c.tx_count ? c.rx_count : c.tx_count));
 }
 
+/* 0 if there is none. */
+static int rp_filter(const char *conf)
+{
+	char path[64], text[8] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/sys/net/ipv4/conf/%s/rp_filter", conf);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	if (read(fd, text, sizeof(text) - 1) < 0)
+		text[0] = '\0';
+	close(fd);
+	return atoi(text);
+}
+
+/* XDP cannot ask by which device the way back to a source leads. The kernel takes the greater
+ * of both settings; 2 is for sources that no route leads to at all. */
+static bool is_strict(const char *name)
+{
+	int all = rp_filter("all"), own = rp_filter(name);
+
+	return (all > own ? all : own) == 1;
+}
+
+/* Whether that is news. */
+static bool note_strict(struct nic *nic)
+{
+	bool before = nic->strict;
+
+	nic->strict = is_strict(nic->name);
+	if (nic->strict && !before)
+		log_info("%s: rp_filter=1 there: IPv4 is received by the UDP socket "
+			 "(rp_filter=2 or 0, then down and up, gives it to AF_XDP)",
+			 nic->name);
+	return nic->strict != before;
+}
+
 /* Generic XDP sees packets after the kernel has merged them (GRO), and copies them
  * twice: nobody gets that without asking. */
 static int attach_xdp(struct device *dev, struct nic *nic)
@@ -535,6 +574,8 @@ static int serve_queues(struct device *dev, const struct nic *nic)
 		.max_frame = mtu_frame < room ? mtu_frame : room,
 	};
 
+	memcpy(queues.mac, nic->mac, sizeof(queues.mac));
+	queues.strict = nic->strict;
 	return datapath_set_nic(dev->datapath, nic->ifindex, &queues);
 }
 
@@ -575,6 +616,8 @@ static struct nic *nic_new(struct device *dev, const struct rtnl_link *link,
 		return NULL;
 	memcpy(nic->name, link->name, IFNAMSIZ);
 	nic->mtu = link->mtu;
+	memcpy(nic->mac, link->mac, sizeof(nic->mac));
+	note_strict(nic);
 	nic->mode = mode;
 	nic->link_fd = -1;
 	return nic;
@@ -709,8 +752,10 @@ void nic_link_changed(struct device *dev, uint32_t ifindex, const struct rtnl_li
 
 	if (nic && link) {
 		memcpy(nic->name, link->name, sizeof(nic->name));
-		if (nic->mtu != link->mtu) {
+		if (note_strict(nic) || nic->mtu != link->mtu ||
+		    memcmp(nic->mac, link->mac, 6)) {
 			nic->mtu = link->mtu;
+			memcpy(nic->mac, link->mac, sizeof(nic->mac));
 			serve_queues(dev, nic);
 		}
 	}

@@ -41,6 +41,25 @@ uint8_t *outer_parse(const struct nic *nic, const struct nic_frame *f,
 	return udp + UDP_HEADER_LEN;
 }
 
+static uint64_t pseudo_header(const uint8_t *ip, uint16_t udp_len)
+{
+	return ip_version(ip) == 4 ? csum_pseudo4(ip + IPV4_ADDRS, IP_PROTO_UDP, udp_len)
+				   : csum_pseudo6(ip + IPV6_ADDRS, IP_PROTO_UDP, udp_len);
+}
+
+bool outer_checksum_right(const struct nic_frame *f)
+{
+	const uint8_t *ip = f->data + ETH_HLEN;
+	const uint8_t *udp =
+		ip + (ip_version(ip) == 4 ? IPV4_HEADER_LEN : IPV6_HEADER_LEN);
+	uint16_t len = get_be16(udp + UDP_LEN), check = load16(udp + UDP_CHECK);
+	uint64_t pseudo = pseudo_header(ip, len);
+
+	if (!check || check == csum_fold(pseudo))
+		return true;
+	return csum_fold(csum_add(pseudo, udp, len)) == 0xffff;
+}
+
 uint8_t outer_ecn(const struct nic_frame *f)
 {
 	return ip_ecn(f->data + ETH_HLEN);

@@ -2,6 +2,7 @@
 #ifndef OUTER_H
 #define OUTER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "endpoint.h"
@@ -15,6 +16,13 @@
  */
 uint8_t *outer_parse(const struct nic *nic, const struct nic_frame *frame,
 		     struct endpoint *from, uint32_t *len);
+
+/*
+ * Whether the UDP checksum of that frame is right, or there is none (IPv4). Right is also that
+ * of the pseudo-header alone: a packet from this host by a veth has no other one, because its
+ * kernel leaves the rest to a device that never comes.
+ */
+bool outer_checksum_right(const struct nic_frame *frame);
 
 /*
  * ECN, the low two bits of the IPv4 TOS or the IPv6 traffic class (RFC 3168): outside it

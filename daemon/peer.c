@@ -272,10 +272,18 @@ void peer_publish_path(struct peer *peer, struct path *path)
 	path_free_deferred(old);
 }
 
+/* A source that somebody wrote must not attach XDP to another NIC of this host. */
+static struct nic *find_nic(const struct peer *peer, uint32_t ifindex)
+{
+	return peer->configured || peer->arrived_by == ifindex
+		       ? nic_for_route(peer->dev, ifindex)
+		       : nic_find(peer->dev, ifindex);
+}
+
 static void use_route(struct peer *peer, struct path *path, const struct route *route)
 {
 	struct device *dev = peer->dev;
-	struct nic *nic = nic_for_route(dev, route->ifindex);
+	struct nic *nic = find_nic(peer, route->ifindex);
 
 	path_set_route(path, route);
 	if (nic && route->l2_ok && dev->udp && !atomic_load(&peer->socket_only))
@@ -336,12 +344,30 @@ void peer_set_socket_only(struct peer *peer, bool yes)
 		peer_resolve_path(peer);
 }
 
+void peer_note_endpoint(struct peer *peer, const struct endpoint *ep)
+{
+	/* An answer from there says which address of ours it is for: no other place. */
+	if (!ip_addr_equal(&peer->endpoint.addr, &ep->addr) ||
+	    peer->endpoint.port != ep->port)
+		peer->configured = false;
+	peer->endpoint = *ep;
+	peer->has_endpoint = true;
+}
+
 void peer_set_endpoint(struct peer *peer, const struct endpoint *ep)
 {
 	if (peer->has_endpoint && endpoint_equal(&peer->endpoint, ep))
 		return;
-	peer->endpoint = *ep;
-	peer->has_endpoint = true;
+	peer_note_endpoint(peer, ep);
+	peer_resolve_path(peer);
+}
+
+void peer_configure_endpoint(struct peer *peer, const struct endpoint *ep)
+{
+	if (peer->configured && peer->has_endpoint && endpoint_equal(&peer->endpoint, ep))
+		return;
+	peer_note_endpoint(peer, ep);
+	peer->configured = true;
 	peer_resolve_path(peer);
 }
 

@@ -71,6 +71,7 @@ struct peer {
 	struct cds_wfcq_node lazy_node;
 	pthread_mutex_t roam_lock; /* who writes `path` or `roamed` holds it */
 	struct endpoint roamed; /* where it last wrote from, when EVENT_ROAMED is set */
+	uint32_t roamed_by; /* the device that this came by to the socket; 0: by AF_XDP */
 
 	/* The control thread's own. */
 	struct keypair *previous;
@@ -87,6 +88,9 @@ struct peer {
 	uint16_t persistent_keepalive; /* seconds, 0: off */
 	struct endpoint endpoint;
 	bool has_endpoint;
+	bool configured; /* the endpoint is what somebody set */
+	uint32_t
+		arrived_by; /* device of the latest authentic packet to the socket, or 0 */
 	uint64_t last_handshake; /* Unix time, ns; 0: never */
 	uint64_t neighbour_kept; /* when the kernel was last told that it is in use */
 	struct allowedips_owner allowed;
@@ -124,6 +128,10 @@ void peer_end_handshake(struct peer *peer);
 
 /* Moves the peer to this endpoint and resolves the way there. */
 void peer_set_endpoint(struct peer *peer, const struct endpoint *ep);
+/* The same, by who administers the interface: XDP may be attached to whatever leads there. */
+void peer_configure_endpoint(struct peer *peer, const struct endpoint *ep);
+/* Takes note of where the peer is, without a path there. */
+void peer_note_endpoint(struct peer *peer, const struct endpoint *ep);
 /* Puts this path, which may be NULL, in the place of the one that is there. The control
  * thread, and a worker that saw the peer move. */
 void peer_publish_path(struct peer *peer, struct path *path);

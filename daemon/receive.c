@@ -18,6 +18,7 @@
 #include <sys/uio.h>
 
 #include "clock.h"
+#include "cookie.h"
 #include "device.h"
 #include "handshake_queue.h"
 #include "inet.h"
@@ -71,8 +72,9 @@ static void write_out(struct worker *w)
 
 /* --- a message that is authentic --- */
 
-static void note_roaming(struct worker *w, struct peer *peer, const struct endpoint *from)
+static void note_roaming(struct worker *w, struct peer *peer, const struct rx_packet *p)
 {
+	const struct endpoint *from = &p->source;
 	const struct path *path = rcu_dereference(peer->path);
 	struct path *fresh;
 
@@ -83,6 +85,7 @@ static void note_roaming(struct worker *w, struct peer *peer, const struct endpo
 	fresh = path_new(from);
 	pthread_mutex_lock(&peer->roam_lock);
 	peer->roamed = *from;
+	peer->roamed_by = p->ifindex;
 	pthread_mutex_unlock(&peer->roam_lock);
 	if (fresh)
 		peer_publish_path(peer, fresh);
@@ -181,7 +184,7 @@ static void accept_run(struct worker *w, struct rx_batch *b, unsigned first, uns
 
 		if (!b->batch.ops[i].ok)
 			continue;
-		note_roaming(w, peer, &p->source);
+		note_roaming(w, peer, p);
 		bytes += deliver(w, p, &data);
 	}
 	atomic_fetch_add_explicit(&peer->wire.rx_bytes, bytes, memory_order_relaxed);
@@ -280,9 +283,10 @@ static struct keypair *receiving_keypair(struct worker *w, const struct wg_data 
 	return kp;
 }
 
-/* Adds a transport message, at least WG_DATA_OVERHEAD long, to the batch. */
-static void add(struct worker *w, const struct endpoint *from, uint8_t *message,
-		uint32_t len, uint8_t ecn)
+/* Adds a transport message, at least WG_DATA_OVERHEAD long, to the batch. ifindex: of the
+ * device, or 0 if it came by AF_XDP. */
+static void add(struct worker *w, const struct endpoint *from, uint32_t ifindex,
+		uint8_t *message, uint32_t len, uint8_t ecn)
 {
 	struct keypair *kp = receiving_keypair(w, (struct wg_data *)message);
 	struct rx_batch *b = filling(w);
@@ -291,6 +295,7 @@ static void add(struct worker *w, const struct endpoint *from, uint8_t *message,
 		b->packets[b->batch.count++] = (struct rx_packet){
 			.keypair = kp,
 			.source = *from,
+			.ifindex = ifindex,
 			.message = message,
 			.len = len,
 			.ecn = ecn,
@@ -312,8 +317,12 @@ static unsigned fill_from_nic(struct worker *w, struct nic_queue *q)
 		uint32_t len;
 		uint8_t *message = outer_parse(q->nic, &b->frames[i], &from, &len);
 
+		if (!outer_checksum_right(&b->frames[i])) {
+			worker_drop(w, DROP_bad_checksum, 1);
+			continue;
+		}
 		bytes += len;
-		add(w, &from, message, len, outer_ecn(&b->frames[i]));
+		add(w, &from, 0, message, len, outer_ecn(&b->frames[i]));
 	}
 	worker_count(w, rx_xdp_packets, n);
 	worker_count(w, rx_xdp_bytes, bytes);
@@ -347,6 +356,18 @@ static size_t handshake_len(uint32_t type)
 	}
 }
 
+/* Anybody can send junk: before a message counts, or keeps others waiting, its sender must
+ * have shown that our public key is known there (whitepaper section 5.4.4). Cookie replies have
+ * no mac1; they are cheap to refuse. */
+static bool is_for_us(struct worker *w, uint32_t type, const uint8_t *message,
+		      uint32_t len)
+{
+	const struct mac1_check *check = rcu_dereference(w->dev->mac1);
+
+	return type == WG_COOKIE_REPLY ||
+	       (check && cookie_mac1_right(check->key, message, len));
+}
+
 /* What the XDP program checks on the other path. */
 static void add_udp(struct worker *w, const struct udp_received *r, uint8_t *message,
 		    uint32_t len)
@@ -362,11 +383,13 @@ static void add_udp(struct worker *w, const struct udp_received *r, uint8_t *mes
 		}
 		worker_count(w, rx_udp_packets, 1);
 		worker_count(w, rx_udp_bytes, len);
-		add(w, &r->source, message, len, r->tos & ECN_MASK);
+		add(w, &r->source, r->ifindex, message, len, r->tos & ECN_MASK);
 	} else if (!handshake_len(type)) {
 		worker_drop(w, DROP_bad_type, 1);
 	} else if (len != handshake_len(type)) {
 		worker_drop(w, DROP_bad_length, 1);
+	} else if (!is_for_us(w, type, message, len)) {
+		worker_drop(w, DROP_bad_mac, 1);
 	} else if (!handshake_queue_put(&w->dev->handshakes, &r->source, r->ifindex,
 					message, len)) {
 		worker_drop(w, DROP_handshake_queue_full, 1);

@@ -77,6 +77,7 @@ struct worker_tx {
 struct rx_packet {
 	struct keypair *keypair;
 	struct endpoint source;
+	uint32_t ifindex; /* of the device; 0: it came by AF_XDP */
 	uint8_t *message;
 	uint32_t len;
 	uint8_t ecn; /* of the outer IP header */

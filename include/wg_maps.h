@@ -75,10 +75,16 @@ struct nic_queues {
 	__u32 first_key;
 	__u32 count;
 	__u32 max_frame; /* longer ones, merged by GRO perhaps, are for the UDP socket */
+	__u8 mac[6];	 /* of the NIC: frames to another one are not ours */
+	__u8 strict;	 /* IPv4 sources are for the kernel to judge (rp_filter=1) */
+	__u8 zero;
 };
 
 struct wg_config {
 	__u32 listen_port; /* host byte order; 0: not listening */
+	/* BLAKE2s under the key of mac1 (whitepaper section 5.4.4), after the key's block. */
+	__u32 mac1_state[8];
+	__u32 has_mac1; /* 0: no private key, so that no handshake message is ours */
 };
 
 /* Inner packets and bytes as the TC programs see them (what a worker coalesced counts as
@@ -95,22 +101,20 @@ struct peer_stats {
 };
 
 /*
- * Everything that is refused, by reason: X(name, explanation). Those of the XDP
- * and TC programs first, then those of the daemon.
+ * Everything that is refused, by reason: X(name, explanation). Those of the TC
+ * programs first, then those of the daemon. XDP drops nothing.
  */
 #define WG_DROP_REASONS(X)                                                        \
-	X(xdp_bad_type, "message type unknown or reserved bytes set")             \
-	X(xdp_bad_length, "length does not fit the message type or the headers")  \
-	X(xdp_unknown_receiver, "receiver index belongs to no session")           \
 	X(egress_not_ip, "neither IPv4 nor IPv6 sent to the interface")           \
 	X(egress_no_peer, "destination in nobody's allowed IPs")                  \
 	X(egress_loop, "in a tunnel in a tunnel, too many times: a routing loop") \
 	X(ingress_not_ip, "neither IPv4 nor IPv6 came out of the tunnel")         \
 	X(ingress_no_tag, "frame on the interface that no worker wrote")          \
 	X(ingress_bad_source, "source not in the allowed IPs of that peer")       \
-	X(bad_type, "UDP path: message type unknown or reserved bytes set")       \
-	X(bad_length, "UDP path: length does not fit the message type")           \
-	X(unknown_receiver, "no such session any more")                           \
+	X(bad_type, "message type unknown or reserved bytes set")                 \
+	X(bad_length, "length does not fit the message type")                     \
+	X(unknown_receiver, "receiver index belongs to no session")               \
+	X(bad_checksum, "UDP checksum wrong")                                     \
 	X(bad_tag, "transport message not authentic")                             \
 	X(replay, "transport message seen before or too old")                     \
 	X(key_expired, "transport message under a key past its life")             \

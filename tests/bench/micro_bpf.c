@@ -93,6 +93,7 @@ static uint32_t set_up_nic(void)
 		must(-EPERM, "network namespace");
 	ifindex = if_nametoindex("nic0");
 	put_bytes(address.addr, here, 16);
+	put_bytes(queues.mac, "\x02\0\0\1\2\3", 6);
 	set(nic->maps.config, &zero, &config);
 	set(nic->maps.local_addrs, &address, &there);
 	set(nic->maps.nic_queues, &ifindex, &queues);

@@ -95,7 +95,7 @@ peer_stat() {
 	on A bash -c 'for _ in 1 2 3 4 5; do echo >/dev/udp/10.9.9.9/9; done' || true
 	dump drops >"$TMP/drops"
 	on A bpftool map dump pinned "$PINS/wg0/drops" | tee "$TMP/text"
-	for reason in xdp_bad_type egress_no_peer ingress_bad_source replay bad_cookie; do
+	for reason in bad_type egress_no_peer ingress_bad_source replay bad_cookie; do
 		grep -q "\"$reason\"" "$TMP/text"
 	done
 	[ "$(jq '[.. | .egress_no_peer? // empty] | add' "$TMP/drops")" = 5 ]

@@ -156,6 +156,29 @@ wrong_mac() {
 
 @test "a wrong mac1 gets no answer, without XDP" { wrong_mac "--nic none"; }
 
+# Anybody can send that: it is no load, and keeps nobody waiting.
+junk_is_no_load() {
+	scene "$1"
+	bad_before=$(drops A bad_mac)
+	on F timeout $((60 * PATIENCE)) "$FLOOD" "${PACED[@]}" --seconds 30 --bad-mac \
+		"$(outer4 A)" "$PORT" "${PUBKEY[A]}" "$TMP/F.key" >"$TMP/junk" 3>&- &
+	junk=$!
+	wait_until 5 drops_at_least A bad_mac $((bad_before + 512))
+	answers_one
+	# A peer that begins a new session is not made to wait for a cookie.
+	on B wg set wg0 peer "${PUBKEY[A]}" remove
+	wg_peer B A endpoint "$(endpoint A 4)"
+	pings B "$(inner4 A)"
+	kill "$junk"
+	wait "$junk" || true
+	[ "$(drops A rate_limited)" = 0 ]
+	[ "$(drops A handshake_queue_full)" = 0 ]
+}
+
+@test "junk with a wrong mac1 is no load, by AF_XDP" { junk_is_no_load ""; }
+
+@test "junk with a wrong mac1 is no load, without XDP" { junk_is_no_load "--nic none"; }
+
 @test "a stranger gets no answer" {
 	scene ""
 	wg_keys X

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: MIT
+# What the kernel's IP input refuses is refused on the AF_XDP path, too: authentic messages in
+# packets that are not what they were when they were sent.
+
+load lib
+
+rx_bytes() { wg_field A transfer | cut -f 1; }
+endpoint_of_b() { wg_field A endpoints; }
+
+# lost_at_first 4|6: what B sends is for a MAC of nobody's; what it is rewritten to is not.
+lost_at_first() {
+	MAC=$(on A cat /sys/class/net/toB/address)
+	on B ip neigh replace "$(outer"$1" A)" lladdr 02:00:00:00:00:99 dev toA nud permanent
+	on_bg B ping -q -i 0.2 "$(inner4 A)"
+}
+
+rewritten() { on B "$REPO/tests/tools/rewrite.py" toA "$@"; }
+
+grown() { (($(rx_bytes) > $1)); }
+
+# accepted FIELDS...
+accepted() {
+	local before
+
+	before=$(rx_bytes)
+	rewritten "$MAC" "$@"
+	wait_until 5 grown "$before"
+}
+
+# refused NAME FIELDS...: the next good message is the first to count, and the peer is where it was.
+refused() {
+	local name=$1 before here
+
+	shift
+	before=$(rx_bytes)
+	here=$(endpoint_of_b)
+	rewritten "${TO:-$MAC}" "$@"
+	accepted
+	if [ "$(endpoint_of_b)" != "$here" ] || [ "$(($(rx_bytes) - before))" != 128 ]; then
+		echo "$name: accepted: $(endpoint_of_b), $(($(rx_bytes) - before)) bytes"
+		return 1
+	fi
+}
+
+# way NAME: A's options for that path.
+way() { [ "$1" = xdp ] || echo "--nic none"; }
+
+martians_v4() {
+	WGXDP_ARGS=$(way "$1") tunnel wgxdp wireguard-go
+	[ "$1" != xdp ] || on_path A af_xdp
+	lost_at_first 4
+	accepted
+	for source in 127.0.0.1 127.1.2.3 0.0.0.0 224.0.0.1 255.255.255.255 192.0.2.1; do
+		refused "source $source" source=$source
+	done
+	refused "IPv4 header checksum" ip_check=wrong
+	refused "UDP checksum" udp_check=wrong
+	refused "another source without a checksum for it" source=192.0.2.77 ip_check=wrong
+	refused "UDP length" udp_len_less=16
+	TO=02:00:00:00:00:98 refused "another MAC"
+	[ "$(endpoint_of_b)" = "$(endpoint B 4)" ]
+	# IPv4 has packets without a UDP checksum.
+	accepted udp_check=0
+	# What could be: the peer is there now.
+	on A ip route add 192.0.2.77 dev toB
+	accepted source=192.0.2.77 sport=4711
+	wait_until 5 eval '[ "$(endpoint_of_b)" = 192.0.2.77:4711 ]'
+}
+
+martians_v6() {
+	WGXDP_ARGS=$(way "$1") tunnel wgxdp wireguard-go 6
+	[ "$1" != xdp ] || on_path A af_xdp
+	lost_at_first 6
+	accepted
+	for source in ::1 ff02::1; do
+		refused "source $source" source=$source
+	done
+	refused "UDP checksum" udp_check=wrong
+	refused "no UDP checksum" udp_check=0
+	refused "UDP length" udp_len_less=16
+	TO=02:00:00:00:00:98 refused "another MAC"
+	[ "$(endpoint_of_b)" = "$(endpoint B 6)" ]
+}
+
+# An address that the way back to leads elsewhere.
+strict_rp_filter() {
+	host_new A
+	host_new B
+	join A B
+	on A sysctl -qw net.ipv4.conf.toB.rp_filter=1
+	read -ra args <<<"$(way "$1")"
+	start_wg wgxdp A "${args[@]}"
+	start_wg wireguard-go B
+	wg_setup A B
+	wait_until 10 pings A "$(inner4 B)"
+	on A ip link add other type dummy || on A ip link add other type veth
+	on A ip link set other up
+	on A ip route add 198.51.100.0/24 dev other
+	lost_at_first 4
+	accepted
+	refused "a source by another device" source=198.51.100.7
+}
+
+# A gateway with a tunnel to S masquerades a client, whose own WireGuard to S has the same port.
+masqueraded() {
+	host_new L
+	host_new G
+	host_new S
+	join L G
+	join G S
+	on G sysctl -qw net.ipv4.ip_forward=1
+	on G nft add table ip nat
+	on G nft add chain ip nat out '{ type nat hook postrouting priority srcnat; }'
+	on G nft add rule ip nat out oifname toS ip saddr "$(outer4 L)" masquerade
+	on L ip route add "$(outer4 S)" via "$(outer4 G)"
+	read -ra args <<<"$(way "$1")"
+	start_wg wgxdp G "${args[@]}"
+	start_wg wireguard-go S
+	wg_setup G S
+	[ "$1" != xdp ] || has_xdp G toS
+	# G has not spoken yet: the client keeps its port.
+	start_wg wireguard-go L
+	wg_keys L
+	on L wg set wg0 private-key "$TMP/L.key" listen-port "$PORT"
+	wg_up L
+	wg_peer S L
+	wg_peer L S endpoint "$(endpoint S 4)"
+	wait_until 10 pings L "$(inner4 S)"
+	ping_all L "$(inner4 S)" 10
+	wait_until 10 pings G "$(inner4 S)"
+	ping_all G "$(inner4 S)" 10
+	ping_all L "$(inner4 S)" 10
+}
+
+has_nft() {
+	command -v nft >/dev/null || skip "needs nft (Debian package nftables)"
+	unshare --net nft add table ip nat || skip "this kernel has no nf_tables"
+}
+
+@test "a masqueraded client with our port, by AF_XDP" {
+	has_nft
+	masqueraded xdp
+}
+
+@test "a masqueraded client with our port, without XDP" {
+	has_nft
+	masqueraded udp
+}
+
+@test "martians over IPv4, by AF_XDP" { martians_v4 xdp; }
+@test "martians over IPv4, without XDP" { martians_v4 udp; }
+@test "martians over IPv6, by AF_XDP" { martians_v6 xdp; }
+@test "martians over IPv6, without XDP" { martians_v6 udp; }
+@test "strict rp_filter, by AF_XDP" { strict_rp_filter xdp; }
+@test "strict rp_filter, without XDP" { strict_rp_filter udp; }
+
+@test "a rewritten source attaches XDP to no other NIC" {
+	needs_wgxdp
+	tunnel wgxdp wireguard-go
+	on_path A af_xdp
+	on A ip link add lan type veth peer name lan2
+	on A ip link set lan up
+	on A ip address add 198.51.100.1/24 dev lan
+	lost_at_first 4
+	accepted source=198.51.100.7
+	wait_until 5 eval '[ "$(endpoint_of_b)" = 198.51.100.7:51820 ]'
+	wait_until 5 status_is A '.peers[0].path == "udp"'
+	refute has_xdp A lan
+}
