@@ -39,7 +39,7 @@ struct {
 	__type(value, struct session);
 } sessions SEC(".maps");
 
-/* A set; the value means nothing. */
+/* WG_ADDR_LOCAL or WG_ADDR_BROADCAST. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, WG_MAX_LOCAL_ADDRS);
@@ -80,13 +80,16 @@ struct {
 } worker_stats SEC(".maps");
 
 /* Without the address, frames that this host only forwards would be taken, too. A source that
- * is an address of ours is a martian. */
+ * is an address of ours, or a subnet's broadcast address, is a martian. */
 static __always_inline bool is_ours(const struct wg_config *c,
 				    const struct udp_datagram *d)
 {
+	const __u8 *to;
+
 	if (!c->listen_port || bpf_ntohs(d->udp->dest) != c->listen_port)
 		return false;
-	return bpf_map_lookup_elem(&local_addrs, &d->destination) &&
+	to = bpf_map_lookup_elem(&local_addrs, &d->destination);
+	return to && *to == WG_ADDR_LOCAL &&
 	       !bpf_map_lookup_elem(&local_addrs, &d->source);
 }
 

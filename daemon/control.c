@@ -368,13 +368,13 @@ static void on_link(void *ctx, bool present, const struct rtnl_link *link,
 	device_paths_changed(dev);
 }
 
-static void on_addr(void *ctx, bool added, const struct ip_addr *addr, uint32_t ifindex)
+static void on_addr(void *ctx, bool added, const struct rtnl_addr *addr)
 {
 	struct device *dev = ctx;
 
 	/* One that went may be on another link still. */
 	if (added)
-		datapath_set_local_addr(dev->datapath, addr, true);
+		device_add_addr(dev, addr);
 	else
 		dev->addrs_due = 0;
 	device_paths_changed(dev);

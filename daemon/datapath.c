@@ -387,13 +387,11 @@ static struct local_addr local_addr_key(const struct ip_addr *addr)
 	return key;
 }
 
-int datapath_set_local_addr(struct datapath *dp, const struct ip_addr *addr, bool present)
+int datapath_set_local_addr(struct datapath *dp, const struct ip_addr *addr, uint8_t what)
 {
 	struct local_addr key = local_addr_key(addr);
-	uint8_t one = 1;
 
-	return present ? map_set(dp, dp->nic->maps.local_addrs, &key, &one)
-		       : map_unset(dp->nic->maps.local_addrs, &key);
+	return map_set(dp, dp->nic->maps.local_addrs, &key, &what);
 }
 
 void datapath_clear_local_addrs(struct datapath *dp)

@@ -39,8 +39,9 @@ struct worker_stats *datapath_worker_stats(struct datapath *dp);
 int datapath_set_port(struct datapath *dp, uint16_t port);
 /* mac1_key: of handshake messages to us (cookie.h); NULL: we have no key. */
 int datapath_set_mac1_key(struct datapath *dp, const uint8_t mac1_key[WG_KEY_LEN]);
+/* what: WG_ADDR_LOCAL or WG_ADDR_BROADCAST. */
 int datapath_set_local_addr(struct datapath *dp, const struct ip_addr *addr,
-			    bool present);
+			    uint8_t what);
 void datapath_clear_local_addrs(struct datapath *dp);
 /* queues NULL: the device is no longer served. */
 int datapath_set_nic(struct datapath *dp, uint32_t ifindex,

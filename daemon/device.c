@@ -411,11 +411,14 @@ void device_paths_changed(struct device *dev)
 	device_paths_due(dev, clock_now() + SETTLE_NS);
 }
 
-static void add_addr(void *ctx, const struct ip_addr *addr, uint32_t ifindex)
+void device_add_addr(void *ctx, const struct rtnl_addr *addr)
 {
 	struct device *dev = ctx;
 
-	datapath_set_local_addr(dev->datapath, addr, true);
+	if (addr->broadcast.family != IP_NONE)
+		datapath_set_local_addr(dev->datapath, &addr->broadcast,
+					WG_ADDR_BROADCAST);
+	datapath_set_local_addr(dev->datapath, &addr->addr, WG_ADDR_LOCAL);
 }
 
 /* While the map is being filled again, packets go by the UDP socket. */
@@ -423,7 +426,7 @@ void device_read_addrs(struct device *dev)
 {
 	dev->addrs_due = UINT64_MAX;
 	datapath_clear_local_addrs(dev->datapath);
-	if (!rtnl_addr_dump(&dev->rtnl, add_addr, dev))
+	if (!rtnl_addr_dump(&dev->rtnl, device_add_addr, dev))
 		return;
 	log_error(
 		"cannot read this host's addresses, trying again: packets go by the UDP "

@@ -120,6 +120,8 @@ void device_resolve_paths(struct device *dev, uint64_t now);
 void device_paths_changed(struct device *dev);
 /* Has that done by then, ns. */
 void device_paths_due(struct device *dev, uint64_t when);
+/* Tells the XDP program of an address of this host. `dev` is a struct device. */
+void device_add_addr(void *dev, const struct rtnl_addr *addr);
 /* Tells the XDP program what addresses this host has. */
 void device_read_addrs(struct device *dev);
 

@@ -718,38 +718,55 @@ int rtnl_link_delete(struct rtnl *r, uint32_t ifindex)
 	return query_one(r, link_request(&req, RTM_DELLINK, ifindex), NULL, NULL);
 }
 
+/* The last address of the subnet, which the kernel takes for its broadcast address whatever
+ * IFA_BROADCAST says. */
+static void set_broadcast(const struct ifaddrmsg *ifa, const struct ip_addr *subnet,
+			  struct ip_addr *out)
+{
+	uint32_t last;
+
+	if (subnet->family != IP_V4 || !ifa->ifa_prefixlen || ifa->ifa_prefixlen >= 31)
+		return;
+	memcpy(&last, subnet->bytes, 4);
+	last |= htonl(~0U >> ifa->ifa_prefixlen);
+	out->family = IP_V4;
+	memcpy(out->bytes, &last, 4);
+}
+
 /* IFA_ADDRESS is the other end's where a link has two ends; IFA_LOCAL is ours. */
-static bool parse_addr(const struct nlmsghdr *nlh, struct ip_addr *addr,
-		       uint32_t *ifindex)
+static bool parse_addr(const struct nlmsghdr *nlh, struct rtnl_addr *out)
 {
 	const struct nlattr *tb[IFA_LOCAL + 1];
 	const struct ifaddrmsg *ifa = parse_message(nlh, sizeof(*ifa), tb, IFA_LOCAL);
+	struct ip_addr subnet = {0};
 
+	memset(out, 0, sizeof(*out));
 	if (!ifa)
 		return false;
-	*ifindex = ifa->ifa_index;
-	return attr_addr(tb[IFA_LOCAL], ifa->ifa_family, addr) ||
-	       attr_addr(tb[IFA_ADDRESS], ifa->ifa_family, addr);
+	out->ifindex = ifa->ifa_index;
+	if (attr_addr(tb[IFA_ADDRESS], ifa->ifa_family, &subnet))
+		set_broadcast(ifa, &subnet, &out->broadcast);
+	if (!attr_addr(tb[IFA_LOCAL], ifa->ifa_family, &out->addr))
+		out->addr = subnet;
+	return out->addr.family != IP_NONE;
 }
 
 struct addr_dump {
-	void (*each)(void *ctx, const struct ip_addr *addr, uint32_t ifindex);
+	void (*each)(void *ctx, const struct rtnl_addr *addr);
 	void *ctx;
 };
 
 static int parse_addr_dump(const struct nlmsghdr *nlh, void *ctx)
 {
 	struct addr_dump *dump = ctx;
-	struct ip_addr addr;
-	uint32_t ifindex;
+	struct rtnl_addr addr;
 
-	if (nlh->nlmsg_type == RTM_NEWADDR && parse_addr(nlh, &addr, &ifindex))
-		dump->each(dump->ctx, &addr, ifindex);
+	if (nlh->nlmsg_type == RTM_NEWADDR && parse_addr(nlh, &addr))
+		dump->each(dump->ctx, &addr);
 	return 0;
 }
 
-int rtnl_addr_dump(struct rtnl *r,
-		   void (*each)(void *ctx, const struct ip_addr *addr, uint32_t ifindex),
+int rtnl_addr_dump(struct rtnl *r, void (*each)(void *ctx, const struct rtnl_addr *addr),
 		   void *ctx)
 {
 	struct addr_dump dump = {.each = each, .ctx = ctx};
@@ -818,11 +835,10 @@ static void event_link(const struct nlmsghdr *nlh, const struct rtnl_handler *h,
 static void event_addr(const struct nlmsghdr *nlh, const struct rtnl_handler *h,
 		       void *ctx)
 {
-	struct ip_addr addr;
-	uint32_t ifindex;
+	struct rtnl_addr addr;
 
-	if (h->addr && parse_addr(nlh, &addr, &ifindex))
-		h->addr(ctx, nlh->nlmsg_type == RTM_NEWADDR, &addr, ifindex);
+	if (h->addr && parse_addr(nlh, &addr))
+		h->addr(ctx, nlh->nlmsg_type == RTM_NEWADDR, &addr);
 }
 
 /* Entries of bridges' forwarding tables come by the same group, as AF_BRIDGE. */

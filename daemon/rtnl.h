@@ -59,6 +59,12 @@ struct rtnl_link {
 	struct rtnl_tun tun;
 };
 
+struct rtnl_addr {
+	struct ip_addr addr;
+	struct ip_addr broadcast; /* of its subnet; IP_NONE: it has none */
+	uint32_t ifindex;
+};
+
 /* Any callback may be NULL. */
 struct rtnl_handler {
 	/* A link appeared or changed (present) or went; a link in a bridge that only
@@ -66,7 +72,7 @@ struct rtnl_handler {
 	void (*link)(void *ctx, bool present, const struct rtnl_link *link,
 		     uint32_t ifindex);
 	/* One address may be on several links. */
-	void (*addr)(void *ctx, bool added, const struct ip_addr *addr, uint32_t ifindex);
+	void (*addr)(void *ctx, bool added, const struct rtnl_addr *addr);
 	/* Routes, rules or next hop objects changed; once a rtnl_dispatch(). */
 	void (*route)(void *ctx);
 	/* NUD_ state; 0 where the entry was removed. mac: 6 bytes, NULL where none. */
@@ -126,8 +132,7 @@ int rtnl_link_delete(struct rtnl *r, uint32_t ifindex);
  * All addresses of this namespace. Where they change during the dump it is started
  * again, so that `each` may see an address twice; -EAGAIN after several such.
  */
-int rtnl_addr_dump(struct rtnl *r,
-		   void (*each)(void *ctx, const struct ip_addr *addr, uint32_t ifindex),
+int rtnl_addr_dump(struct rtnl *r, void (*each)(void *ctx, const struct rtnl_addr *addr),
 		   void *ctx);
 
 /*

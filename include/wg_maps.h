@@ -65,10 +65,14 @@ struct session {
 	__u32 worker; /* that sends what waited for this session */
 };
 
-/* Addresses of this host; an IPv4 address as ::ffff:a.b.c.d. */
+/* Addresses that no other host has; an IPv4 address as ::ffff:a.b.c.d. The value is one of the
+ * two. */
 struct local_addr {
 	__u8 addr[16];
 };
+
+#define WG_ADDR_LOCAL	  1 /* of this host */
+#define WG_ADDR_BROADCAST 2 /* of a subnet of this host */
 
 /* A NIC that the XDP program serves: its queues' keys in the XSK maps. */
 struct nic_queues {

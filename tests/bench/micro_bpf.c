@@ -86,7 +86,7 @@ static uint32_t set_up_nic(void)
 	static const uint8_t here[16] = {[10] = 0xff, 0xff, 192, 0, 2, 1};
 	struct local_addr address;
 	uint32_t zero = 0, ifindex;
-	uint8_t there = 0;
+	uint8_t there = WG_ADDR_LOCAL;
 	int xsk = socket_for_map();
 
 	if (unshare(CLONE_NEWNET) || system("ip link add nic0 type veth peer name nic1"))

@@ -203,7 +203,7 @@ static void set_port(uint32_t port)
 static void add_local(const void *prefix, size_t n, const void *address, size_t m)
 {
 	struct local_addr a;
-	uint8_t value = 0;
+	uint8_t value = WG_ADDR_LOCAL;
 
 	put_bytes(a.addr, prefix, n);
 	put_bytes(a.addr + n, address, m);

@@ -53,6 +53,10 @@ martians_v4() {
 	for source in 127.0.0.1 127.1.2.3 0.0.0.0 224.0.0.1 255.255.255.255 192.0.2.1; do
 		refused "source $source" source=$source
 	done
+	# Debian's default; without it the kernel takes this one.
+	on A sysctl -qw net.ipv4.conf.toB.rp_filter=2
+	on A ip address add 198.51.100.1/24 dev toB
+	refused "a subnet's broadcast address" source=198.51.100.255
 	refused "IPv4 header checksum" ip_check=wrong
 	refused "UDP checksum" udp_check=wrong
 	refused "another source without a checksum for it" source=192.0.2.77 ip_check=wrong

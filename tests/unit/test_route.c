@@ -143,12 +143,12 @@ static void on_link(void *ctx, bool present, const struct rtnl_link *link,
 	f->link = *link;
 }
 
-static void on_addr(void *ctx, bool added, const struct ip_addr *addr, uint32_t ifindex)
+static void on_addr(void *ctx, bool added, const struct rtnl_addr *addr)
 {
 	struct fixture *f = ctx;
 
 	f->affected = true;
-	if (!ip_addr_equal(addr, &f->addr) || ifindex != f->a0)
+	if (!ip_addr_equal(&addr->addr, &f->addr) || addr->ifindex != f->a0)
 		return;
 	if (added)
 		f->addrs_added++;
@@ -1022,18 +1022,19 @@ static void test_link_leaves_bridge(void **state)
 }
 
 struct addr_list {
-	struct ip_addr addrs[16];
+	struct ip_addr addrs[16], broadcasts[16];
 	uint32_t ifindexes[16];
 	size_t count;
 };
 
-static void collect(void *ctx, const struct ip_addr *addr, uint32_t ifindex)
+static void collect(void *ctx, const struct rtnl_addr *addr)
 {
 	struct addr_list *list = ctx;
 
 	assert_true(list->count < 16);
-	list->addrs[list->count] = *addr;
-	list->ifindexes[list->count++] = ifindex;
+	list->broadcasts[list->count] = addr->broadcast;
+	list->addrs[list->count] = addr->addr;
+	list->ifindexes[list->count++] = addr->ifindex;
 }
 
 static bool listed(const struct addr_list *list, const char *text, uint32_t ifindex)
@@ -1044,6 +1045,16 @@ static bool listed(const struct addr_list *list, const char *text, uint32_t ifin
 		if (ip_addr_equal(&list->addrs[i], &a) && list->ifindexes[i] == ifindex)
 			return true;
 	return false;
+}
+
+/* The only address on that device. */
+static size_t find_on(const struct addr_list *list, const char *device)
+{
+	for (size_t i = 0; i < list->count; i++)
+		if (list->ifindexes[i] == if_nametoindex(device))
+			return i;
+	fail_msg("no address on %s", device);
+	return 0;
 }
 
 static void test_addr_dump(void **state)
@@ -1063,6 +1074,32 @@ static void test_addr_dump(void **state)
 	assert_true(listed(&list, "fd00::1", f->a0));
 	assert_true(listed(&list, "fd09::1", f->a0));
 	assert_true(listed(&list, "fe80::1", f->a0));
+}
+
+/* Of the subnet that each address is in: none of one or two addresses, none in IPv6. */
+static void test_addr_broadcast(void **state)
+{
+	static const char *const subnets[] = {"10.8.1.7/24", "10.8.2.7/31", "10.8.3.7/32",
+					      "10.8.4.7/12", "fd08::1/64"};
+	static const char *const last[] = {"10.8.1.255", NULL, NULL, "10.15.255.255",
+					   NULL};
+	struct fixture *f = *state;
+	char command[64];
+
+	for (size_t i = 0; i < 5; i++) {
+		struct addr_list list = {.count = 0};
+		struct ip_addr want = {0};
+
+		snprintf(command, sizeof(command), "addr add %s dev e1", subnets[i]);
+		ip("link add e1 type veth peer name e2");
+		ip(command);
+		assert_int_equal(rtnl_addr_dump(&f->rtnl, collect, &list), 0);
+		if (last[i])
+			want = addr_of(last[i]);
+		assert_true(list.count > 0);
+		assert_true(ip_addr_equal(&list.broadcasts[find_on(&list, "e1")], &want));
+		ip("link del e1");
+	}
 }
 
 static bool addr_removed(const struct fixture *f)
@@ -1461,6 +1498,7 @@ int main(void)
 		T(test_link_values),
 		T(test_link_leaves_bridge),
 		T(test_addr_dump),
+		T(test_addr_broadcast),
 		T(test_addr_events),
 		T(test_overrun),
 		T(test_overrun_is_told_when_all_is_read),
