@@ -5,24 +5,16 @@
  * second. XDP hangs on a BPF link held by this process and the TC programs on a
  * TAP that lives as long as it, so that a crash takes both away. Pins are all that
  * can outlive us: the directory is locked (flock) while its owner lives, and a new
- * start removes what an unlocked one holds.
+ * start removes the pins of our maps from an unlocked one.
  */
 #include "datapath.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/if_link.h>
-#include <linux/magic.h>
-#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -33,13 +25,9 @@
 #include "clock.h"
 #include "log.h"
 #include "nic.skel.h"
+#include "pins.h"
 #include "wgif.skel.h"
 
-#define BPFFS	 "/sys/fs/bpf"
-#define PIN_ROOT BPFFS "/wgxdp"
-/* How long a process that is ending may take. */
-#define PIN_WAIT_MS  5000
-#define PIN_RETRY_MS 20
 /* How long an element waits for memory. */
 #define NO_MEMORY_WAIT_NS (100 * NS_PER_MS)
 #define NO_MEMORY_STEP_NS NS_PER_MS
@@ -52,8 +40,7 @@ struct datapath {
 	unsigned cpus;
 	struct wg_config config;
 	bool no_memory; /* for the latest element, after a wait */
-	int pin_dir_fd; /* locked while we live; -1: not pinned */
-	char pin_dir[sizeof(PIN_ROOT) + 64];
+	struct pins pins;
 };
 
 static int quiet_print(enum libbpf_print_level level, const char *fmt, va_list ap)
@@ -115,7 +102,7 @@ int datapath_open(struct datapath **out, char *why, size_t why_len)
 		return dp ? cpus : -ENOMEM;
 	}
 	dp->cpus = (unsigned)cpus;
-	dp->pin_dir_fd = -1;
+	pins_init(&dp->pins);
 	libbpf_set_print(quiet_print);
 	err = load_objects(dp);
 	if (err) {
@@ -130,28 +117,23 @@ int datapath_open(struct datapath **out, char *why, size_t why_len)
 	return 0;
 }
 
-static void unlink_all(int dir_fd)
+static void unpin_maps(const struct pins *pins, const struct bpf_object *obj)
 {
-	DIR *dir = fdopendir(dup(dir_fd));
-	struct dirent *entry;
+	const struct bpf_map *map;
 
-	if (!dir)
-		return;
-	rewinddir(dir);
-	while ((entry = readdir(dir)))
-		if (entry->d_name[0] != '.')
-			unlinkat(dir_fd, entry->d_name, 0);
-	closedir(dir);
+	bpf_object__for_each_map(map, obj)
+	{
+		if (!bpf_map__is_internal(map))
+			pins_remove(pins, bpf_map__name(map));
+	}
 }
 
 static void unpin(struct datapath *dp)
 {
-	if (dp->pin_dir_fd < 0)
+	if (dp->pins.dir < 0)
 		return;
-	unlink_all(dp->pin_dir_fd);
-	rmdir(dp->pin_dir);
-	close(dp->pin_dir_fd);
-	dp->pin_dir_fd = -1;
+	unpin_maps(&dp->pins, dp->nic->obj);
+	unpin_maps(&dp->pins, dp->wgif->obj);
 }
 
 void datapath_close(struct datapath *dp)
@@ -159,6 +141,7 @@ void datapath_close(struct datapath *dp)
 	if (!dp)
 		return;
 	unpin(dp);
+	pins_close(&dp->pins);
 	if (dp->stats)
 		munmap(dp->stats, page_round(STATS_LEN));
 	wgif_bpf__destroy(dp->wgif);
@@ -166,78 +149,16 @@ void datapath_close(struct datapath *dp)
 	free(dp);
 }
 
-static int ensure_bpffs(char *why, size_t why_len)
+static int pin_maps(const struct pins *pins, const struct bpf_object *obj)
 {
-	struct statfs fs;
-
-	if (!statfs(BPFFS, &fs) && fs.f_type == BPF_FS_MAGIC)
-		return 0;
-	if (!mount("bpf", BPFFS, "bpf", 0, "mode=0700"))
-		return 0;
-	snprintf(why, why_len, "cannot mount bpffs: %s (mount -t bpf bpf " BPFFS ")",
-		 strerror(errno));
-	return -errno;
-}
-
-/* -EAGAIN: somebody has it, or removed it between our two calls. */
-static int open_pin_dir(const char *path)
-{
-	struct stat st;
-	int fd, err;
-
-	if (mkdir(path, 0700) && errno != EEXIST)
-		return -errno;
-	fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		return errno == ENOENT ? -EAGAIN : -errno;
-	err = flock(fd, LOCK_EX | LOCK_NB) || fstat(fd, &st) ? -errno : 0;
-	if (!err && !st.st_nlink)
-		err = -EAGAIN;
-	if (!err)
-		return fd;
-	close(fd);
-	return err;
-}
-
-/*
- * `wg-quick down` returns when the interface is deleted, and a restart starts us while
- * the process that had it is still detaching from its NICs. So where pins have an owner
- * and the interface is not there, wait for it to end.
- */
-static int lock_pin_dir(struct datapath *dp, const char *ifname)
-{
-	const struct timespec pause = {.tv_nsec = PIN_RETRY_MS * 1000000L};
-	int fd;
-
-	if (mkdir(PIN_ROOT, 0700) && errno != EEXIST)
-		return -errno;
-	for (unsigned ms = 0;; ms += PIN_RETRY_MS) {
-		fd = open_pin_dir(dp->pin_dir);
-		if (fd != -EAGAIN)
-			break;
-		if (ms >= PIN_WAIT_MS || if_nametoindex(ifname))
-			return -EEXIST;
-		nanosleep(&pause, NULL);
-	}
-	if (fd < 0)
-		return fd;
-	unlink_all(fd);
-	dp->pin_dir_fd = fd;
-	return 0;
-}
-
-static int pin_maps(struct bpf_object *obj, const char *dir)
-{
-	char path[256];
-	struct bpf_map *map;
+	const struct bpf_map *map;
 	int err;
 
 	bpf_object__for_each_map(map, obj)
 	{
 		if (bpf_map__is_internal(map))
 			continue;
-		snprintf(path, sizeof(path), "%s/%s", dir, bpf_map__name(map));
-		err = bpf_obj_pin(bpf_map__fd(map), path);
+		err = pins_add(pins, bpf_map__name(map), bpf_map__fd(map));
 		if (err && err != -EEXIST) /* maps of both objects are pinned once */
 			return err;
 	}
@@ -246,28 +167,17 @@ static int pin_maps(struct bpf_object *obj, const char *dir)
 
 int datapath_pin(struct datapath *dp, const char *ifname, char *why, size_t why_len)
 {
-	int err = ensure_bpffs(why, why_len);
+	int err = pins_open(&dp->pins, ifname, why, why_len);
 
 	if (err)
 		return err;
-	snprintf(dp->pin_dir, sizeof(dp->pin_dir), "%s/%s", PIN_ROOT, ifname);
-	err = lock_pin_dir(dp, ifname);
+	unpin(dp);
+	pins_tell_strangers(&dp->pins);
+	err = pin_maps(&dp->pins, dp->nic->obj);
 	if (!err)
-		err = pin_maps(dp->nic->obj, dp->pin_dir);
-	if (!err)
-		err = pin_maps(dp->wgif->obj, dp->pin_dir);
-	if (err == -EEXIST && if_nametoindex(ifname))
-		snprintf(why, why_len, "%s is there already, and a wgxdp runs it",
-			 ifname);
-	else if (err == -EEXIST)
-		snprintf(why, why_len,
-			 "%s belongs to a running wgxdp (an interface of this name in "
-			 "another network namespace? Give that process a bpffs of its "
-			 "own: unshare --mount, mount -t bpf bpf " BPFFS ")",
-			 dp->pin_dir);
-	else if (err)
-		snprintf(why, why_len, "cannot pin maps in %s: %s", dp->pin_dir,
-			 strerror(-err));
+		err = pin_maps(&dp->pins, dp->wgif->obj);
+	if (err)
+		snprintf(why, why_len, "cannot pin maps in bpffs: %s", strerror(-err));
 	return err;
 }
 

@@ -21,8 +21,8 @@ int datapath_open(struct datapath **out, char *why, size_t why_len);
 /* Unpins, detaches, unloads. NULL is allowed. */
 void datapath_close(struct datapath *dp);
 
-/* Pins all maps under /sys/fs/bpf/wgxdp/<ifname>/, mounting bpffs where it is not,
- * and removing what a dead process left. -EEXIST: a live one has them. */
+/* Pins all maps under /sys/fs/bpf/wgxdp/<ifname>/ (pins.h), in the place of those that a
+ * dead process left. -EEXIST: a live one has them. `why` gets one line on error. */
 int datapath_pin(struct datapath *dp, const char *ifname, char *why, size_t why_len);
 /* TC programs onto wg0, both directions, through clsact. */
 int datapath_attach_tc(struct datapath *dp, uint32_t ifindex);

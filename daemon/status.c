@@ -21,23 +21,35 @@
 
 /* --- asking --- */
 
+/* Whoever could make a file in the directory could answer: anything, without an end. The
+ * kernel tells who called listen(). */
+static bool is_trusted(int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) &&
+	       (peer.uid == 0 || peer.uid == geteuid());
+}
+
 static int connect_to(const char *ifname)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX};
 	struct timeval timeout = {.tv_sec = ANSWER_TIMEOUT};
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int err = 0, fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		return -errno;
 	snprintf(addr.sun_path, sizeof(addr.sun_path), UAPI_DIR "/%s.sock", ifname);
 	setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout));
-	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr))) {
-		int err = -errno;
-
-		close(fd);
-		return err;
-	}
-	return fd;
+	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)))
+		err = -errno;
+	else if (!is_trusted(fd))
+		err = -EPERM;
+	if (!err)
+		return fd;
+	close(fd);
+	return err;
 }
 
 /* The answer's first line, the JSON document; the caller frees it. NULL: `err` is -EAGAIN, or
@@ -188,6 +200,9 @@ static const char *why_not(int err)
 		return "it does not run any more; a new start cleans up";
 	case EACCES:
 		return "only root may ask";
+	case EPERM:
+		return "the socket belongs to another user, who is not to be believed; "
+		       "remove it";
 	default:
 		return strerror(-err);
 	}

@@ -623,12 +623,42 @@ static int watch(struct uapi *u, const char *dir, struct why why)
 	return 0;
 }
 
+/* Whoever may write to the directory may put a socket there that gets wg(8)'s keys. With
+ * this, its path and its descriptor lead to the same files from here on. */
+static int check_dir(const struct stat *st, const char *dir, struct why why)
+{
+	if (!S_ISDIR(st->st_mode))
+		return fail(why, -ENOTDIR, "%s is not a directory: remove it", dir);
+	if (st->st_uid != 0 && st->st_uid != geteuid())
+		return fail(why, -EPERM,
+			    "%s belongs to user %u, who could take the socket's place: "
+			    "remove it, or chown root %s",
+			    dir, st->st_uid, dir);
+	if (st->st_mode & (S_IWGRP | S_IWOTH))
+		return fail(why, -EPERM,
+			    "other users may write to %s (mode %04o): chmod go-w %s", dir,
+			    st->st_mode & 07777, dir);
+	return 0;
+}
+
+/* A link is not followed: a user may have made it. */
 static int open_dir(struct uapi *u, const char *dir, struct why why)
 {
+	struct stat st;
+	int err;
+
 	if (mkdir(dir, 0755) && errno != EEXIST)
 		return fail_errno(why, "make", dir);
-	u->dir = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	return u->dir < 0 ? fail_errno(why, "open", dir) : 0;
+	if (lstat(dir, &st))
+		return fail_errno(why, "look at", dir);
+	err = check_dir(&st, dir, why);
+	if (err)
+		return err;
+	u->dir = open(dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (u->dir < 0)
+		return fail_errno(why, "open", dir);
+	return fstat(u->dir, &st) ? fail_errno(why, "look at", dir)
+				  : check_dir(&st, dir, why);
 }
 
 static int set_name(struct uapi *u, const char *dir, const char *ifname,

@@ -41,8 +41,9 @@ struct uapi_ops {
  * Makes `dir` (NULL: UAPI_DIR; its parent must exist), and in it <ifname>.sock of
  * mode 0600, in the place of one that a dead process left. `ops` must outlive the
  * server. Returns 0 and the server in *uapi; or -errno and one line of explanation
- * in `why`: -EADDRINUSE where something lives there, -EINVAL for a name that is
- * none, or what a system call returned.
+ * in `why`: -EADDRINUSE if something lives there, -EINVAL for a name that is
+ * none, -ENOTDIR or -EPERM for a directory that is a link or that another user could write
+ * to, or what a system call returned.
  */
 int uapi_open(struct uapi **uapi, const char *dir, const char *ifname,
 	      const struct uapi_ops *ops, void *ctx, char *why, size_t why_len);

@@ -423,7 +423,7 @@ static void test_socket_in_use(void **state)
 	close(theirs);
 }
 
-/* What one that was killed has left is in nobody's way. */
+/* What one that was killed has left is in nobody's way; what it cannot have made stays. */
 static void test_stale_pins(void **state)
 {
 	int map = pinned(PINS IFNAME "/config");
@@ -431,11 +431,15 @@ static void test_stale_pins(void **state)
 
 	assert_int_equal(mkdir(PINS OTHER, 0700), 0);
 	assert_int_equal(bpf_obj_pin(map, PINS OTHER "/config"), 0);
-	assert_int_equal(bpf_obj_pin(map, PINS OTHER "/of_old"), 0);
+	assert_int_equal(bpf_obj_pin(map, PINS OTHER "/foreign"), 0);
 	assert_int_equal(open_device(f, OTHER), 0);
-	assert_false(exists(PINS OTHER "/of_old"));
-	assert_true(exists(PINS OTHER "/config"));
+	assert_true(exists(PINS OTHER "/foreign"));
+	assert_true(exists(PINS OTHER "/drops"));
 	device_close(&f->dev);
+	assert_true(exists(PINS OTHER "/foreign"));
+	assert_false(exists(PINS OTHER "/config"));
+	assert_int_equal(unlink(PINS OTHER "/foreign"), 0);
+	assert_int_equal(rmdir(PINS OTHER), 0);
 	assert_nothing_left(f, OTHER);
 	free(f);
 	close(map);

@@ -1,0 +1,282 @@
+// SPDX-License-Identifier: MIT
+#include "pins.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+
+#include "log.h"
+
+#define BPFFS	 "/sys/fs/bpf"
+#define PIN_ROOT BPFFS "/wgxdp"
+/* How long a process that is ending may take. */
+#define WAIT_MS	 5000
+#define RETRY_MS 20
+/* A link in the place of a directory is an error. */
+#define OPEN_DIR   (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
+#define OTHERS	   (S_IRWXG | S_IRWXO)
+#define OTHERS_ADD (S_IWGRP | S_IWOTH)
+
+struct why {
+	char *text;
+	size_t size;
+};
+
+__attribute__((format(printf, 3, 4))) static int fail(struct why why, int err,
+						      const char *format, ...)
+{
+	va_list args;
+
+	va_start(args, format);
+	vsnprintf(why.text, why.size, format, args);
+	va_end(args);
+	return err;
+}
+
+static int fail_errno(struct why why, const char *what, const char *path)
+{
+	int err = errno;
+
+	return fail(why, -err, "cannot %s %s: %s", what, path, strerror(err));
+}
+
+static bool is_bpffs(int fd)
+{
+	struct statfs fs;
+
+	return !fstatfs(fd, &fs) && fs.f_type == BPF_FS_MAGIC;
+}
+
+/* Where others may add names, only the sticky bit keeps them from renaming ours. */
+static int check_bpffs(int fd, struct why why)
+{
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return fail_errno(why, "look at", BPFFS);
+	if (st.st_uid != 0 && st.st_uid != geteuid())
+		return fail(why, -EPERM,
+			    BPFFS " belongs to user %u, who could exchange the maps: "
+				  "chown root " BPFFS,
+			    st.st_uid);
+	if ((st.st_mode & OTHERS_ADD) && !(st.st_mode & S_ISVTX))
+		return fail(why, -EPERM,
+			    "other users may rename files in " BPFFS
+			    " (mode %04o): chmod 0700 " BPFFS,
+			    st.st_mode & 07777);
+	return 0;
+}
+
+static int open_bpffs(struct why why)
+{
+	int err, fd = open(BPFFS, OPEN_DIR);
+
+	if (fd < 0 || !is_bpffs(fd)) {
+		if (fd >= 0)
+			close(fd);
+		if (mount("bpf", BPFFS, "bpf", 0, "mode=0700"))
+			return fail(why, -errno,
+				    "cannot mount bpffs: %s "
+				    "(mount -t bpf bpf " BPFFS " -o mode=0700)",
+				    strerror(errno));
+		fd = open(BPFFS, OPEN_DIR);
+		if (fd < 0)
+			return fail_errno(why, "open", BPFFS);
+	}
+	err = check_bpffs(fd, why);
+	if (!err)
+		return fd;
+	close(fd);
+	return err;
+}
+
+static const char *kind_of(mode_t mode)
+{
+	return S_ISLNK(mode) ? "symbolic link" : S_ISDIR(mode) ? "directory" : "file";
+}
+
+/* Says what is in the place of a directory of ours. */
+static int refuse(const struct stat *st, const char *path, struct why why)
+{
+	return fail(why, -EPERM,
+		    "%s is not wgxdp's but a %s of user %u, mode %04o: remove it (rm -r "
+		    "%s), and keep other users out (chmod 0700 " BPFFS ")",
+		    path, kind_of(st->st_mode), st->st_uid, st->st_mode & 07777, path);
+}
+
+/* A directory that could not be opened. */
+static int explain(int at, const char *name, const char *path, int err, struct why why)
+{
+	struct stat st;
+
+	if (!fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) &&
+	    (!S_ISDIR(st.st_mode) || st.st_uid != geteuid()))
+		return refuse(&st, path, why);
+	errno = err;
+	return fail_errno(why, "open", path);
+}
+
+/* What others could write to may hold anything. What they could read is closed to them:
+ * to open a directory is enough to hold its lock. */
+static int check_own(int fd, const char *path, struct why why)
+{
+	struct stat st;
+
+	if (fstat(fd, &st))
+		return fail_errno(why, "look at", path);
+	if (st.st_uid != geteuid() || (st.st_mode & OTHERS_ADD))
+		return refuse(&st, path, why);
+	if (!is_bpffs(fd))
+		return fail(why, -EPERM, "%s is not on bpffs: umount %s", path, path);
+	if ((st.st_mode & OTHERS) && fchmod(fd, 0700))
+		return fail_errno(why, "chmod 0700", path);
+	return 0;
+}
+
+/* The directory `name` in `at`, which is made if need be; `path` is for people. -EAGAIN:
+ * somebody removed it meanwhile. */
+static int open_own(int at, const char *name, const char *path, struct why why)
+{
+	int fd, err;
+
+	if (mkdirat(at, name, 0700) && errno != EEXIST)
+		return fail_errno(why, "make", path);
+	fd = openat(at, name, OPEN_DIR);
+	if (fd < 0)
+		return errno == ENOENT ? -EAGAIN : explain(at, name, path, errno, why);
+	err = check_own(fd, path, why);
+	if (!err)
+		return fd;
+	close(fd);
+	return err;
+}
+
+/* -EAGAIN: somebody has it, or removed it between our two calls. */
+static int open_locked(const struct pins *p, const char *path, struct why why)
+{
+	int err, fd = open_own(p->root, p->ifname, path, why);
+	struct stat st;
+
+	if (fd < 0)
+		return fd;
+	err = flock(fd, LOCK_EX | LOCK_NB) || fstat(fd, &st) ? -errno : 0;
+	if (!err && !st.st_nlink)
+		err = -EAGAIN;
+	if (!err)
+		return fd;
+	close(fd);
+	return err;
+}
+
+static int explain_busy(const char *ifname, const char *path, struct why why)
+{
+	if (if_nametoindex(ifname))
+		return fail(why, -EEXIST, "%s is there already, and a wgxdp runs it",
+			    ifname);
+	return fail(why, -EEXIST,
+		    "%s belongs to a running wgxdp (an interface of this name in another "
+		    "network namespace? Give that process a bpffs of its own: unshare "
+		    "--mount, mount -t bpf bpf " BPFFS " -o mode=0700)",
+		    path);
+}
+
+/*
+ * `wg-quick down` returns when the interface is deleted, and a restart starts us while
+ * the process that had it is still detaching from its NICs. So where pins have an owner
+ * and the interface is not there, wait for it to end.
+ */
+static int wait_for_lock(const struct pins *p, struct why why)
+{
+	const struct timespec pause = {.tv_nsec = RETRY_MS * 1000000L};
+	char path[sizeof(PIN_ROOT) + IFNAMSIZ];
+	int fd;
+
+	snprintf(path, sizeof(path), PIN_ROOT "/%s", p->ifname);
+	for (unsigned ms = 0;; ms += RETRY_MS) {
+		fd = open_locked(p, path, why);
+		if (fd != -EAGAIN)
+			return fd;
+		if (ms >= WAIT_MS || if_nametoindex(p->ifname))
+			return explain_busy(p->ifname, path, why);
+		nanosleep(&pause, NULL);
+	}
+}
+
+void pins_init(struct pins *p)
+{
+	*p = (struct pins){.root = -1, .dir = -1};
+}
+
+int pins_open(struct pins *p, const char *ifname, char *why_text, size_t why_len)
+{
+	struct why why = {why_text, why_len};
+	int fd, bpffs = open_bpffs(why);
+
+	if (bpffs < 0)
+		return bpffs;
+	snprintf(p->ifname, sizeof(p->ifname), "%s", ifname);
+	fd = p->root = open_own(bpffs, "wgxdp", PIN_ROOT, why);
+	close(bpffs);
+	if (fd >= 0)
+		fd = p->dir = wait_for_lock(p, why);
+	if (fd >= 0)
+		return 0;
+	pins_close(p);
+	return fd;
+}
+
+/* bpf(2) takes a path, and one relative to a descriptor only since Linux 6.6. */
+int pins_add(const struct pins *p, const char *name, int map_fd)
+{
+	char path[128];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", p->dir, name);
+	return bpf_obj_pin(map_fd, path);
+}
+
+void pins_remove(const struct pins *p, const char *name)
+{
+	unlinkat(p->dir, name, 0);
+}
+
+void pins_tell_strangers(const struct pins *p)
+{
+	int fd = openat(p->dir, ".", OPEN_DIR);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+
+	if (!dir) {
+		if (fd >= 0)
+			close(fd);
+		return;
+	}
+	while ((entry = readdir(dir)) && entry->d_name[0] == '.')
+		;
+	if (entry)
+		log_info(PIN_ROOT "/%s holds files that are not ours, and stay: %s",
+			 p->ifname, entry->d_name);
+	closedir(dir);
+}
+
+void pins_close(struct pins *p)
+{
+	if (p->dir >= 0) {
+		unlinkat(p->root, p->ifname, AT_REMOVEDIR);
+		close(p->dir);
+	}
+	if (p->root >= 0)
+		close(p->root);
+	pins_init(p);
+}
