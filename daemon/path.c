@@ -7,6 +7,8 @@
 #include <linux/udp.h>
 #include <stdlib.h>
 
+#include <sodium.h>
+
 #include "checksum.h"
 #include "inet.h"
 #include "nic.h"
@@ -161,7 +163,13 @@ void path_use_nic(struct path *p, struct nic *nic, uint16_t listen_port)
 	memcpy(p->header + p->header_len - sizeof(udp), &udp, sizeof(udp));
 	room = nic_frame_room(nic) - p->header_len;
 	p->max_message = (uint16_t)(p->max_datagram < room ? p->max_datagram : room);
+	atomic_init(&p->ip_id, (uint16_t)randombytes_random());
 	p->nic = nic;
+}
+
+uint16_t path_take_ids(struct path *p, unsigned n)
+{
+	return atomic_fetch_add_explicit(&p->ip_id, (uint16_t)n, memory_order_relaxed);
 }
 
 static void path_free(struct rcu_head *head)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The way to a peer, ready to use by a worker: immutable but for what
- * it turns out to refuse, replaced under RCU.
+ * The way to a peer, ready to use by a worker: immutable except for what
+ * it turns out to refuse and for the IPv4 ID, replaced under RCU.
  *
  * Theory of operation: the control thread builds a path from an endpoint and the
  * routing, neighbour and link tables. Where the device has AF_XDP sockets and the
@@ -41,6 +41,7 @@ struct path {
 	uint8_t cmsg[PATH_CMSG_MAX] __attribute__((aligned(8))); /* source address */
 	size_t cmsg_len;					 /* 0: any */
 	atomic_bool no_segment; /* the device refused UDP_SEGMENT: a worker found out */
+	_Atomic uint16_t ip_id; /* of the next IPv4 packet by AF_XDP */
 	struct rcu_head rcu;
 };
 
@@ -52,6 +53,11 @@ void path_set_route(struct path *p, const struct route *route);
 void path_use_nic(struct path *p, struct nic *nic, uint16_t listen_port);
 /* After a grace period. NULL is allowed. */
 void path_free_deferred(struct path *p);
+
+/* The first of `n` consecutive IPv4 IDs, which the caller alone has. Any thread. They are
+ * counted per path, from a random start: a counter for all peers would tell each of them how
+ * much the others are sent. */
+uint16_t path_take_ids(struct path *p, unsigned n);
 
 /* Writes path->header_len bytes of headers to `out`, which the UDP payload of `len`
  * bytes follows in memory: lengths and checksums filled in. `tos` is the IPv4 TOS or the

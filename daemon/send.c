@@ -86,15 +86,31 @@ static void number(struct tx_batch *b)
 		i += number_run(b, i);
 }
 
+/* Headers of the packets, of `n`, that go along the path of the first one. Returns how many
+ * those are. */
+static unsigned write_run(struct tx_packet *p, unsigned n)
+{
+	struct path *path = p->path;
+	unsigned run = 1;
+	uint16_t ip_id;
+
+	while (run < n && p[run].path == path)
+		run++;
+	ip_id = path_take_ids(path, run);
+	for (unsigned i = 0; i < run; i++)
+		path_write_headers(path, p[i].frame.data, p[i].len, ip_id++, p[i].tos);
+	return run;
+}
+
 static void transmit_nic(struct worker *w, struct tx_packet *p, unsigned n)
 {
 	struct nic_frame frames[BATCH_SIZE] = {0};
 	uint64_t bytes = 0;
 	unsigned sent;
 
+	for (unsigned i = 0; i < n;)
+		i += write_run(&p[i], n - i);
 	for (unsigned i = 0; i < n; i++) {
-		path_write_headers(p[i].path, p[i].frame.data, p[i].len, w->tx.ip_id++,
-				   p[i].tos);
 		frames[i] = p[i].frame;
 		frames[i].len = p[i].path->header_len + p[i].len;
 	}

@@ -275,7 +275,6 @@ static int worker_init(struct worker *w)
 	receive_init(w);
 	w->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	w->poll_set = calloc(1, sizeof(*w->poll_set));
-	w->tx.ip_id = (uint16_t)randombytes_random();
 	if (w->wake_fd < 0)
 		return -errno;
 	if (!w->poll_set || alloc_arenas(&w->tx))

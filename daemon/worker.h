@@ -46,7 +46,7 @@ struct poll_set;
 struct tx_packet {
 	struct peer *peer;
 	struct keypair *keypair;
-	const struct path *path;
+	struct path *path;
 	uint8_t *message;
 	uint32_t len; /* of the whole message */
 	uint8_t tos;  /* of the outer IP header */
@@ -70,7 +70,6 @@ struct worker_tx {
 	struct nic_queue *queue; /* whose frames these are */
 	struct nic_frame spare[BATCH_SIZE];
 	unsigned spare_count;
-	uint16_t ip_id;
 };
 
 /* A transport message that came in, still where it was received. */

@@ -329,3 +329,38 @@ in_order_with_helpers() {
 	needs_wgxdp
 	in_order_with_helpers --nic none
 }
+
+# id_gaps: where IDs of the data packets that B got from A do not follow on the one before.
+id_gaps() {
+	on B tcpdump -nn -v -r "$TMP/capture" 'udp[8:4] = 0x04000000' 2>/dev/null |
+		sed -n 's/.* id \([0-9]*\),.*/\1/p' |
+		awk 'NR > 1 && $1 != (last + 1) % 65536 { n++ } { last = $1 }
+			END { print NR " packets, " n + 0 " gaps" >"/dev/stderr"; print n + 0 }'
+}
+
+captured() { (($(on B tcpdump -nn -r "$TMP/capture" 2>/dev/null | wc -l) >= $1)); }
+
+# B goes without XDP, so that tcpdump sees what it gets. A path that is made anew starts anew.
+@test "no peer can count by IPv4 IDs what another is sent" {
+	if ! command -v tcpdump >/dev/null; then
+		skip "no tcpdump here"
+	fi
+	tunnel wgxdp wireguard-go
+	host_new C
+	join A C
+	start_wg wireguard-go C
+	wg_keys C
+	on C wg set wg0 private-key "$TMP/C.key" listen-port "$PORT"
+	wg_up C
+	wg_peer C A
+	wg_peer A C endpoint "$(endpoint C 4)"
+	wait_until 10 pings A "$(inner4 C)"
+	wait_until 10 status_is A 'all(.peers[]; .path == "af_xdp")'
+	on_bg B tcpdump -Z root --immediate-mode -U -w "$TMP/capture" -i toA \
+		src host "$(outer4 A)" and udp port "$PORT" 2>/dev/null
+	wait_until 10 test -s "$TMP/capture"
+	on_bg A ping -q -n -i 0.01 -c 1000 "$(inner4 C)" >/dev/null
+	ping_all A "$(inner4 B)" 100
+	wait_until 10 captured 100
+	[ "$(id_gaps)" -le 2 ]
+}

@@ -629,6 +629,55 @@ static void test_ecn_of_a_frame(void **state)
 	}
 }
 
+/* --- IPv4 IDs --- */
+
+static void test_ids_of_a_path_are_consecutive(void **state)
+{
+	struct nic nic = {.frame_size = 2048};
+	struct packet k;
+	uint16_t first;
+
+	setup_v4(&k, &nic);
+	first = path_take_ids(&k.path, 3);
+	assert_int_equal(path_take_ids(&k.path, 1), (uint16_t)(first + 3));
+	assert_int_equal(path_take_ids(&k.path, 64), (uint16_t)(first + 4));
+	assert_int_equal(path_take_ids(&k.path, 65535), (uint16_t)(first + 68));
+	assert_int_equal(path_take_ids(&k.path, 1), (uint16_t)(first + 67)); /* wrapped */
+}
+
+/* One peer must not be able to count what another is sent. */
+static void test_ids_of_two_paths_are_independent(void **state)
+{
+	struct nic nic = {.frame_size = 2048};
+	struct packet mine, other;
+	uint16_t first;
+
+	setup_v4(&mine, &nic);
+	setup_v4(&other, &nic);
+	first = path_take_ids(&mine.path, 1);
+	for (int i = 0; i < 100; i++)
+		path_take_ids(&other.path, 7);
+	assert_int_equal(path_take_ids(&mine.path, 1), (uint16_t)(first + 1));
+}
+
+static void test_ids_start_at_random(void **state)
+{
+	struct nic nic = {.frame_size = 2048};
+	uint16_t or = 0, and = 0xffff;
+	struct packet k;
+
+	for (int i = 0; i < 64; i++) {
+		uint16_t id;
+
+		setup_v4(&k, &nic);
+		id = path_take_ids(&k.path, 1);
+		or |= id;
+		and &= id;
+	}
+	assert_int_equal(or, 0xffff);
+	assert_int_equal(and, 0);
+}
+
 static int begin(void **state)
 {
 	urcu_qsbr_register_thread();
@@ -664,6 +713,9 @@ int main(void)
 		cmocka_unit_test(test_ecn_v4),
 		cmocka_unit_test(test_ecn_v6),
 		cmocka_unit_test(test_ecn_of_a_frame),
+		cmocka_unit_test(test_ids_of_a_path_are_consecutive),
+		cmocka_unit_test(test_ids_of_two_paths_are_independent),
+		cmocka_unit_test(test_ids_start_at_random),
 	};
 
 	return cmocka_run_group_tests(tests, begin, end);
