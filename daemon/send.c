@@ -54,17 +54,37 @@ static struct keypair *sending_keypair(struct worker *w, struct peer *peer)
 
 /* --- the batch: counters, seal, transmit --- */
 
-/* Packets from `first` on that share a keypair take consecutive counters. */
-static unsigned number_run(struct tx_batch *b, unsigned first)
+/* Takes `n` packets, from the place `first` on, out of the batch: their keypair has no
+ * counters left for them. */
+static void drop_unnumbered(struct worker *w, struct tx_batch *b, unsigned first,
+			    unsigned n)
+{
+	struct tx_packet *p = &b->packets[first];
+	unsigned behind = b->batch.count - first - n;
+
+	ask_handshake(w, p->peer);
+	for (unsigned i = 0; i < n; i++)
+		if (p[i].frame.data)
+			nic_unalloc(w->tx.queue, &p[i].frame, 1);
+	memmove(p, p + n, behind * sizeof(*p));
+	b->batch.count -= n;
+	worker_drop(w, DROP_key_expired, n);
+}
+
+/* Packets from `first` on that share a keypair take consecutive counters. Returns how many
+ * did. */
+static unsigned number_run(struct worker *w, struct tx_batch *b, unsigned first)
 {
 	struct tx_packet *p = &b->packets[first];
 	struct keypair *kp = p->keypair;
-	unsigned n = 1;
+	unsigned n, run = 1;
 	uint64_t counter;
 
-	while (first + n < b->batch.count && p[n].keypair == kp)
-		n++;
-	counter = atomic_fetch_add_explicit(&kp->send_counter, n, memory_order_relaxed);
+	while (first + run < b->batch.count && p[run].keypair == kp)
+		run++;
+	n = keypair_take_counters(kp, run, &counter);
+	if (n < run)
+		drop_unnumbered(w, b, first + n, run - n);
 	for (unsigned i = 0; i < n; i++) {
 		struct wg_data *header = (struct wg_data *)p[i].message;
 		struct aead_op *op = &b->batch.ops[first + i];
@@ -80,10 +100,10 @@ static unsigned number_run(struct tx_batch *b, unsigned first)
 	return n;
 }
 
-static void number(struct tx_batch *b)
+static void number(struct worker *w, struct tx_batch *b)
 {
 	for (unsigned i = 0; i < b->batch.count;)
-		i += number_run(b, i);
+		i += number_run(w, b, i);
 }
 
 /* Headers of the packets, of `n`, that go along the path of the first one. Returns how many
@@ -241,8 +261,11 @@ static void end_batch(struct worker *w)
 
 	if (!b->batch.count)
 		return;
-	number(b);
-	batches_end(&w->tx.batches, worker_is_busy(w));
+	number(w, b);
+	if (b->batch.count)
+		batches_end(&w->tx.batches, worker_is_busy(w));
+	else
+		b->arena_used = 0;
 }
 
 static void flush(struct worker *w)

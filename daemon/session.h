@@ -77,6 +77,30 @@ static inline bool keypair_may_send(const struct keypair *kp, uint64_t now)
 		       WG_REJECT_AFTER_MESSAGES;
 }
 
+/*
+ * Takes up to `n` consecutive counters to send under, which the caller alone has: *first is
+ * the first of them. Returns how many there are, less than `n` only when the last one that
+ * section 6.2 allows is taken: a counter that came round would use a nonce twice. A worker's
+ * keypair_may_send() is older than what other workers have taken since. Any thread.
+ */
+static inline unsigned keypair_take_counters(struct keypair *kp, unsigned n,
+					     uint64_t *first)
+{
+	uint64_t next = atomic_load_explicit(&kp->send_counter, memory_order_relaxed);
+	uint64_t left;
+
+	do {
+		left = next < WG_REJECT_AFTER_MESSAGES ? WG_REJECT_AFTER_MESSAGES - next
+						       : 0;
+		if (n > left)
+			n = (unsigned)left;
+	} while (!atomic_compare_exchange_weak_explicit(&kp->send_counter, &next,
+							next + n, memory_order_relaxed,
+							memory_order_relaxed));
+	*first = next;
+	return n;
+}
+
 /* Section 6.2: the initiator renews by time, either side by messages. */
 static inline bool keypair_wants_rekey(const struct keypair *kp, uint64_t now)
 {

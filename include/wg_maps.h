@@ -121,7 +121,8 @@ struct peer_stats {
 	X(bad_checksum, "UDP checksum wrong")                                     \
 	X(bad_tag, "transport message not authentic")                             \
 	X(replay, "transport message seen before or too old")                     \
-	X(key_expired, "transport message under a key past its life")             \
+	X(key_expired,                                                            \
+	  "transport message under a key past its life, received or to be sent")  \
 	X(bad_inner, "decrypted packet malformed")                                \
 	X(ecn, "congestion marked on a packet that knows no ECN")                 \
 	X(tap_error, "interface refused a decrypted packet")                      \

@@ -779,6 +779,70 @@ static void test_suspend_makes_sessions_old(void **state)
 	assert_int_equal(dropped_in_all(&f->b), 0);
 }
 
+/* --- the end of a session --- */
+
+/* Workers are at it. */
+#define assert_eventually(condition)                                \
+	do {                                                        \
+		const struct timespec step = {.tv_nsec = 10000000}; \
+                                                                    \
+		for (int i = 0; i < 500 && !(condition); i++)       \
+			nanosleep(&step, NULL);                     \
+		assert_true(condition);                             \
+	} while (0)
+
+/* Packets that wait, all of them looked at before the first one takes a counter. */
+static void stage_packets(struct peer *peer, unsigned n)
+{
+	uint8_t bytes[64] = {0x45, 0, 0, sizeof(bytes)};
+	const struct inner_packet packet = {.data = bytes, .len = sizeof(bytes)};
+
+	for (unsigned i = 0; i < n; i++)
+		assert_int_equal(staged_push(&peer->staged, &packet), 0);
+	worker_command(peer->dev, peer, WORKER_SEND_STAGED);
+}
+
+static bool expired(const struct end *e, uint64_t n)
+{
+	return __atomic_load_n(&e->dev.stats[0].drops.key_expired, __ATOMIC_RELAXED) == n;
+}
+
+static void test_no_counter_beyond_the_last(void **state)
+{
+	struct fixture *f = *state;
+	struct peer *peer = f->a.peer;
+	uint64_t sent;
+
+	complete(f);
+	sent = atomic_load(&peer->wire.tx_packets);
+	atomic_store(&peer->current->send_counter, WG_REJECT_AFTER_MESSAGES - 3);
+	stage_packets(peer, 10);
+	assert_eventually(expired(&f->a, 7));
+	assert_eventually(atomic_load(&peer->wire.tx_packets) == sent + 3);
+	assert_int_equal(atomic_load(&peer->current->send_counter),
+			 WG_REJECT_AFTER_MESSAGES);
+	assert_true(atomic_load(&peer->events_urgent) & EVENT_WANT_HANDSHAKE);
+}
+
+/* The first batch has 64 packets and one counter; a packet that was looked at before it ended
+ * begins the second one, which has none. What comes after waits for the next session. */
+static void test_no_counter_left_for_a_batch(void **state)
+{
+	struct fixture *f = *state;
+	struct peer *peer = f->a.peer;
+
+	complete(f);
+	atomic_store(&peer->current->send_counter, WG_REJECT_AFTER_MESSAGES - 1);
+	stage_packets(peer, STAGED_MAX_PACKETS);
+	assert_eventually(expired(&f->a, BATCH_SIZE));
+	assert_eventually(atomic_load(&peer->staged.count) ==
+			  STAGED_MAX_PACKETS - BATCH_SIZE - 1);
+	atomic_store(&peer->current->send_counter, 0); /* the next session */
+	stage_packets(peer, 1);
+	assert_eventually(staged_empty(&peer->staged));
+	assert_true(expired(&f->a, BATCH_SIZE));
+}
+
 /* --- under load --- */
 
 /* B is under load: A gets a cookie, and nothing else happens. */
@@ -956,6 +1020,8 @@ static const struct CMUnitTest tests[] = {
 	T(test_clock_that_starts_wrong),
 	T(test_timestamps_do_not_run_ahead),
 	T(test_suspend_makes_sessions_old),
+	T(test_no_counter_beyond_the_last),
+	T(test_no_counter_left_for_a_batch),
 	T(test_cookie),
 	T(test_cookie_of_another_port),
 	T(test_wrong_mac1_under_load),

@@ -278,6 +278,76 @@ static void test_may_send(void **state)
 	assert_false(keypair_may_send(&kp, BORN));
 }
 
+static void test_take_counters(void **state)
+{
+	const uint64_t limit = UINT64_MAX - 8192; /* REJECT_AFTER_MESSAGES */
+	struct keypair kp = {.born = BORN};
+	uint64_t first = 1;
+
+	assert_int_equal(keypair_take_counters(&kp, 3, &first), 3);
+	assert_int_equal(first, 0);
+	assert_int_equal(keypair_take_counters(&kp, 1, &first), 1);
+	assert_int_equal(first, 3);
+	atomic_store(&kp.send_counter, limit - 5);
+	assert_int_equal(keypair_take_counters(&kp, 2, &first), 2);
+	assert_int_equal(first, limit - 5);
+	assert_int_equal(keypair_take_counters(&kp, 64, &first), 3);
+	assert_int_equal(first, limit - 3);
+	for (int i = 0; i < 10000; i++) /* more than there are up to UINT64_MAX */
+		assert_int_equal(keypair_take_counters(&kp, 64, &first), 0);
+	assert_int_equal(atomic_load(&kp.send_counter), limit);
+}
+
+#define TAKERS 4
+#define TAKEN  100000
+
+struct taker {
+	struct keypair *kp;
+	uint64_t got, sum, last;
+};
+
+static void *take_all(void *arg)
+{
+	struct taker *t = arg;
+	uint64_t first;
+	unsigned n;
+
+	while ((n = keypair_take_counters(t->kp, 7, &first))) {
+		for (unsigned i = 0; i < n; i++)
+			t->sum += first + i;
+		t->got += n;
+		t->last = first + n - 1;
+	}
+	return NULL;
+}
+
+/* Each counter is taken once, by all of them together. */
+static void test_take_counters_at_once(void **state)
+{
+	const uint64_t limit = UINT64_MAX - 8192;
+	struct keypair kp = {.born = BORN, .send_counter = limit - TAKEN};
+	struct taker takers[TAKERS] = {0};
+	pthread_t threads[TAKERS];
+	uint64_t got = 0, sum = 0, want = 0;
+
+	for (int i = 0; i < TAKERS; i++) {
+		takers[i].kp = &kp;
+		assert_int_equal(pthread_create(&threads[i], NULL, take_all, &takers[i]),
+				 0);
+	}
+	for (int i = 0; i < TAKERS; i++) {
+		pthread_join(threads[i], NULL);
+		got += takers[i].got;
+		sum += takers[i].sum;
+		assert_true(takers[i].last < limit);
+	}
+	for (uint64_t c = limit - TAKEN; c < limit; c++)
+		want += c;
+	assert_int_equal(got, TAKEN);
+	assert_int_equal(sum, want);
+	assert_int_equal(atomic_load(&kp.send_counter), limit);
+}
+
 /* By time only the initiator renews, or both would at once. */
 static void test_wants_rekey(void **state)
 {
@@ -375,6 +445,8 @@ int main(void)
 		cmocka_unit_test(test_older_than),
 		cmocka_unit_test(test_born_in_the_future),
 		cmocka_unit_test(test_may_send),
+		cmocka_unit_test(test_take_counters),
+		cmocka_unit_test(test_take_counters_at_once),
 		cmocka_unit_test(test_wants_rekey),
 		T(test_drop_of_nothing),
 		T(test_dropped_lives_through_the_grace_period),
