@@ -28,6 +28,7 @@
 #include "session.h"
 #include "timerq.h"
 #include "udp.h"
+#include "wall_clock.h"
 #include "wgif.h"
 #include "worker.h"
 
@@ -69,8 +70,8 @@ struct device {
 	struct cookie_checker cookies;
 	struct ratelimit ratelimit;
 	uint64_t under_load_until; /* ns */
-	int64_t wall_ahead;	   /* ns, of clock_now(), at the most (handshake.c) */
-	uint16_t listen_port;	   /* as configured; 0: any */
+	struct wall_clock wall;
+	uint16_t listen_port; /* as configured; 0: any */
 	uint32_t fwmark;
 	struct cds_list_head peers;
 	struct cds_list_head dead_peers;

@@ -3,6 +3,8 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
@@ -10,6 +12,7 @@
 
 #include "clock.h"
 #include "device.h"
+#include "log.h"
 #include "peer.h"
 
 /* Initiations and responses are marked AF41 (RFC 2597), as the kernel's WireGuard marks
@@ -44,26 +47,55 @@ static void send_to_peer(struct peer *peer, void *message, size_t len, uint64_t 
 	timers_authenticated_sent(&peer->timers, now);
 }
 
-/*
- * A peer refuses an initiation that is not later than the last (whitepaper 5.1). So when
- * the wall clock is set back, time here goes on from what it said before. Set forward it
- * is followed: peers may know a later time, from before a start with a wrong clock.
- * For all peers in one, so that a peer removed and added again is no exception.
- */
-static void timestamp_now(struct device *dev, uint8_t out[WG_TIMESTAMP_LEN])
+/* For people: "90 s", "3650 days". */
+static const char *duration(uint64_t ns, char *out, size_t size)
 {
+	const uint64_t seconds = ns / NS_PER_SEC, day = 86400;
+
+	if (seconds < 2 * day)
+		snprintf(out, size, "%" PRIu64 " s", seconds);
+	else
+		snprintf(out, size, "%" PRIu64 " days", seconds / day);
+	return out;
+}
+
+static void tell_clock_set(const struct wall_look *look)
+{
+	char by[32], lead[32];
+
+	duration(look->by, by, sizeof(by));
+	duration(look->lead, lead, sizeof(lead));
+	if (look->step == WALL_FORWARD)
+		log_info("the wall clock was set forward by %s: if that is an error, set "
+			 "it "
+			 "right at once, because peers remember the time of our "
+			 "handshakes: "
+			 "after a restart they refuse ours until then, or until they "
+			 "remove us and add us again",
+			 by);
+	else if (look->step == WALL_BACKWARD)
+		log_info(
+			"the wall clock was set back by %s: handshakes go on with times "
+			"up "
+			"to %s ahead of it, but if wgxdp is restarted, peers refuse them "
+			"until the clock shows the latest time that they know: set it "
+			"right before",
+			by, lead);
+}
+
+static void timestamp_now(struct peer *peer, uint8_t out[WG_TIMESTAMP_LEN])
+{
+	struct wall_look look;
 	struct timespec ts;
-	uint64_t now;
-	int64_t ahead;
+	uint64_t wall, t;
 
 	/* In this order: a pause in between must not make us run ahead of the clock. */
 	clock_gettime(CLOCK_REALTIME, &ts);
-	now = clock_now();
-	ahead = (int64_t)((uint64_t)ts.tv_sec * NS_PER_SEC + (uint64_t)ts.tv_nsec - now);
-	if (ahead > dev->wall_ahead)
-		dev->wall_ahead = ahead;
-	now += (uint64_t)dev->wall_ahead;
-	tai64n_format(now / NS_PER_SEC, (uint32_t)(now % NS_PER_SEC), out);
+	wall = (uint64_t)ts.tv_sec * NS_PER_SEC + (uint64_t)ts.tv_nsec;
+	look = wall_clock_look(&peer->dev->wall, wall, clock_now());
+	tell_clock_set(&look);
+	t = wall_clock_after(&peer->timestamp_sent, look.timestamp);
+	tai64n_format(t / NS_PER_SEC, (uint32_t)(t % NS_PER_SEC), out);
 }
 
 /* Where the peer is, and by which way it gets to us. */
@@ -86,7 +118,7 @@ static int create_initiation(struct peer *peer, struct wg_initiation *msg)
 
 	if (!kp)
 		return -ENOMEM;
-	timestamp_now(dev, timestamp);
+	timestamp_now(peer, timestamp);
 	err = noise_create_initiation(&peer->initiating, &dev->identity, &peer->remote,
 				      timestamp, kp->local_index, msg);
 	if (err) {

@@ -81,6 +81,7 @@ struct peer {
 	struct noise_remote remote;
 	struct noise_handshake initiating; /* one a role: initiations may cross */
 	struct noise_handshake answering;
+	uint64_t timestamp_sent; /* of the latest initiation: Unix time, ns */
 	struct cookie_maker cookie;
 	struct timers timers;
 	struct timerq_node timer_node;

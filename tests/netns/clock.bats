@@ -114,6 +114,40 @@ clock_steps() {
 @test "the wall clock is set: handshakes with wgxdp" { clock_steps wgxdp; }
 @test "the wall clock is set: handshakes with wireguard-go" { clock_steps wireguard-go; }
 
+# told COUNT TEXT: so many lines of A's log have it.
+told() { [ "$(grep -c "$2" "$TMP/A-wg0.log")" = "$1" ]; }
+
+@test "steps of the wall clock are told, each once, unless the clock was not set before" {
+	clock_tunnel wgxdp
+	stop_wg A
+	rm "$TMP/A-wg0.log"
+	start_with_clock wall A
+	set_clock "1970-01-01 00:00:05"
+	on A wg set wg0 private-key "$TMP/A.key" listen-port "$PORT"
+	wg_up A
+	wg_peer A B endpoint "$(endpoint B 4)"
+	refute pings A "$(inner4 B)"
+	set_clock +0
+	wait_until 12 pings A "$(inner4 B)"
+	told 0 "wall clock"
+
+	set_clock -3600
+	handshakes_anew
+	handshakes_anew
+	told 1 "wall clock was set back by 3[56][0-9]* s: .* [0-9]* s ahead"
+	set_clock +$YEARS
+	handshakes_anew
+	handshakes_anew
+	told 1 "wall clock was set forward by 3650 days: if that is an error"
+	# B has seen that time, and is not lost when it is mended.
+	set_clock +0
+	handshakes_anew
+	handshakes_anew
+	told 1 "wall clock was set back by 3650 days"
+	told 3 "wall clock"
+	[ "$(drops B replayed_initiation)" -le 3 ] # while it was 1970
+}
+
 @test "the wall clock is set back, and the peer removed and added again" {
 	clock_tunnel wgxdp
 	set_clock -3600

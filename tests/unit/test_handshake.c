@@ -718,6 +718,26 @@ static void test_clock_set_forward_and_back(void **state)
 	assert_int_equal(dropped_in_all(&f->b), 0);
 }
 
+/* B, which has not seen the wrong time, is not told of it later. */
+static void test_clock_error_is_not_passed_on(void **state)
+{
+	struct fixture *f = *state;
+	uint8_t latest[WG_TIMESTAMP_LEN];
+	struct timespec ts;
+
+	complete(f);
+	wall_step = 10 * YEAR;
+	pass_time(f);
+	initiation(f); /* lost */
+	wall_step = 0;
+	f->a.peer->timestamp_sent = 0; /* as if to another peer */
+	assert_answered(f);
+	clock_gettime(CLOCK_REALTIME, &ts);
+	tai64n_format((uint64_t)ts.tv_sec + 2 * 86400, 0, latest);
+	assert_true(memcmp(f->b.peer->answering.latest_timestamp, latest,
+			   sizeof(latest)) < 0);
+}
+
 /* B remembers what A has forgotten. */
 static void test_clock_set_back_and_peer_made_anew(void **state)
 {
@@ -740,7 +760,8 @@ static void test_clock_that_starts_wrong(void **state)
 	struct handshake_message m;
 
 	complete(f);
-	f->a.dev.wall_ahead = 0; /* as at its start */
+	f->a.dev.wall = (struct wall_clock){0}; /* as at its start */
+	f->a.peer->timestamp_sent = 0;
 	wall_step = 10 - time(NULL);
 	pass_time(f);
 	m = initiation(f);
@@ -1016,6 +1037,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_response_to_a_session),
 	T(test_clock_set_back),
 	T(test_clock_set_forward_and_back),
+	T(test_clock_error_is_not_passed_on),
 	T(test_clock_set_back_and_peer_made_anew),
 	T(test_clock_that_starts_wrong),
 	T(test_timestamps_do_not_run_ahead),
