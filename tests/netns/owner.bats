@@ -77,7 +77,7 @@ ours_alone() {
 	# With CAP_NET_ADMIN, whom no owner keeps away.
 	on A /run/loot/steal_queue /run/loot/tun wg0 once <"$TMP/stdin" >"$TMP/said" 3>&- &
 	exec 9>"$TMP/stdin"
-	wait_until 5 grep -q "^attach 0 persist 0" "$TMP/said"
+	wait_until 5 grep -q "^attach 0 " "$TMP/said"
 	on A ip link set wg0 mtu 1400 || true
 	wait_wg A
 	exec 9>&-
