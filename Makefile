@@ -150,7 +150,9 @@ install: all
 	install -D -m 755 $(B)/wgxdp $(DESTDIR)$(PREFIX)/bin/wgxdp
 	install -D -m 644 daemon/wgxdp.8 $(DESTDIR)$(PREFIX)/share/man/man8/wgxdp.8
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
-	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' daemon/wgxdp@.service \
+	install -D -m 755 daemon/wgxdp-setconf $(DESTDIR)$(PREFIX)/lib/wgxdp/wgxdp-setconf
+	sed 's|/usr/local/bin/|$(PREFIX)/bin/|; s|/usr/local/lib/|$(PREFIX)/lib/|' \
+		daemon/wgxdp@.service \
 		>$(DESTDIR)$(PREFIX)/lib/systemd/system/wgxdp@.service
 	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/wgxdp@.service
 

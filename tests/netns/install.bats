@@ -43,11 +43,14 @@ conf() {
 	diff "$TMP/files" - <<-END
 		opt/wgxdp/bin/wgxdp 755
 		opt/wgxdp/lib/systemd/system/wgxdp@.service 644
+		opt/wgxdp/lib/wgxdp/wgxdp-setconf 755
 		opt/wgxdp/share/man/man8/wgxdp.8 644
 	END
 	cmp "$WGXDP" "$TMP/opt/wgxdp/bin/wgxdp"
 	start=$(unit_command ExecStart "$TMP/opt/wgxdp/lib/systemd/system/wgxdp@.service")
 	[ "$start" = "/opt/wgxdp/bin/wgxdp wg0" ]
+	start=$(unit_command ExecStartPost "$TMP/opt/wgxdp/lib/systemd/system/wgxdp@.service")
+	[ "$start" = "/opt/wgxdp/lib/wgxdp/wgxdp-setconf setconf wg0" ]
 }
 
 @test "the man page is without mistakes" {
@@ -103,4 +106,168 @@ conf() {
 	[ "$(wg_field A listen-port)" = "$PORT" ]
 	on A ip link del wg0
 	wait_until 10 refute on A pgrep -x wgxdp
+}
+
+# ---- endpoints that are names
+
+# names_scene: A is started by the unit's commands, with hosts of its own in /etc/hosts and
+# no DNS; B and C wait for it to begin.
+names_scene() {
+	local host
+
+	install_to PREFIX="$installed"
+	for host in A B C; do
+		host_new $host
+	done
+	wg_keys A B C
+	for host in B C; do
+		join A $host
+		start_wg wireguard-go $host
+		on $host wg set wg0 private-key "$TMP/$host.key" listen-port "$PORT"
+		wg_up $host
+		wg_peer $host A
+	done
+	on A mount -t tmpfs tmpfs /etc/wireguard
+	: >"$TMP/hosts"
+	: >"$TMP/resolv.conf"
+	on A mount --bind "$TMP/hosts" /etc/hosts
+	on A mount --bind "$TMP/resolv.conf" /etc/resolv.conf
+	on A timeout $((20 * PATIENCE)) bash -c "$(unit_command ExecStart)" 3>&-
+}
+
+# conf_names ENDPOINT_OF_C: written as people do.
+conf_names() {
+	on A tee /etc/wireguard/wg0.conf >/dev/null <<-END
+		[Interface]
+		PrivateKey = $(<"$TMP/A.key")
+		ListenPort = $PORT
+
+		[peer]
+		 endpoint=$1 # by name
+		PublicKey = ${PUBKEY[C]}
+		AllowedIPs = $(inner4 C)/32
+		[Peer]
+		PublicKey = ${PUBKEY[B]}
+		AllowedIPs = $(inner4 B)/32
+		Endpoint = $(endpoint B 4)
+	END
+	on A chmod 600 /etc/wireguard/wg0.conf
+}
+
+# unit_does KEY: as systemd has it done, in a limited time; what stays must not hold bats.
+unit_does() {
+	on A timeout $((20 * PATIENCE)) bash -c "$(unit_command "$1")" >>"$TMP/setconf.log" \
+		2>&1 3>&-
+}
+
+endpoint_is() { # PEER ENDPOINT
+	on A wg show wg0 endpoints | grep -qxF "${PUBKEY[$1]}"$'\t'"$2"
+}
+
+followers() { on A pgrep -fc wgxdp-setconf; }
+
+@test "a peer whose endpoint's name does not resolve keeps nobody away, and is set later" {
+	names_scene
+	conf_names "C.test:$PORT"
+	unit_does ExecStartPost
+	wg_up A
+	wait_until 3 pings A "$(inner4 B)"
+	endpoint_is C "(none)"
+	refute pings A "$(inner4 C)"
+	[ "$(on A wg show wg0 allowed-ips | wc -l)" = 2 ]
+	[ "$(grep -c "endpoint C.test:$PORT of peer ${PUBKEY[C]} cannot be set yet" "$TMP/setconf.log")" = 1 ]
+
+	echo "$(outer4 C) C.test" >"$TMP/hosts"
+	wait_until 20 endpoint_is C "$(endpoint C 4)"
+	wait_until 10 pings A "$(inner4 C)"
+	ping_all A "$(inner4 B)" 5
+	cat "$TMP/setconf.log"
+	[ "$(wc -l <"$TMP/setconf.log")" = 2 ] # one each for bad and good news
+	wait_until 5 refute followers
+}
+
+@test "a DNS server that never answers holds up neither the start nor other peers" {
+	local start
+
+	names_scene
+	echo "nameserver $(outer4 B)" >"$TMP/resolv.conf"
+	on_bg B socat -u UDP-RECV:53 "CREATE:$TMP/queries"
+	wait_until 5 listening_udp B 53
+	conf_names "C.test:$PORT"
+	start=$SECONDS
+	unit_does ExecStartPost
+	((SECONDS - start <= 8 * PATIENCE))
+	wg_up A
+	wait_until 3 pings A "$(inner4 B)"
+	wait_until 5 grep -qa test "$TMP/queries"
+	endpoint_is C "(none)"
+}
+
+@test "a name that resolves is set when the command returns, IPv6 and in brackets, too" {
+	names_scene
+	echo "$(outer6 C) C.test" >"$TMP/hosts"
+	conf_names "c.TEST:$PORT"
+	unit_does ExecStartPost
+	endpoint_is C "$(endpoint C 6)"
+	endpoint_is B "$(endpoint B 4)"
+	wg_up A
+	wait_until 5 pings A "$(inner4 C)"
+	on A wg set wg0 peer "${PUBKEY[C]}" endpoint "$(endpoint C 4)"
+	conf_names "[C.test]:$PORT"
+	unit_does ExecReload
+	endpoint_is C "$(endpoint C 6)"
+	# Addresses are not for us.
+	conf_names "$(endpoint C 6)"
+	unit_does ExecReload
+	endpoint_is C "$(endpoint C 6)"
+	[ ! -s "$TMP/setconf.log" ]
+	refute followers
+}
+
+@test "a reload keeps what is known of a peer whose name does not resolve now" {
+	local before
+
+	names_scene
+	conf_names "C.test:$PORT"
+	unit_does ExecStartPost
+	wg_up A
+	on C wg set wg0 peer "${PUBKEY[A]}" endpoint "$(endpoint A 4)"
+	wait_until 10 pings C "$(inner4 A)" # C begins: nobody need look for it
+	endpoint_is C "$(endpoint C 4)"
+	wait_until 20 refute followers
+	before=$(on A wg show wg0 latest-handshakes)
+	for _ in 1 2 3; do
+		unit_does ExecReload
+	done
+	endpoint_is C "$(endpoint C 4)"
+	ping_all A "$(inner4 C)" 5
+	[ "$(on A wg show wg0 latest-handshakes)" = "$before" ]
+	# Of each run the latest one goes on.
+	only_one() { [ "$(followers)" = 1 ]; }
+	wait_until 20 only_one
+}
+
+@test "who is removed while his name is looked for does not come back" {
+	names_scene
+	conf_names "C.test:$PORT"
+	unit_does ExecStartPost
+	on A wg set wg0 peer "${PUBKEY[C]}" remove
+	echo "$(outer4 C) C.test" >"$TMP/hosts"
+	wait_until 20 refute followers
+	[ "$(on A wg show wg0 peers)" = "${PUBKEY[B]}" ]
+	unit_does ExecReload
+	endpoint_is C "$(endpoint C 4)"
+	conf_names "C.invalid:$PORT"
+	unit_does ExecReload
+	on A ip link del wg0
+	wait_until 20 refute followers
+}
+
+@test "what wg(8) refuses is refused, and nothing is set" {
+	names_scene
+	conf_names "C.test"
+	refute unit_does ExecStartPost
+	[ -z "$(on A wg show wg0 peers)" ]
+	refute on A "$installed/lib/wgxdp/wgxdp-setconf" addconf wg0
+	refute on A "$installed/lib/wgxdp/wgxdp-setconf" setconf
 }
