@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "status.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -245,6 +247,21 @@ static int status_one(const char *ifname, bool json)
 	return err ? 1 : 0;
 }
 
+/* "wg0" of "wg0.sock". What a user has made may have any name, and is not to be printed. */
+static bool interface_of(const char *file, char name[IFNAMSIZ])
+{
+	size_t len = strlen(file);
+
+	if (len <= 5 || len - 5 >= IFNAMSIZ || strcmp(file + len - 5, ".sock"))
+		return false;
+	memcpy(name, file, len - 5);
+	name[len - 5] = '\0';
+	for (const char *c = name; *c; c++)
+		if (iscntrl((unsigned char)*c))
+			return false;
+	return true;
+}
+
 /* Beside other WireGuards' interfaces, which are passed over. */
 static int status_all(bool json)
 {
@@ -258,14 +275,11 @@ static int status_all(bool json)
 		return 1;
 	}
 	while (dir && (entry = readdir(dir))) {
-		char name[sizeof(entry->d_name)];
-		size_t len = strlen(entry->d_name);
+		char name[IFNAMSIZ];
 		int err;
 
-		if (len <= 5 || strcmp(entry->d_name + len - 5, ".sock"))
+		if (!interface_of(entry->d_name, name))
 			continue;
-		memcpy(name, entry->d_name, len - 5);
-		name[len - 5] = '\0';
 		err = show(name, json);
 		if (err == -EPROTO)
 			continue;

@@ -175,11 +175,13 @@ starts() {
 	as_nobody timeout $((30 * PATIENCE)) socat "UNIX-LISTEN:$SOCKETS/wg0.sock,fork" \
 		SYSTEM:'echo "{ \\\"interface\\\": \\\"lies\\\" }"; echo' 3>&- &
 	wait_until 5 on A test -S "$SOCKETS/wg0.sock"
+	as_nobody ln -s wg0.sock "$SOCKETS/"$'\e[2J.sock'
 	for args in "status wg0" status "status wg0 --json"; do
 		# shellcheck disable=SC2086 # words on purpose
 		refute on A timeout $((20 * PATIENCE)) "$WGXDP" $args >"$TMP/out" 2>"$TMP/err"
 		cat "$TMP/out" "$TMP/err"
 		[ ! -s "$TMP/out" ]
+		refute grep -q $'\e' "$TMP/err"
 		grep -q "wgxdp: no wgxdp answers for wg0: the socket belongs to another user" "$TMP/err"
 	done
 }
