@@ -1,19 +1,26 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /*
- * TC on wg0: cryptokey routing (whitepaper section 2), both ways.
+ * TC on wg0: cryptokey routing (whitepaper section 2), both ways; and the TAP's filter,
+ * which lets nothing leave that TC egress has not tagged.
  *
  * Theory of operation. The Ethernet addresses on wg0 mean nothing to the kernel,
  * so they carry the peer's slot (the tag) between these programs and the workers.
  * Egress looks the destination up in the allowed IPs and writes the peer's tag
- * into the destination address, over whatever is there. (Only who may open packet
- * sockets, CAP_NET_RAW where wg0 is, can pass it by, with PACKET_QDISC_BYPASS.)
- * Where no peer has the destination, it writes a slot that none has: the worker
- * then tells the sender by ICMP. What has been in too many tunnels of this host
- * already goes round in a loop and ends here. Ingress finds in the source address
- * the tag of the peer whose key opened the packet, and lets it in only if the inner
- * source address belongs to that same peer. The worker addresses such frames to
- * nobody, for which the kernel drops them (PACKET_OTHERHOST) unless ingress has made
- * them PACKET_HOST: without these programs nothing passes.
+ * into the destination address, over whatever is there. Where no peer has the
+ * destination, it writes a slot that none has: the worker then tells the sender by
+ * ICMP. What has been in too many tunnels of this host already goes round in a loop
+ * and ends here.
+ *
+ * A frame can leave without TC egress (PACKET_QDISC_BYPASS, AF_XDP, the program was
+ * removed), with any tag that its sender wrote. So egress marks what it has tagged in
+ * skb->tc_index. Only TC writes this field; clones and segments keep it. The TAP runs
+ * the filter on every frame that it is given, and the filter drops those without the
+ * mark.
+ *
+ * Ingress finds in the source address the tag of the peer whose key opened the packet,
+ * and lets it in only if the inner source address belongs to that same peer. The worker
+ * addresses such frames to nobody, for which the kernel drops them (PACKET_OTHERHOST)
+ * unless ingress has made them PACKET_HOST: without it no packet gets into the stack.
  */
 #include <linux/if_packet.h>
 #include <linux/pkt_cls.h>
@@ -22,6 +29,13 @@
 #include "parse.h"
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+/*
+ * What egress writes into skb->tc_index. The GRED queueing discipline keeps a number of its
+ * own in the low four bits, so they are zero here and the filter ignores them.
+ */
+#define TAGGED	      0x5740
+#define TAGGED_IGNORE 0x000f
 
 /* What the allowed IPs say of an address. */
 enum owner { OWNED, NOBODYS, NOT_IP };
@@ -192,11 +206,22 @@ static __always_inline __u32 packets_in(const struct __sk_buff *skb)
 	return skb->gso_segs > 1 ? skb->gso_segs : 1;
 }
 
+/*
+ * Marks the packet as tagged, for the filter. After TC_ACT_OK the kernel sets tc_index to
+ * the class, so the class has the same value.
+ */
+static __always_inline int pass_tagged(struct __sk_buff *skb)
+{
+	skb->tc_classid = TAGGED;
+	skb->tc_index = TAGGED;
+	return TC_ACT_OK;
+}
+
 /* Dropping it here would be an error of the device (ENOBUFS) to the application. */
 static __always_inline int refuse(struct __sk_buff *skb)
 {
 	count_drop(DROP_egress_no_peer);
-	return write_tags(skb, WG_SLOT_NONE, 0) ? TC_ACT_OK : TC_ACT_SHOT;
+	return write_tags(skb, WG_SLOT_NONE, 0) ? pass_tagged(skb) : TC_ACT_SHOT;
 }
 
 SEC("tc")
@@ -221,7 +246,17 @@ int wg_egress(struct __sk_buff *skb)
 		stats->to_peer_packets += packets_in(skb);
 		stats->to_peer_bytes += skb->len - ETH_HLEN;
 	}
-	return TC_ACT_OK;
+	return pass_tagged(skb);
+}
+
+/* The TAP's filter (TUNSETFILTEREBPF). Returns how many bytes of the frame to keep. */
+SEC("socket")
+int wg_filter(struct __sk_buff *skb)
+{
+	if ((skb->tc_index & ~TAGGED_IGNORE) == TAGGED)
+		return skb->len;
+	count_drop(DROP_egress_bypass);
+	return 0;
 }
 
 SEC("tc")

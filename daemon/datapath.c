@@ -205,6 +205,11 @@ bool datapath_has_tc(struct datapath *dp, uint32_t ifindex)
 	return has_tc_one(ifindex, BPF_TC_EGRESS) && has_tc_one(ifindex, BPF_TC_INGRESS);
 }
 
+int datapath_filter_fd(const struct datapath *dp)
+{
+	return bpf_program__fd(dp->wgif->progs.wg_filter);
+}
+
 int datapath_attach_tc(struct datapath *dp, uint32_t ifindex)
 {
 	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex,

@@ -28,6 +28,8 @@ int datapath_pin(struct datapath *dp, const char *ifname, char *why, size_t why_
 int datapath_attach_tc(struct datapath *dp, uint32_t ifindex);
 /* Whether both are still there. */
 bool datapath_has_tc(struct datapath *dp, uint32_t ifindex);
+/* Returns the descriptor of the TAP's filter, owned by dp. */
+int datapath_filter_fd(const struct datapath *dp);
 /* XDP program onto a NIC by a BPF link, which dies with the process. Returns the
  * link's fd or -errno. */
 int datapath_attach_xdp(struct datapath *dp, uint32_t ifindex, bool native);

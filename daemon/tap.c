@@ -256,6 +256,11 @@ int tap_add_queue(const struct tap *tap)
 	return fd;
 }
 
+int tap_set_filter(int fd, int prog_fd)
+{
+	return ioctl(fd, TUNSETFILTEREBPF, &prog_fd) ? -errno : 0;
+}
+
 bool tap_gone(int fd)
 {
 	struct ifreq ifr = {0};

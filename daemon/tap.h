@@ -47,6 +47,13 @@ bool tap_intact(int fd);
  * the namespace of the device. */
 int tap_add_queue(const struct tap *tap);
 
+/*
+ * Makes the BPF socket filter decide on every frame that the kernel hands to the device,
+ * for all queues and in whatever namespace the device is. `fd` is any queue of it; the
+ * device keeps the program.
+ */
+int tap_set_filter(int fd, int prog_fd);
+
 /* Whether the device has been deleted under its queue; reads say EBADFD then. */
 bool tap_gone(int fd);
 

@@ -162,6 +162,17 @@ static int set_up_link(struct device *dev, char *why, size_t why_len)
 	return err ? err : attach_tc(dev, why, why_len);
 }
 
+/* Before the interface can be up: the filter belongs to the device for good. */
+static int set_filter(struct device *dev, char *why, size_t why_len)
+{
+	int err = tap_set_filter(dev->wgif.fd, datapath_filter_fd(dev->datapath));
+
+	if (err)
+		snprintf(why, why_len, "cannot set the filter of %s: %s", dev->name,
+			 strerror(-err));
+	return err;
+}
+
 int wgif_open(struct device *dev, unsigned workers, char *why, size_t why_len)
 {
 	struct wgif *w = &dev->wgif;
@@ -172,9 +183,10 @@ int wgif_open(struct device *dev, unsigned workers, char *why, size_t why_len)
 	if (w->home < 0)
 		return -errno;
 	err = create(dev, why, why_len);
-	if (err)
-		return err;
-	err = set_up_link(dev, why, why_len);
+	if (!err)
+		err = set_filter(dev, why, why_len);
+	if (!err)
+		err = set_up_link(dev, why, why_len);
 	if (err)
 		return err;
 	copy = fcntl(w->fd, F_DUPFD_CLOEXEC, 0);

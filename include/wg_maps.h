@@ -112,6 +112,7 @@ struct peer_stats {
 	X(egress_not_ip, "neither IPv4 nor IPv6 sent to the interface")           \
 	X(egress_no_peer, "destination in nobody's allowed IPs")                  \
 	X(egress_loop, "in a tunnel in a tunnel, too many times: a routing loop") \
+	X(egress_bypass, "sent past the TC program of the interface")             \
 	X(ingress_not_ip, "neither IPv4 nor IPv6 came out of the tunnel")         \
 	X(ingress_no_tag, "frame on the interface that no worker wrote")          \
 	X(ingress_bad_source, "source not in the allowed IPs of that peer")       \

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The TC programs: first over crafted frames (verdict, tag, the one drop reason and
- * the peer's counters), then on a real TAP, where the kernel shows what a test run
- * does not: packet types, clones and headers that are not linear.
+ * The TC programs and the TAP's filter: first over crafted frames (verdict, tag, the one
+ * drop reason and the peer's counters), then on a real TAP, where the kernel shows what a
+ * test run does not: packet types, clones, segments, headers that are not linear, and the
+ * mark by which the filter knows what egress has tagged.
  */
 #include <fcntl.h>
 #include <linux/if_packet.h>
@@ -11,6 +12,7 @@
 #include <linux/virtio_net.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <netinet/udp.h>
 #include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -491,6 +493,19 @@ static void ingress_of_a_peer_without_counters(void **state)
 	expect_shot(wgif->progs.wg_ingress, bad, DROP_ingress_bad_source);
 }
 
+/* A test run starts without the mark, like any frame that has not been in TC egress. */
+static void filter_refuses_what_is_not_marked(void **state)
+{
+	struct frame f = packet4(WG0_4, ALICE4, 28);
+	struct counters before = counters(ALICE), after;
+
+	put_bytes(f.bytes, tag_alice, 6);
+	assert_int_equal(run(wgif->progs.wg_filter, &f, 0, 0), 0);
+	after = counters(ALICE);
+	assert_drops(&before, &after, DROP_egress_bypass);
+	assert_memory_equal(&before.peer, &after.peer, sizeof(after.peer));
+}
+
 /*
  * A TAP with the programs on it: 10.0.0.1/16 and 02:00:00:00:00:01, so that frames
  * to 02:00:00:00:00:02 are PACKET_OTHERHOST. IPv6 is off, to keep it silent.
@@ -516,11 +531,13 @@ static int tap_setup(void **state)
 	struct ifreq request = {.ifr_name = "wg0",
 				.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
 	LIBBPF_OPTS(bpf_tc_hook, hook, .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
+	int filter = bpf_program__fd(wgif->progs.wg_filter);
 
 	setup(state);
 	tap = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
 	assert_true(tap >= 0);
 	assert_int_equal(ioctl(tap, TUNSETIFF, &request), 0);
+	assert_int_equal(ioctl(tap, TUNSETFILTEREBPF, &filter), 0);
 	shell("sysctl -q -w net.ipv6.conf.wg0.disable_ipv6=1");
 	shell("ip link set wg0 address 02:00:00:00:00:01 mtu 9000 arp off up");
 	shell("ip address add 10.0.0.1/16 dev wg0");
@@ -693,8 +710,8 @@ static void tap_egress_of_a_clone(void **state)
 	close(fd);
 }
 
-/* The result of sending the frame on wg0 with a packet socket. */
-static ssize_t send_raw(const struct frame *f)
+/* The result of sending the frame on wg0 with a packet socket, past TC if it is to bypass. */
+static ssize_t send_raw_by(const struct frame *f, int bypass)
 {
 	struct sockaddr_ll link = {.sll_family = AF_PACKET,
 				   .sll_ifindex = (int)if_nametoindex("wg0")};
@@ -702,9 +719,97 @@ static ssize_t send_raw(const struct frame *f)
 	ssize_t sent;
 
 	assert_true(fd >= 0);
+	assert_int_equal(
+		setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &bypass, sizeof(bypass)),
+		0);
 	sent = sendto(fd, f->bytes, f->len, 0, (void *)&link, sizeof(link));
 	close(fd);
 	return sent;
+}
+
+static ssize_t send_raw(const struct frame *f)
+{
+	return send_raw_by(f, 0);
+}
+
+static void assert_tap_empty(void)
+{
+	struct vnet_frame v;
+
+	assert_int_equal(read(tap, &v, sizeof(v)), -1);
+	assert_int_equal(errno, EAGAIN);
+}
+
+static void tap_refuses_what_bypasses_egress(void **state)
+{
+	struct frame f = packet4(WG0_4, ALICE4, 60);
+	struct counters before = counters(ALICE), after;
+
+	put_bytes(f.bytes, tag_bob, 6);
+	send_raw_by(&f, 1); /* some kernels tell the sender (ENOBUFS) */
+	assert_tap_empty();
+	after = counters(ALICE);
+	assert_drops(&before, &after, DROP_egress_bypass);
+	assert_rise(before, after, to_peer_packets, 0);
+}
+
+static void tap_refuses_everything_without_egress(void **state)
+{
+	struct sockaddr_in bob = at(BOB4, 9);
+	struct counters before = counters(BOB), after;
+	LIBBPF_OPTS(bpf_tc_hook, hook, .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
+	int fd = udp_socket(4000);
+
+	hook.ifindex = (int)if_nametoindex("wg0");
+	assert_int_equal(bpf_tc_hook_destroy(&hook), 0);
+	assert_int_equal(sendto(fd, "12345", 5, 0, (void *)&bob, sizeof(bob)), 5);
+	assert_tap_empty();
+	after = counters(BOB);
+	assert_drops(&before, &after, DROP_egress_bypass);
+	close(fd);
+}
+
+/* This TAP takes no GSO packets, so that the kernel divides them behind TC egress. */
+static void tap_egress_of_segments(void **state)
+{
+	struct sockaddr_in bob = at(BOB4, 9);
+	struct counters before = counters(BOB), after;
+	int fd = udp_socket(4000), segment = 100;
+	struct vnet_frame v;
+	char data[500] = "";
+
+	assert_int_equal(
+		setsockopt(fd, IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof(segment)), 0);
+	assert_int_equal(sendto(fd, data, sizeof(data), 0, (void *)&bob, sizeof(bob)),
+			 sizeof(data));
+	for (int i = 0; i < 5; i++) {
+		assert_int_equal(read_tap(&v), 14 + 28 + 100);
+		assert_memory_equal(v.bytes, tag_bob, 6);
+	}
+	assert_tap_empty();
+	after = counters(BOB);
+	assert_drops(&before, &after, NO_DROP);
+	assert_rise(before, after, to_peer_packets, 5);
+	close(fd);
+}
+
+/* A queueing discipline keeps the packets for a while. */
+static void tap_egress_through_a_queue(void **state)
+{
+	struct sockaddr_in bob = at(BOB4, 9);
+	struct counters before = counters(BOB), after;
+	int fd = udp_socket(4000);
+	struct vnet_frame v;
+
+	shell("tc qdisc add dev wg0 root pfifo");
+	for (int i = 0; i < 5; i++) {
+		assert_int_equal(sendto(fd, "12345", 5, 0, (void *)&bob, sizeof(bob)), 5);
+		assert_int_equal(read_tap(&v), 14 + 28 + 5);
+		assert_memory_equal(v.bytes, tag_bob, 6);
+	}
+	after = counters(BOB);
+	assert_drops(&before, &after, NO_DROP);
+	close(fd);
 }
 
 static void tap_egress_of_a_forged_tag(void **state)
@@ -790,6 +895,7 @@ int main(void)
 		T(ingress_without_a_tag),
 		T(ingress_without_a_tag_nor_ip),
 		T(ingress_of_a_peer_without_counters),
+		T(filter_refuses_what_is_not_marked),
 		TAP(tap_delivers_what_ingress_lets_in),
 		TAP(tap_without_programs_delivers_nothing),
 		TAP(tap_with_headers_that_are_not_linear),
@@ -797,6 +903,10 @@ int main(void)
 		TAP(tap_egress_of_udp),
 		TAP(tap_egress_of_a_clone),
 		TAP(tap_egress_of_a_forged_tag),
+		TAP(tap_refuses_what_bypasses_egress),
+		TAP(tap_refuses_everything_without_egress),
+		TAP(tap_egress_of_segments),
+		TAP(tap_egress_through_a_queue),
 		TAP(tap_egress_truncated),
 		TAP(tap_ingress_truncated),
 	};

@@ -212,7 +212,7 @@ flood_nobody() {
 	on C ip link set wg0 up
 	on C ip route add 10.9.9.0/24 dev wg0
 	on C ip -6 route add fd09::/64 dev wg0
-	# Until the programs are back, every destination is nobody's.
+	# Until the programs are back, the TAP's filter drops everything without a word.
 	wait_until 10 filtered C
 	unreachable C 10.9.9.9 "$(inner4 A)"
 	unreachable C fd09::9 "$(inner6 A)"
