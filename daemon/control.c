@@ -418,10 +418,13 @@ static void read_nic_links(struct device *dev)
 	}
 }
 
-static void on_tc_gone(void *ctx, uint32_t ifindex)
+static void on_tc_changed(void *ctx, uint32_t ifindex)
 {
-	if (wgif_is(ctx, ifindex))
-		wgif_tc_gone(ctx);
+	struct device *dev = ctx;
+
+	/* Once for all events that are there: somebody may add thousands of filters. */
+	if (wgif_is(dev, ifindex))
+		dev->wgif.tc_due = 0;
 }
 
 static void on_overrun(void *ctx)
@@ -429,8 +432,6 @@ static void on_overrun(void *ctx)
 	struct device *dev = ctx;
 
 	dev->addrs_due = 0;
-	if (!dev->wgif.away)
-		wgif_tc_gone(dev);
 	wgif_look(dev, clock_now());
 	read_nic_links(dev);
 	device_paths_changed(dev);
@@ -443,11 +444,13 @@ static void serve_kernel(struct device *dev, uint64_t now)
 		.addr = on_addr,
 		.route = on_route,
 		.neigh = on_neigh,
-		.tc_gone = on_tc_gone,
+		.tc_changed = on_tc_changed,
 		.overrun = on_overrun,
 	};
 
 	rtnl_dispatch(&dev->rtnl, &handler, dev);
+	if (now >= dev->wgif.tc_due)
+		wgif_check_tc(dev, now);
 	if (pmtu_heard(&dev->pmtu, device_port(dev)))
 		device_paths_due(dev, pmtu_schedule(&dev->pmtu, now));
 	if (now >= dev->wgif.look_due)
@@ -473,6 +476,8 @@ static uint64_t next_deadline(struct device *dev)
 		next = dev->paths_due;
 	if (dev->wgif.look_due < next)
 		next = dev->wgif.look_due;
+	if (dev->wgif.tc_due < next)
+		next = dev->wgif.tc_due;
 	if (dev->listen_due < next)
 		next = dev->listen_due;
 	if (dev->addrs_due < next)

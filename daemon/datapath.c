@@ -191,18 +191,39 @@ static int attach_tc_one(uint32_t ifindex, enum bpf_tc_attach_point point, int p
 	return bpf_tc_attach(&hook, &opts);
 }
 
-static bool has_tc_one(uint32_t ifindex, enum bpf_tc_attach_point point)
+/* Returns the kernel's number of a loaded program, or 0. */
+static uint32_t prog_id(const struct bpf_program *prog)
+{
+	struct bpf_prog_info info = {0};
+	uint32_t len = sizeof(info);
+
+	if (bpf_obj_get_info_by_fd(bpf_program__fd(prog), &info, &len))
+		return 0;
+	return info.id;
+}
+
+/* Returns the number of the program in our place, or 0 if there is no BPF filter. */
+static uint32_t attached_id(uint32_t ifindex, enum bpf_tc_attach_point point)
 {
 	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex,
 			    .attach_point = point);
 	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = 1, .priority = 1);
 
-	return !bpf_tc_query(&hook, &opts);
+	return bpf_tc_query(&hook, &opts) ? 0 : opts.prog_id;
+}
+
+static bool has_tc_one(uint32_t ifindex, enum bpf_tc_attach_point point,
+		       const struct bpf_program *prog)
+{
+	uint32_t id = attached_id(ifindex, point);
+
+	return id && id == prog_id(prog);
 }
 
 bool datapath_has_tc(struct datapath *dp, uint32_t ifindex)
 {
-	return has_tc_one(ifindex, BPF_TC_EGRESS) && has_tc_one(ifindex, BPF_TC_INGRESS);
+	return has_tc_one(ifindex, BPF_TC_EGRESS, dp->wgif->progs.wg_egress) &&
+	       has_tc_one(ifindex, BPF_TC_INGRESS, dp->wgif->progs.wg_ingress);
 }
 
 int datapath_filter_fd(const struct datapath *dp)
@@ -222,8 +243,13 @@ int datapath_attach_tc(struct datapath *dp, uint32_t ifindex)
 			    bpf_program__fd(dp->wgif->progs.wg_egress));
 	if (err)
 		return err;
-	return attach_tc_one(ifindex, BPF_TC_INGRESS,
-			     bpf_program__fd(dp->wgif->progs.wg_ingress));
+	err = attach_tc_one(ifindex, BPF_TC_INGRESS,
+			    bpf_program__fd(dp->wgif->progs.wg_ingress));
+	if (err)
+		return err;
+	/* An ingress qdisc takes filters for egress, too, but keeps one list for both. */
+	return has_tc_one(ifindex, BPF_TC_EGRESS, dp->wgif->progs.wg_ingress) ? -EEXIST
+									      : 0;
 }
 
 int datapath_attach_xdp(struct datapath *dp, uint32_t ifindex, bool native)

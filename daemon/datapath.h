@@ -24,9 +24,10 @@ void datapath_close(struct datapath *dp);
 /* Pins all maps under /sys/fs/bpf/wgxdp/<ifname>/ (pins.h), in the place of those that a
  * dead process left. -EEXIST: a live one has them. `why` gets one line on error. */
 int datapath_pin(struct datapath *dp, const char *ifname, char *why, size_t why_len);
-/* TC programs onto wg0, both directions, through clsact. */
+/* TC programs onto wg0, both directions, through clsact. -EEXIST, -EINVAL and others: a qdisc
+ * or filter of another kind has their place. */
 int datapath_attach_tc(struct datapath *dp, uint32_t ifindex);
-/* Whether both are still there. */
+/* Returns true if both of our programs are there, not others in their place. */
 bool datapath_has_tc(struct datapath *dp, uint32_t ifindex);
 /* Returns the descriptor of the TAP's filter, owned by dp. */
 int datapath_filter_fd(const struct datapath *dp);

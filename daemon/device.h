@@ -60,6 +60,8 @@ struct device {
 	struct datapath *datapath;
 	struct worker_stats *stats; /* [WG_MAX_WORKERS + 1], mapped from BPF */
 	atomic_uint mtu;	    /* of wg0 */
+	/* wg0 is known to lack a TC program: nothing is written to it. */
+	atomic_bool unguarded;
 
 	struct workers workers;
 

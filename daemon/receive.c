@@ -53,7 +53,11 @@ void receive_emit(void *worker, uint32_t slot, const struct virtio_net_hdr *vh,
 			},
 	};
 
-	tap_writer_add(&w->writer, &header, iov, iovcnt, packets);
+	/* A device stacked on wg0 takes frames whatever their address says. */
+	if (atomic_load_explicit(&w->dev->unguarded, memory_order_relaxed))
+		worker_drop(w, DROP_unguarded, packets);
+	else
+		tap_writer_add(&w->writer, &header, iov, iovcnt, packets);
 }
 
 /* What was opened is in wg0 then, and its memory free. */

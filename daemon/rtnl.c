@@ -19,6 +19,7 @@
 #include <linux/if_link.h>
 #include <linux/ipv6.h>
 #include <linux/neighbour.h>
+#include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -822,6 +823,19 @@ int rtnl_link_setup(struct rtnl *r, uint32_t ifindex, const uint8_t mac[6], uint
 	return query_one(r, nlh, NULL, NULL);
 }
 
+/* Without TCA_KIND: both kinds have the same place. */
+int rtnl_clsact_remove(struct rtnl *r, uint32_t ifindex)
+{
+	struct request req;
+	struct nlmsghdr *nlh = request_init(&req, RTM_DELQDISC, 0);
+	struct tcmsg *tcm = mnl_nlmsg_put_extra_header(nlh, sizeof(*tcm));
+
+	tcm->tcm_ifindex = (int32_t)ifindex;
+	tcm->tcm_handle = TC_H_MAKE(TC_H_CLSACT, 0);
+	tcm->tcm_parent = TC_H_CLSACT;
+	return query_one(r, nlh, NULL, NULL);
+}
+
 static void event_link(const struct nlmsghdr *nlh, const struct rtnl_handler *h,
 		       void *ctx)
 {
@@ -857,13 +871,13 @@ static void event_neigh(const struct nlmsghdr *nlh, const struct rtnl_handler *h
 		 attr_mac(tb[NDA_LLADDR]));
 }
 
-static void event_tc_gone(const struct nlmsghdr *nlh, const struct rtnl_handler *h,
-			  void *ctx)
+static void event_tc_changed(const struct nlmsghdr *nlh, const struct rtnl_handler *h,
+			     void *ctx)
 {
 	const struct tcmsg *tcm = mnl_nlmsg_get_payload(nlh);
 
-	if (h->tc_gone && mnl_nlmsg_get_payload_len(nlh) >= sizeof(*tcm))
-		h->tc_gone(ctx, (uint32_t)tcm->tcm_ifindex);
+	if (h->tc_changed && mnl_nlmsg_get_payload_len(nlh) >= sizeof(*tcm))
+		h->tc_changed(ctx, (uint32_t)tcm->tcm_ifindex);
 }
 
 /* True where it was about routes, of which the caller hears once a dispatch. */
@@ -882,10 +896,12 @@ static bool event(const struct nlmsghdr *nlh, const struct rtnl_handler *h, void
 	case RTM_DELNEIGH:
 		event_neigh(nlh, h, ctx);
 		return false;
+	case RTM_NEWQDISC:
 	case RTM_DELQDISC:
+	case RTM_NEWTFILTER:
 	case RTM_DELTFILTER:
 	case RTM_DELCHAIN:
-		event_tc_gone(nlh, h, ctx);
+		event_tc_changed(nlh, h, ctx);
 		return false;
 	case RTM_NEWROUTE:
 	case RTM_DELROUTE:

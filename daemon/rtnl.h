@@ -78,8 +78,8 @@ struct rtnl_handler {
 	/* NUD_ state; 0 where the entry was removed. mac: 6 bytes, NULL where none. */
 	void (*neigh)(void *ctx, uint32_t ifindex, const struct ip_addr *addr,
 		      uint16_t state, const uint8_t *mac);
-	/* A qdisc or filter was removed from that link. */
-	void (*tc_gone)(void *ctx, uint32_t ifindex);
+	/* A qdisc or filter of that link was removed, added or replaced. */
+	void (*tc_changed)(void *ctx, uint32_t ifindex);
 	/* Events were lost: read everything again. */
 	void (*overrun)(void *ctx);
 };
@@ -141,6 +141,9 @@ int rtnl_addr_dump(struct rtnl *r, void (*each)(void *ctx, const struct rtnl_add
  */
 int rtnl_link_setup(struct rtnl *r, uint32_t ifindex, const uint8_t mac[6], uint32_t mtu,
 		    uint32_t gso_max);
+
+/* Removes the clsact or ingress qdisc of the link, with all filters. -ENOENT: it has none. */
+int rtnl_clsact_remove(struct rtnl *r, uint32_t ifindex);
 
 /* To poll for POLLIN, level-triggered; owned by r. */
 int rtnl_event_fd(const struct rtnl *r);

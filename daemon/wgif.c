@@ -2,12 +2,18 @@
 /*
  * Theory of operation: wg0 is born in the namespace of this process. Somebody may move
  * it to another one; the sockets and NICs stay where they are, which is the use of it.
- * The kernel takes the TC programs off at that, and without them nothing passes, in
- * either direction (bpf/wgif.bpf.c). So when wg0 leaves, we ask the TAP where it is, go
- * there for a moment and put the programs back. We keep nothing open there, or that
- * namespace could not be deleted, with wg0 in it, as others can: while wg0 is away we
- * look at it a few times a second instead of being told. The control thread alone
- * changes namespaces, and is back before it does anything else.
+ * The kernel takes the TC programs off at that. Without the egress program nothing
+ * leaves: the TAP's filter moves along with wg0 (bpf/wgif.bpf.c). Without the ingress
+ * program the stack drops what workers write, but a device stacked on wg0 (macvlan in
+ * passthru mode, a bridge) would take it. So workers write nothing to wg0
+ * (dev->unguarded) from the moment the control thread knows that a program is missing
+ * until both are back.
+ *
+ * When wg0 leaves, we ask the TAP where it is, go there for a moment and put the programs
+ * back. We keep nothing open there, or that namespace could not be deleted, with wg0 in
+ * it, as others can: while wg0 is away we look at it a few times a second instead of
+ * being told. The control thread alone changes namespaces, and is back before it does
+ * anything else.
  */
 #include "wgif.h"
 
@@ -23,6 +29,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "device.h"
 #include "log.h"
 
@@ -32,6 +39,10 @@
  * UDP socket's (64 KB): it goes from host to host whole. */
 #define WG0_GSO_MAX 61440
 
+/* The log is told so often that programs were put back, if it goes on and on. */
+#define TC_SAID_MAX 5
+#define TC_SPELL_NS (60 * NS_PER_SEC)
+
 /* Neither a peer's tag nor that of "no peer". */
 static const uint8_t wg0_mac[6] = {WG_TAG_0, WG_TAG_1, WG_TAG_2, 0xff, 0xff, 0xfd};
 
@@ -39,7 +50,7 @@ void wgif_init(struct wgif *w)
 {
 	memset(w, 0, sizeof(*w));
 	w->fd = w->home = -1;
-	w->look_due = UINT64_MAX;
+	w->look_due = w->tc_due = UINT64_MAX;
 }
 
 /* --- namespaces --- */
@@ -139,9 +150,20 @@ static int create(struct device *dev, char *why, size_t why_len)
 	return err;
 }
 
-static int attach_tc(struct device *dev, char *why, size_t why_len)
+/* A qdisc or filter of another kind that keeps ours out goes, with what belongs to it. */
+static int attach_tc(struct device *dev, struct rtnl *r)
 {
-	int err = datapath_attach_tc(dev->datapath, dev->wgif.tap.ifindex);
+	uint32_t ifindex = dev->wgif.tap.ifindex;
+	int err = datapath_attach_tc(dev->datapath, ifindex);
+
+	if (err && err != -ENOMEM && !rtnl_clsact_remove(r, ifindex))
+		err = datapath_attach_tc(dev->datapath, ifindex);
+	return err;
+}
+
+static int attach_first_tc(struct device *dev, char *why, size_t why_len)
+{
+	int err = attach_tc(dev, &dev->rtnl);
 
 	if (err)
 		snprintf(why, why_len,
@@ -159,7 +181,7 @@ static int set_up_link(struct device *dev, char *why, size_t why_len)
 	if (err)
 		snprintf(why, why_len, "cannot set up %s: %s %s", dev->name,
 			 strerror(-err), rtnl_error(&dev->rtnl));
-	return err ? err : attach_tc(dev, why, why_len);
+	return err ? err : attach_first_tc(dev, why, why_len);
 }
 
 /* Before the interface can be up: the filter belongs to the device for good. */
@@ -284,8 +306,34 @@ static int restore(struct device *dev, struct rtnl *r)
 	if (!err)
 		err = rtnl_link_setup(r, dev->wgif.tap.ifindex, wg0_mac, link.mtu, 0);
 	if (!err)
-		err = datapath_attach_tc(dev->datapath, dev->wgif.tap.ifindex);
+		err = attach_tc(dev, r);
 	return err;
+}
+
+/* Tells the workers whether wg0 has both TC programs, and returns that. */
+static bool check_tc(struct device *dev)
+{
+	bool has = datapath_has_tc(dev->datapath, dev->wgif.tap.ifindex);
+
+	atomic_store(&dev->unguarded, !has);
+	return has;
+}
+
+/* Somebody may remove the programs again and again: that is not said each time. */
+static void note_put_back(struct device *dev)
+{
+	struct wgif *w = &dev->wgif;
+	uint64_t now = clock_now();
+
+	atomic_store(&dev->unguarded, false);
+	if (now >= w->tc_put_back + TC_SPELL_NS)
+		w->tc_said = 0;
+	w->tc_put_back = now;
+	if (w->tc_said < TC_SAID_MAX)
+		log_info("TC programs of the interface were removed or replaced: put "
+			 "back%s",
+			 ++w->tc_said == TC_SAID_MAX ? " (not said again until that ends)"
+						     : "");
 }
 
 static void apply_link(struct device *dev, const struct rtnl_link *link)
@@ -301,8 +349,13 @@ static int look(struct device *dev, struct rtnl *r, bool settle)
 	struct rtnl_link link;
 	int err = 0;
 
-	if (settle || !datapath_has_tc(dev->datapath, dev->wgif.tap.ifindex))
+	if (settle || !check_tc(dev)) {
 		err = restore(dev, r);
+		if (!err && settle)
+			atomic_store(&dev->unguarded, false);
+		else if (!err)
+			note_put_back(dev);
+	}
 	if (!err)
 		err = check_ours(dev, r, dev->workers.count, &link);
 	if (!err)
@@ -330,6 +383,8 @@ static int find(struct device *dev)
 	if (err)
 		return err;
 	w->settle |= changed;
+	if (w->settle)
+		atomic_store(&dev->unguarded, true);
 	err = visit(dev, look_there);
 	if (err)
 		return err;
@@ -358,17 +413,29 @@ void wgif_look(struct device *dev, uint64_t now)
 	w->look_due = w->away || err ? now + WGIF_LOOK_NS : UINT64_MAX;
 }
 
-/* Nothing passes without them. */
-void wgif_tc_gone(struct device *dev)
+/* The event of our own attachment leads here once more, and finds them. */
+void wgif_check_tc(struct device *dev, uint64_t now)
 {
-	char why[256];
+	struct wgif *w = &dev->wgif;
+	int err;
 
-	if (datapath_has_tc(dev->datapath, dev->wgif.tap.ifindex))
+	w->tc_due = UINT64_MAX;
+	if (dev->ending || w->away || check_tc(dev))
 		return;
-	if (attach_tc(dev, why, sizeof(why)))
-		log_error("%s", why);
-	else
-		log_info("TC programs were removed from the interface: put back");
+	if (now < w->tc_next) {
+		w->tc_due = w->tc_next;
+		return;
+	}
+	w->tc_next = now + WGIF_TC_PAUSE_NS;
+	err = attach_tc(dev, &dev->rtnl);
+	if (!err)
+		note_put_back(dev);
+	else if (err != w->tc_error)
+		log_error("cannot put the TC programs back: %s; trying again",
+			  strerror(-err));
+	w->tc_error = err;
+	if (err)
+		w->tc_due = w->tc_next;
 }
 
 void wgif_link(struct device *dev, bool present, const struct rtnl_link *link)

@@ -17,6 +17,8 @@ struct device;
 
 /* How often wg0 is looked at while it is in another namespace. */
 #define WGIF_LOOK_NS (250 * 1000000ULL)
+/* The least time between two repairs of its TC programs: somebody may remove them each time. */
+#define WGIF_TC_PAUSE_NS (100 * 1000000ULL)
 
 struct wgif {
 	struct tap tap; /* ifindex: in the namespace where it is now */
@@ -29,6 +31,15 @@ struct wgif {
 	struct rtnl_link link; /* as last seen there */
 	int last_error;	       /* said already */
 	uint64_t look_due;     /* ns; UINT64_MAX while it is at home */
+
+	/* TC programs, while it is at home. */
+	uint64_t
+		tc_due; /* ns, when to look whether they are there; UINT64_MAX: they are */
+	uint64_t tc_next; /* ns, not before that are they put back again */
+	int tc_error;	  /* said already */
+	/* Everywhere. */
+	uint64_t tc_put_back; /* ns, the last time */
+	unsigned tc_said;     /* times that the log was told */
 };
 
 /* Nothing open: so that wgif_close() may follow. */
@@ -45,9 +56,13 @@ bool wgif_is(const struct device *dev, uint32_t ifindex);
 int wgif_add_queue(struct device *dev);
 
 /* News of wg0 at home: present with its link, or gone from there. */
-/* A qdisc or filter was removed from it, ours perhaps: puts the programs back. */
-void wgif_tc_gone(struct device *dev);
 void wgif_link(struct device *dev, bool present, const struct rtnl_link *link);
+/*
+ * Looks whether wg0, at home, has our TC programs. If not, stops the workers' writing to it
+ * (dev->unguarded) and puts the programs back, at most every WGIF_TC_PAUSE_NS. To be called
+ * when tc_due comes.
+ */
+void wgif_check_tc(struct device *dev, uint64_t now);
 /* Finds out anew where wg0 is and how: sets dev->ending if it is nowhere. To be called
  * when look_due comes. */
 void wgif_look(struct device *dev, uint64_t now);

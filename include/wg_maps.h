@@ -127,6 +127,7 @@ struct peer_stats {
 	X(bad_inner, "decrypted packet malformed")                                \
 	X(ecn, "congestion marked on a packet that knows no ECN")                 \
 	X(tap_error, "interface refused a decrypted packet")                      \
+	X(unguarded, "decrypted packet while the interface has no TC program")    \
 	X(no_tag, "packet read from the interface without a peer tag")            \
 	X(bad_gso, "packet read from the interface malformed")                    \
 	X(no_endpoint, "peer has no endpoint, or one routed into its own tunnel") \

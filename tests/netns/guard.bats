@@ -92,3 +92,142 @@ nothing_bypasses() {
 	send_file A B 3000000
 	[ "$(drops A egress_bypass)" = 0 ]
 }
+
+# ---- another program in the place of ours
+
+# replace_tc HOST DIRECTION: by a program that differs from ours in nothing but its maps,
+# which are empty.
+replace_tc() {
+	local dir=/sys/fs/bpf/other
+
+	on "$1" test -e $dir || on "$1" bpftool prog loadall "$BUILD/bpf/wgif.bpf.o" $dir
+	on "$1" tc filter replace dev wg0 "$2" protocol all pref 1 handle 1 \
+		bpf da object-pinned "$dir/wg_$2"
+}
+
+# taken LINE...: lines for tc, which it runs one right after the other, until all succeed: our
+# daemon must not come between them.
+taken() {
+	printf '%s\n' "$@" >"$TMP/batch"
+	wait_until 5 on A tc -batch "$TMP/batch"
+}
+
+# talk HOST: to B and back.
+talk() {
+	wait_until 2 pings "$1" "$(inner4 B)"
+	ping_all "$1" "$(inner4 B)" 10
+	ping_all B "$(inner4 A)" 10
+}
+
+@test "another program in the place of wg0's is put right" {
+	tunnel wgxdp wgxdp
+	for direction in egress ingress; do
+		replace_tc A $direction
+		talk A
+	done
+	[ "$(grep -c "put back" "$TMP/A-wg0.log")" = 2 ]
+}
+
+@test "a filter or qdisc of another kind in the place of wg0's is put right" {
+	tunnel wgxdp wgxdp
+	for direction in egress ingress; do
+		taken "filter del dev wg0 $direction pref 1" \
+			"filter add dev wg0 $direction protocol all pref 1 u32 match u32 0 0 classid 1:1"
+		talk A
+	done
+	taken "qdisc del dev wg0 clsact" "qdisc add dev wg0 ingress"
+	talk A
+}
+
+@test "another program in the place of wg0's is put right in another network namespace" {
+	tunnel wgxdp wgxdp
+	host_new C
+	nsenter --target "${HOST_PID[A]}" --net ip link set wg0 netns "${HOST_PID[C]}"
+	on C ip address add "$(inner4 A)/24" dev wg0
+	on C ip link set wg0 up
+	wait_until 15 pings C "$(inner4 B)"
+	for direction in egress ingress; do
+		replace_tc C $direction
+		talk C
+	done
+	[ "$(grep -c "put back" "$TMP/A-wg0.log")" = 2 ]
+}
+
+@test "somebody who replaces a program again and again: said a few times, then right again" {
+	local batch=$TMP/batch
+
+	tunnel wgxdp wgxdp
+	for _ in {1..3000}; do
+		echo 'filter replace dev wg0 egress protocol all pref 1 handle 1 bpf da bytecode "1,6 0 0 0"'
+	done >"$batch"
+	on A timeout 20 tc -batch "$batch"
+	on A timeout 20 tc -batch "$batch"
+	talk A
+	grep "put back" "$TMP/A-wg0.log"
+	[ "$(grep -c "put back" "$TMP/A-wg0.log")" -le 5 ]
+}
+
+# ---- a device on wg0 that takes frames whatever their address says
+
+# with_passthru: A, with a macvlan in passthru mode on wg0; B, that may send from 10.0.0.2.
+with_passthru() {
+	tunnel wgxdp wgxdp
+	if ! on A ip link add link wg0 name mv0 type macvlan mode passthru; then
+		skip "needs macvlan"
+	fi
+	on A ip link set mv0 up
+	on A nft -f - <<-'NFT' || skip "needs nft(8) and nf_tables"
+		table netdev t {
+			counter forbidden { }
+			counter allowed { }
+			chain c {
+				type filter hook ingress device mv0 priority 0
+				ip saddr 10.9.9.9 counter name forbidden
+				ip saddr 10.0.0.2 counter name allowed
+			}
+		}
+	NFT
+	on B ip address add 10.9.9.9/32 dev wg0
+}
+
+seen() { on A nft -j list counter netdev t "$1" | jq '.nftables[1].counter.packets'; }
+
+# kept_off: of what was decrypted while a program was missing, mv0 got next to nothing: no more
+# than came until our daemon heard of that.
+kept_off() {
+	local forbidden kept
+
+	forbidden=$(seen forbidden)
+	kept=$(drops A unguarded)
+	echo "forbidden: $forbidden, kept off: $kept"
+	((forbidden * 4 < kept))
+}
+
+spoof() { on_bg B ping -q -n -i 0.001 -I 10.9.9.9 "$(inner4 A)" >/dev/null 2>&1; }
+
+@test "a macvlan in passthru mode on wg0 gets next to nothing over 20 removals of the programs" {
+	local i before
+
+	with_passthru
+	spoof
+	for ((i = 0; i < 20; i++)); do
+		wait_until 5 on A tc qdisc del dev wg0 clsact 2>/dev/null
+	done
+	before=$(drops A ingress_bad_source)
+	wait_until 5 drops_at_least A ingress_bad_source $((before + 100)) # all is well again
+	kept_off
+	before=$(seen allowed)
+	ping_all B "$(inner4 A)" 10 || true # mv0 has no address
+	[ "$(seen allowed)" -ge $((before + 10)) ]
+}
+
+@test "a macvlan in passthru mode on wg0 gets next to nothing while somebody goes on replacing the program" {
+	with_passthru
+	for _ in {1..1000}; do
+		echo 'filter replace dev wg0 ingress protocol all pref 1 handle 1 bpf da bytecode "1,6 0 0 0"'
+	done >"$TMP/batch"
+	spoof
+	on_bg A sh -c "while :; do tc -batch '$TMP/batch'; done" 2>/dev/null
+	wait_until 20 drops_at_least A unguarded 500
+	kept_off
+}

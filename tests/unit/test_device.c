@@ -1521,6 +1521,85 @@ static void test_tries_at_the_ends(void **state)
 	free(m);
 }
 
+/* --- TC programs of the interface --- */
+
+/* The worker's drops for want of a program, after one packet more has come for wg0. */
+static uint64_t unguarded_after_a_packet(struct device *dev)
+{
+	static const uint8_t packet[28] = {0x45};
+	struct worker *w = dev->workers.list[0];
+	struct virtio_net_hdr vh = {0};
+	struct iovec iov[2] = {[1] = {(void *)packet, sizeof(packet)}};
+
+	receive_emit(w, 0, &vh, iov, 2, 1, 60);
+	return w->stats->drops.unguarded;
+}
+
+/* A program that lets everything pass takes the place of ours. */
+static void replace_tc(uint32_t ifindex, enum bpf_tc_attach_point point)
+{
+	static const struct bpf_insn pass[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	int fd = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "pass", "GPL", pass, 2, NULL);
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex, .attach_point = point);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = 1, .priority = 1, .prog_fd = fd,
+		    .flags = BPF_TC_F_REPLACE);
+
+	assert_true(fd >= 0);
+	assert_int_equal(bpf_tc_attach(&hook, &opts), 0);
+	close(fd);
+}
+
+static bool has_tc(struct device *dev)
+{
+	return datapath_has_tc(dev->datapath, dev->wgif.tap.ifindex);
+}
+
+static void test_another_tc_program_is_not_ours(void **state)
+{
+	static const enum bpf_tc_attach_point points[] = {BPF_TC_EGRESS, BPF_TC_INGRESS};
+	struct device *dev = &((struct fixture *)*state)->dev;
+	uint64_t now = NS_PER_SEC;
+
+	for (int i = 0; i < 2; i++, now += WGIF_TC_PAUSE_NS) {
+		assert_true(has_tc(dev));
+		replace_tc(dev->wgif.tap.ifindex, points[i]);
+		assert_false(has_tc(dev));
+		wgif_check_tc(dev, now);
+		assert_true(has_tc(dev));
+	}
+}
+
+static void test_nothing_is_written_without_tc(void **state)
+{
+	struct device *dev = &((struct fixture *)*state)->dev;
+	struct tap_writer *writer = &dev->workers.list[0]->writer;
+	uint64_t now = NS_PER_SEC;
+
+	assert_int_equal(unguarded_after_a_packet(dev), 0);
+	assert_int_equal(writer->count, 1);
+	/* Put back at once, but not twice within the pause. */
+	assert_int_equal(rtnl_clsact_remove(&dev->rtnl, dev->wgif.tap.ifindex), 0);
+	wgif_check_tc(dev, now);
+	assert_true(has_tc(dev));
+	assert_int_equal(dev->wgif.tc_due, UINT64_MAX);
+	assert_int_equal(unguarded_after_a_packet(dev), 0);
+	assert_int_equal(rtnl_clsact_remove(&dev->rtnl, dev->wgif.tap.ifindex), 0);
+	wgif_check_tc(dev, now + 1);
+	assert_false(has_tc(dev));
+	assert_int_equal(dev->wgif.tc_due, now + WGIF_TC_PAUSE_NS);
+	assert_int_equal(unguarded_after_a_packet(dev), 1);
+	assert_int_equal(writer->count, 2);
+	wgif_check_tc(dev, dev->wgif.tc_due);
+	assert_true(has_tc(dev));
+	assert_int_equal(dev->wgif.tc_due, UINT64_MAX);
+	assert_int_equal(unguarded_after_a_packet(dev), 1);
+	assert_int_equal(writer->count, 3);
+	writer->count = 0;
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 static const struct CMUnitTest tests[] = {
@@ -1572,6 +1651,8 @@ static const struct CMUnitTest tests[] = {
 	T(test_removal_ends_sessions),
 	T(test_tries_follow_the_table),
 	T(test_tries_at_the_ends),
+	T(test_another_tc_program_is_not_ours),
+	T(test_nothing_is_written_without_tc),
 };
 
 int main(void)
