@@ -3,6 +3,9 @@
 
 load lib
 
+# 50 starts beside somebody who keeps a CPU busy.
+export BATS_TEST_TIMEOUT=$((300 * PATIENCE))
+
 setup() {
 	needs_root
 	needs_wgxdp

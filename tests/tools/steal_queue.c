@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * steal_queue NODE DEVICE: attaches queues to a TAP, as any user may who can open NODE, a
- * /dev/net/tun. Goes on until standard input ends, or 120 s; keeps what it got. Then says
+ * /dev/net/tun. Goes on until standard input ends, or 300 s; keeps what it got. Then says
  * "attached N read M": how often it got in, and how many packets it read.
  *
  * steal_queue NODE DEVICE once: one attempt, and what else belongs to the device: says
@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 #define HELD	128
-#define SECONDS 120
+#define SECONDS 300
 
 static int attach(int fd, const char *device)
 {
