@@ -383,13 +383,17 @@ static int tap_teardown(void **state)
 	return 0;
 }
 
+#define OURS6 "2021:2223:2425:2627:2829:2a2b:2c2d:2e2f"
+
 static void set_up_wg0(void)
 {
 	shell("ip link set lo up");
 	shell("ip link set wg0 up");
 	shell("ip address add 10.1.2.3/24 dev wg0");
-	shell("ip address add 2021:2223:2425:2627:2829:2a2b:2c2d:2e2f/64 dev wg0 nodad");
+	shell("ip address add " OURS6 "/64 dev wg0 nodad");
 	shell("ip address add fe80::1/64 dev wg0 nodad");
+	wait_for_address(0, OURS6, "wg0");
+	wait_for_address(0, "fe80::1", "wg0");
 	shell("ip route add 192.168.7.0/24 dev wg0");
 	shell("ip -6 route add 3000::/8 dev wg0");
 }

@@ -8,6 +8,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -28,6 +29,23 @@ static inline void shell(const char *command)
 {
 	if (system(command) != 0)
 		fail_msg("failed: %s", command);
+}
+
+/* Waits until the kernel can use an IPv6 address that was added to a device. After ip(8) has
+ * ended, a work queue of the kernel still has to clear its tentative flag, also with nodad, and
+ * then adds its local route; on a loaded machine that takes milliseconds. netns: a process in
+ * the device's namespace, or 0 for the caller's. */
+static inline void wait_for_address(int netns, const char *addr, const char *dev)
+{
+	char command[320], enter[40] = "";
+
+	if (netns)
+		snprintf(enter, sizeof(enter), "nsenter -t %d -n ", netns);
+	snprintf(command, sizeof(command),
+		 "timeout 10 %ssh -c 'until ip -6 route show table local %s dev %s | "
+		 "grep -q .; do sleep 0.01; done'",
+		 enter, addr, dev);
+	shell(command);
 }
 
 /* first, first + 1, first + 2... */
