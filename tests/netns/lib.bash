@@ -38,6 +38,10 @@ export BATS_TEST_TIMEOUT=${BATS_TEST_TIMEOUT:-$((90 * PATIENCE))}
 
 refute() { ! "$@"; }
 
+# ended PID: the process is gone or a zombie. A zombie stays for as long as its parent does not
+# wait for it, and the parent of an orphan, process 1, may never wait in a container.
+ended() { ! grep -q '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/status" 2>/dev/null; }
+
 # wait_until SECONDS COMMAND...: polls until it succeeds.
 wait_until() {
 	local now end=$((${EPOCHREALTIME/[.,]/} + $1 * PATIENCE * 1000000))

@@ -82,7 +82,16 @@ expect() {
 	wait_until 10 test -s "$TMP/waiting"
 	kill $!
 	wait $! || [ $? = 130 ]
-	wait_until 10 refute kill -0 "$(cat "$TMP/endless")"
-	wait_until 10 refute kill -0 "$(cat "$TMP/waiting")"
+	wait_until 10 ended "$(cat "$TMP/endless")"
+	wait_until 10 ended "$(cat "$TMP/waiting")"
 	[ -z "$(ls "$TMP"/repo/build/test-logs/*.[0-9]*)" ]
+}
+
+@test "a process that nobody waits for has ended" {
+	bash -c 'sleep 0.1 & echo $! >"$0"; exec sleep 60' "$TMP/pid" 3>&- &
+	wait_until 10 test -s "$TMP/pid"
+	wait_until 10 ended "$(cat "$TMP/pid")"
+	grep '^State:.*Z' "/proc/$(cat "$TMP/pid")/status"
+	refute ended $!
+	kill $!
 }

@@ -93,7 +93,7 @@ expect_code() {
 	wait_until 10 test -s "$TMP/pid"
 	kill $!
 	wait $! || [ $? = 99 ]
-	wait_until 5 refute kill -0 "$(cat "$TMP/pid")"
+	wait_until 5 ended "$(cat "$TMP/pid")"
 }
 
 @test "vmtest: KVM where it boots a guest, else emulation; tried once a boot" {
