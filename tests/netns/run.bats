@@ -73,6 +73,23 @@ expect() {
 	[ -z "$(ls "$TMP"/repo/build/test-logs/*.[0-9]*)" ]
 }
 
+@test "tests/run names what failed just before it counts" {
+	file bad <<<$'TEST "is bad" { false; }\nTEST "is good" { true; }'
+	file waiting <<<$'# bats file_tags=waiting\nTEST "is late" { false; }'
+	printf '#!/bin/sh\necho 1..2\necho "ok 1 one"\n' >"$TMP/repo/early"
+	chmod +x "$TMP/repo/early"
+	PATIENCE=1 expect 1 "2 passed, 3 failed, 0 skipped" netns early
+	[ "$(tail -n 5 <<<"$output" | head -n 4)" = "failed:
+  netns/bad.bats: is bad
+  early: ended after 1 of 2 tests
+  netns/waiting.bats: is late" ]
+	rm "$TMP/repo/early" "$TMP"/repo/tests/netns/*.bats
+	file good <<<'TEST "is good" { true; }'
+	expect 0 "1 passed, 0 failed, 0 skipped" netns
+	[[ $output != *failed:* ]]
+	[ -z "$(ls "$TMP"/repo/build/test-logs/*.[0-9]*)" ]
+}
+
 @test "tests/run: interrupted, it leaves no test behind" {
 	file endless <<<'TEST "one" { echo $$ >"$PIDS/endless"; sleep 60; }'
 	file waiting <<<$'# bats file_tags=waiting\nTEST "two" { echo $$ >"$PIDS/waiting"; sleep 60; }'
