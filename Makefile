@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: MIT
 #
 # make         build/wgxdp
-# make deps    install the Debian packages that building and testing need
+# make deps    install the Debian packages that building needs; deps-run: what running needs, too;
+#              deps-test: what testing needs, too
 # make demo    two namespaces, a tunnel, its figures; make check: all tests
 # make check-long  the same tests at their full length: over an hour longer
 # make vmtest  tests in QEMU, with the kernel's WireGuard; make vmtest-all: on every kernel
@@ -51,8 +52,9 @@ TESTS	:= $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c tests/bpf/test_*.c
 TOOLS	:= $(patsubst %.c,$(B)/%,$(wildcard tests/tools/*.c))
 BENCHES	:= $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
 
-.PHONY: all tests check check-long vmtest vmtest-all demo bench deps deps-vm deps-bench install clean format \
-	format-check
+DEPS	:= deps deps-run deps-test deps-vm deps-bench deps-fresh deps-format
+
+.PHONY: all tests check check-long vmtest vmtest-all demo bench $(DEPS) install clean format format-check
 .SECONDARY:
 
 all: $(B)/wgxdp
@@ -93,7 +95,7 @@ tests: $(TESTS) $(TOOLS) $(BENCHES)
 
 # Everything, warnings as errors; the closing line counts. TESTS of a kind or
 # file: tests/run unit, tests/run tests/netns/roaming.bats.
-check: deps
+check: deps-test
 	$(MAKE) WERROR=1 all tests
 	tests/run
 
@@ -127,17 +129,23 @@ bench: deps-bench
 	tests/bench/scale.sh >$(B)/bench/scale
 	tests/bench/report.py $(addprefix $(B)/bench/,figures micro scale profile) $(PAGE)
 
-demo: deps
+demo: deps-run
 	$(MAKE) all
 	tests/demo.sh
 
-# Installs only what is missing, and asks for root only then. deps-vm: what virtual machines
-# take, too; deps-bench: what benchmarks do.
-deps: OMIT := /^\# packages of other suites/,$$d
-deps-vm: OMIT := /^\# benchmarks/,$$d
-deps-bench: OMIT := /^\# virtual machines/,/^$$/d
-deps deps-vm deps-bench:
-	@want="$$(sed '$(OMIT)' debian-packages | sed "s/#.*//; s/ \[$$(dpkg --print-architecture)\]//; /\[/d")"; missing=""; \
+# Installs the packages of these sections of debian-packages: only what is missing, and asks for
+# root only then.
+deps: SECTIONS := build
+deps-run: SECTIONS := build run
+deps-test: SECTIONS := build run test
+deps-vm: SECTIONS := build run test suites vm
+deps-bench: SECTIONS := build run test suites bench
+deps-fresh: SECTIONS := suites fresh
+deps-format: SECTIONS := format
+$(DEPS):
+	@want="$$(awk -v sections=' $(SECTIONS) ' -v arch="[$$(dpkg --print-architecture)]" \
+		'/^#/ { sub(/:/, "", $$2); on = index(sections, " " $$2 " "); next } \
+		on && ($$2 == "" || $$2 == arch) { print $$1 }' debian-packages)"; missing=""; \
 	for p in $$want; do \
 		dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || \
 		missing="$$missing $$p"; \
@@ -158,10 +166,10 @@ install: all
 
 FORMATTED = $(wildcard daemon/*.[ch] include/*.h bpf/*.[ch] tests/*/*.[ch])
 
-format:
+format: deps-format
 	clang-format -i $(FORMATTED)
 
-format-check:
+format-check: deps-format
 	clang-format --dry-run -Werror $(FORMATTED)
 
 clean:

@@ -4,7 +4,7 @@
 # vmtest/initramfs.sh KERNEL_DIR OUTPUT: busybox, vmtest/init and the modules that
 # reaching the host's root file system takes, in their order.
 
-set -eu
+set -euo pipefail
 kernel=$1
 output=$2
 here=$(cd "$(dirname "$0")" && pwd)
