@@ -29,7 +29,7 @@
 #include "wgif.skel.h"
 
 /* How long an element waits for memory. */
-#define NO_MEMORY_WAIT_NS (100 * NS_PER_MS)
+#define NO_MEMORY_WAIT_NS NS_PER_SEC
 #define NO_MEMORY_STEP_NS NS_PER_MS
 #define STATS_LEN	  (sizeof(struct worker_stats) * (WG_MAX_WORKERS + 1))
 
