@@ -68,6 +68,11 @@ needs_wgxdp() {
 	fi
 }
 
+has_nft() {
+	command -v nft >/dev/null || skip "needs nft (Debian package nftables)"
+	unshare --net nft add table ip nat || skip "this kernel has no nf_tables"
+}
+
 # ---- hosts
 
 host_init() {

@@ -136,11 +136,6 @@ masqueraded() {
 	ping_all L "$(inner4 S)" 10
 }
 
-has_nft() {
-	command -v nft >/dev/null || skip "needs nft (Debian package nftables)"
-	unshare --net nft add table ip nat || skip "this kernel has no nf_tables"
-}
-
 @test "a masqueraded client with our port, by AF_XDP" {
 	has_nft
 	masqueraded xdp

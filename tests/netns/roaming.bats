@@ -135,11 +135,6 @@ nat_forgets() {
 	on N ip link set toB up
 }
 
-has_nft() {
-	command -v nft >/dev/null || skip "needs nft (Debian package nftables)"
-	unshare --net nft add table ip nat || skip "this kernel has no nf_tables"
-}
-
 @test "behind a NAT: a persistent keepalive keeps the way back open" {
 	has_nft
 	natted wgxdp
