@@ -18,6 +18,7 @@
 #include <bpf/bpf.h>
 
 #include "log.h"
+#include "why.h"
 
 #define BPFFS	 "/sys/fs/bpf"
 #define PIN_ROOT BPFFS "/wgxdp"
@@ -28,29 +29,6 @@
 #define OPEN_DIR   (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 #define OTHERS	   (S_IRWXG | S_IRWXO)
 #define OTHERS_ADD (S_IWGRP | S_IWOTH)
-
-struct why {
-	char *text;
-	size_t size;
-};
-
-__attribute__((format(printf, 3, 4))) static int fail(struct why why, int err,
-						      const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(why.text, why.size, format, args);
-	va_end(args);
-	return err;
-}
-
-static int fail_errno(struct why why, const char *what, const char *path)
-{
-	int err = errno;
-
-	return fail(why, -err, "cannot %s %s: %s", what, path, strerror(err));
-}
 
 static bool is_bpffs(int fd)
 {

@@ -33,6 +33,7 @@
 
 #include "clock.h"
 #include "uapi.h"
+#include "why.h"
 
 #define IDLE_TIMEOUT (UAPI_IDLE_TIMEOUT * NS_PER_SEC)
 #define ACCEPT_PAUSE NS_PER_SEC
@@ -510,30 +511,6 @@ void uapi_close(struct uapi *u)
 	if (u->dir >= 0)
 		close(u->dir);
 	free(u);
-}
-
-/* The explanation that goes with an error of uapi_open(). */
-struct why {
-	char *text;
-	size_t size;
-};
-
-__attribute__((format(printf, 3, 4))) static int fail(struct why why, int err,
-						      const char *format, ...)
-{
-	va_list args;
-
-	va_start(args, format);
-	vsnprintf(why.text, why.size, format, args);
-	va_end(args);
-	return err;
-}
-
-static int fail_errno(struct why why, const char *what, const char *path)
-{
-	int err = errno;
-
-	return fail(why, -err, "cannot %s %s: %s", what, path, strerror(err));
 }
 
 static int unix_socket(void)
