@@ -37,17 +37,34 @@ CFLAGS	?= -O2 -g
 SAN_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer) \
 	   $(if $(findstring thread,$(SANITIZE)),-Wno-tsan -include tests/tools/tsan.h)
 # As the kernel does: packets and counters are looked at as more than one type.
-ALL_CFLAGS = -std=gnu11 -fno-strict-aliasing -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -Iinclude -Idaemon -I$(B)/bpf $(WARN) \
+ALL_CFLAGS = -std=gnu11 -fno-strict-aliasing -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -Iinclude -I$(B)/bpf $(WARN) \
 	   -pthread $(shell $(PKGCONF) --cflags $(LIBS)) $(ENGINES:%=-DHAVE_%) $(CFLAGS) $(SAN_FLAGS)
 LDLIBS	= -pthread $(shell $(PKGCONF) --libs $(LIBS)) $(if $(IPSEC_MB),-lIPSec_MB) \
 	   $(if $(BORINGSSL),$(BORINGSSL) -Wl$(COMMA)-rpath$(COMMA)$(BORINGSSL_LIB)) $(SAN_FLAGS)
 BPF_CFLAGS = -O2 -g -target bpf -mcpu=v3 -Iinclude -Wall -Wextra -Wno-unused-parameter \
 	   $(if $(WERROR),-Werror) -I/usr/include/$(shell $(CC) -print-multiarch)
 
-SRC	:= $(filter-out daemon/main.c $(if $(IPSEC_MB),,daemon/aead_ipsec_mb.c) \
-	   $(if $(BORINGSSL),,daemon/aead_boringssl.c),$(wildcard daemon/*.c))
+SRC	:= $(filter-out $(if $(IPSEC_MB),,daemon/aead/ipsec_mb.c) \
+	   $(if $(BORINGSSL),,daemon/aead/boringssl.c),$(wildcard daemon/*/*.c))
 OBJ	:= $(SRC:%.c=$(B)/%.o)
 SKEL	:= $(B)/bpf/nic.skel.h $(B)/bpf/wgif.skel.h
+# What each folder of daemon/ may include, besides itself and include/: nothing else is on its
+# path, so an include against the direction does not compile.
+MAY_base	:=
+MAY_packet	:= base
+MAY_protocol	:= base
+MAY_aead	:=
+MAY_kernel	:= base
+MAY_wire	:= kernel packet base
+MAY_wg0		:= kernel protocol packet base
+MAY_peer	:= wire kernel protocol base
+MAY_workers	:= peer wire wg0 kernel aead protocol packet base
+MAY_uapi	:= base
+MAY_control	:= workers peer uapi wire wg0 kernel aead protocol packet base
+MAY_main	:= control $(MAY_control)
+FOLDERS		:= $(MAY_main)
+folder_of = $(word 2,$(subst /, ,$(1:daemon/main.c=daemon/main/)))
+quotes = $(addprefix -iquote daemon/,$(if $(filter daemon/%,$1),$(filter-out main,$(call folder_of,$1)) $(MAY_$(call folder_of,$1)),$(FOLDERS)))
 TESTS	:= $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c tests/bpf/test_*.c))
 TOOLS	:= $(patsubst %.c,$(B)/%,$(wildcard tests/tools/*.c))
 BENCHES	:= $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
@@ -74,9 +91,9 @@ FORCE:
 
 $(B)/%.o: %.c $(B)/flags | $(SKEL)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -MMD -MP -c -o $@ $<
+	$(CC) $(ALL_CFLAGS) $(call quotes,$<) -MMD -MP -c -o $@ $<
 
-$(B)/daemon/aead_boringssl.o: private ALL_CFLAGS += -isystem $(BORINGSSL_INCLUDE)
+$(B)/daemon/aead/boringssl.o: private ALL_CFLAGS += -isystem $(BORINGSSL_INCLUDE)
 
 $(B)/bpf/%.tmp.o: bpf/%.bpf.c
 	@mkdir -p $(@D)
@@ -164,7 +181,7 @@ install: all
 		>$(DESTDIR)$(PREFIX)/lib/systemd/system/wgxdp@.service
 	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/wgxdp@.service
 
-FORMATTED = $(wildcard daemon/*.[ch] include/*.h bpf/*.[ch] tests/*/*.[ch])
+FORMATTED = $(wildcard daemon/*.[ch] daemon/*/*.[ch] include/*.h bpf/*.[ch] tests/*/*.[ch])
 
 format: deps-format
 	clang-format -i $(FORMATTED)

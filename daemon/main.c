@@ -17,10 +17,10 @@
 #include <urcu-qsbr.h>
 
 #include "capabilities.h"
-#include "control.h"
-#include "device.h"
+#include "loop.h"
+#include "tunnel.h"
 #include "log.h"
-#include "status.h"
+#include "status_client.h"
 
 #ifndef MCL_ONFAULT
 #define MCL_ONFAULT 4
@@ -264,7 +264,7 @@ static void report_ready(int fd)
 
 static int serve(struct options *o, int ready_fd)
 {
-	static struct device dev;
+	static struct tunnel tunnel;
 	int signal_fd = block_signals(), err;
 	char why[512];
 
@@ -281,13 +281,13 @@ static int serve(struct options *o, int ready_fd)
 	guard_memory();
 	raise_file_limit();
 	urcu_qsbr_register_thread();
-	err = device_open(&dev, o->ifname, &o->nics, o->workers, why, sizeof(why));
+	err = tunnel_open(&tunnel, o->ifname, &o->nics, o->workers, why, sizeof(why));
 	if (err) {
 		log_error("%s", why);
 	} else {
 		report_ready(ready_fd);
-		err = control_run(&dev, signal_fd);
-		device_close(&dev);
+		err = control_run(&tunnel, signal_fd);
+		tunnel_close(&tunnel);
 	}
 	urcu_qsbr_unregister_thread();
 	close(signal_fd);

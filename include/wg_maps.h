@@ -62,7 +62,6 @@ struct allowed_ip {
 
 struct session {
 	__u32 peer;
-	__u32 worker; /* that sends what waited for this session */
 };
 
 /* Addresses that no other host has; an IPv4 address as ::ffff:a.b.c.d. The value is one of the

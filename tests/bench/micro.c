@@ -20,7 +20,7 @@
 #include "gso.h"
 #include "measure.h"
 #include "replay.h"
-#include "session.h"
+#include "keypair.h"
 #include "tap.h"
 #include "tap_queue.h"
 
@@ -187,7 +187,7 @@ static void bench_packets(const char *of, bool udp)
 /* --- sessions and the replay window --- */
 
 struct session_bench {
-	struct sessions sessions;
+	struct keypairs sessions;
 	struct keypair **keypairs;
 	unsigned count, next;
 	struct replay replay;
@@ -202,7 +202,7 @@ static void look_up(void *ctx)
 	for (unsigned i = 0; i < BATCH; i++) {
 		/* A step that is odd and large: none is where the last one was. */
 		b->next = (b->next + 7919) % b->count;
-		b->sink += (uintptr_t)sessions_find(&b->sessions,
+		b->sink += (uintptr_t)keypairs_find(&b->sessions,
 						    b->keypairs[b->next]->local_index);
 	}
 }
@@ -223,7 +223,7 @@ static void bench_sessions(unsigned count)
 	memset(&b, 0, sizeof(b));
 	b.count = count;
 	b.keypairs = calloc(count, sizeof(struct keypair *));
-	if (sessions_init(&b.sessions) || !b.keypairs)
+	if (keypairs_init(&b.sessions) || !b.keypairs)
 		abort();
 	for (unsigned i = 0; i < count; i++)
 		b.keypairs[i] = keypair_new(&b.sessions, (struct peer *)&b);
@@ -234,7 +234,7 @@ static void bench_sessions(unsigned count)
 	for (unsigned i = 0; i < count; i++)
 		keypair_drop(&b.sessions, b.keypairs[i]);
 	urcu_qsbr_barrier();
-	sessions_destroy(&b.sessions);
+	keypairs_destroy(&b.sessions);
 	free(b.keypairs);
 }
 

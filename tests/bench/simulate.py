@@ -5,7 +5,7 @@
 simulate.py SERIAL_NS AEAD_NS [CORES...]: packets a second, by costs that were measured: AEAD_NS
 a packet, that helpers share, and SERIAL_NS for the rest, half of it for reading, which only the
 worker does, half for delivery, in order, which is one thread's at a time. Plays what
-daemon/batch.c and crew.c do for a worker that always finds more to read: every thread a
+daemon/workers/batch.c and helpers.c do for a worker that always finds more to read: every thread a
 generator of the nanoseconds that it takes. Memory bandwidth is not in it, nor other work.
 """
 import collections

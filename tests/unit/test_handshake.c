@@ -21,7 +21,14 @@
 #include <sodium.h>
 
 #include "config.h"
-#include "device.h"
+#include "bpf_objects.h"
+#include "identity.h"
+#include "kernel_events.h"
+#include "listen.h"
+#include "paths.h"
+#include "receive.h"
+#include "tunnel.h"
+#include "worker.h"
 #include "handshake.h"
 #include "peer.h"
 
@@ -30,7 +37,7 @@
 #define YEAR   (365 * 86400LL)
 
 struct end {
-	struct device dev;
+	struct tunnel tunnel;
 	struct peer *peer; /* the other end, as this one sees it */
 	uint8_t private_key[WG_KEY_LEN];
 	uint8_t public_key[WG_KEY_LEN];
@@ -66,14 +73,14 @@ static void open_end(struct end *e, const char *ifname, uint16_t port)
 	static const struct nics none;
 	char why[512];
 
-	if (device_open(&e->dev, ifname, &none, 1, why, sizeof(why)))
+	if (tunnel_open(&e->tunnel, ifname, &none, 1, why, sizeof(why)))
 		fail_msg("%s", why);
 	randombytes_buf(e->private_key, WG_KEY_LEN);
-	assert_int_equal(device_set_private_key(&e->dev, e->private_key), 0);
-	memcpy(e->public_key, e->dev.identity.public_key, WG_KEY_LEN);
-	assert_int_equal(device_set_listen_port(&e->dev, port), 0);
-	device_set_up(&e->dev, true);
-	assert_non_null(e->dev.udp);
+	assert_int_equal(tunnel_set_private_key(&e->tunnel, e->private_key), 0);
+	memcpy(e->public_key, e->tunnel.identity.public_key, WG_KEY_LEN);
+	assert_int_equal(tunnel_set_listen_port(&e->tunnel, port), 0);
+	tunnel_set_up(&e->tunnel, true);
+	assert_non_null(e->tunnel.dp.udp);
 }
 
 static struct endpoint at_port(uint16_t port)
@@ -95,9 +102,9 @@ static int setup(void **state)
 	assert_non_null(f);
 	open_end(&f->a, "wgh0", PORT_A);
 	open_end(&f->b, "wgh1", PORT_B);
-	assert_int_equal(peer_create(&f->a.dev, f->b.public_key, &f->a.peer), 0);
-	assert_int_equal(peer_create(&f->b.dev, f->a.public_key, &f->b.peer), 0);
-	peer_set_endpoint(f->a.peer, &b);
+	assert_int_equal(peer_create(&f->a.tunnel.peers, f->b.public_key, &f->a.peer), 0);
+	assert_int_equal(peer_create(&f->b.tunnel.peers, f->a.public_key, &f->b.peer), 0);
+	paths_set_endpoint(f->a.peer, &b);
 	f->now = clock_now();
 	*state = f;
 	return 0;
@@ -107,8 +114,8 @@ static int teardown(void **state)
 {
 	struct fixture *f = *state;
 
-	device_close(&f->a.dev);
-	device_close(&f->b.dev);
+	tunnel_close(&f->a.tunnel);
+	tunnel_close(&f->b.tunnel);
 	free(f);
 	wall_step = suspended = 0;
 	return 0;
@@ -116,7 +123,7 @@ static int teardown(void **state)
 
 static uint64_t dropped(const struct end *e, enum drop_reason reason)
 {
-	return ((const uint64_t *)&e->dev.stats[WG_CONTROL_STATS].drops)[reason];
+	return ((const uint64_t *)&e->tunnel.dp.stats[WG_CONTROL_STATS].drops)[reason];
 }
 
 static uint64_t dropped_in_all(const struct end *e)
@@ -132,13 +139,13 @@ static uint64_t dropped_in_all(const struct end *e)
 
 static bool queued(struct end *e, struct handshake_message *m, int ms)
 {
-	struct pollfd p = {.fd = e->dev.handshakes.fd, .events = POLLIN};
+	struct pollfd p = {.fd = e->tunnel.dp.handshakes.fd, .events = POLLIN};
 
 	do {
-		if (handshake_queue_get(&e->dev.handshakes, m))
+		if (handshake_queue_get(&e->tunnel.dp.handshakes, m))
 			return true;
-		handshake_queue_quiet(&e->dev.handshakes);
-		if (handshake_queue_get(&e->dev.handshakes, m))
+		handshake_queue_quiet(&e->tunnel.dp.handshakes);
+		if (handshake_queue_get(&e->tunnel.dp.handshakes, m))
 			return true;
 	} while (poll(&p, 1, ms) == 1);
 	return false;
@@ -158,7 +165,7 @@ static struct handshake_message arriving(struct end *e, enum wg_message_type typ
 static void deliver_under(struct end *e, const struct handshake_message *m, bool load,
 			  uint64_t now)
 {
-	handshake_receive(&e->dev, m, load, now);
+	handshake_receive(&e->tunnel, m, load, now);
 }
 
 static void deliver(struct end *e, const struct handshake_message *m, uint64_t now)
@@ -318,7 +325,7 @@ static void test_initiations_cross(void **state)
 	struct fixture *f = *state;
 	struct handshake_message to_a, to_b;
 
-	peer_set_endpoint(f->b.peer, &a);
+	paths_set_endpoint(f->b.peer, &a);
 	handshake_initiate(f->a.peer, f->now);
 	handshake_initiate(f->b.peer, f->now);
 	to_b = arriving(&f->b, WG_INITIATION);
@@ -329,12 +336,12 @@ static void test_initiations_cross(void **state)
 	to_b = arriving(&f->b, WG_RESPONSE);
 	deliver(&f->a, &to_a, f->now);
 	deliver(&f->b, &to_b, f->now);
-	assert_joined(
-		f->a.peer->current,
-		sessions_find(&f->b.dev.sessions, f->a.peer->current->remote_index));
-	assert_joined(
-		f->b.peer->current,
-		sessions_find(&f->a.dev.sessions, f->b.peer->current->remote_index));
+	assert_joined(f->a.peer->current,
+		      keypairs_find(&f->b.tunnel.peers.keypairs,
+				    f->a.peer->current->remote_index));
+	assert_joined(f->b.peer->current,
+		      keypairs_find(&f->a.tunnel.peers.keypairs,
+				    f->b.peer->current->remote_index));
 }
 
 /* --- in line --- */
@@ -346,8 +353,8 @@ static struct peer *another_peer(struct end *e)
 	struct peer *peer;
 
 	randombytes_buf(key, sizeof(key));
-	assert_int_equal(peer_create(&e->dev, key, &peer), 0);
-	peer_set_endpoint(peer, &nobody);
+	assert_int_equal(peer_create(&e->tunnel.peers, key, &peer), 0);
+	paths_set_endpoint(peer, &nobody);
 	return peer;
 }
 
@@ -359,14 +366,14 @@ static void test_initiations_in_line(void **state)
 	handshake_want(f->a.peer, f->now);
 	handshake_want(second, f->now);
 	handshake_want(f->a.peer, f->now);
-	handshakes_initiate(&f->a.dev, 1, f->now);
+	handshakes_initiate(&f->a.tunnel, 1, f->now);
 	assert_int_equal(f->a.peer->wire.tx_packets, 1);
 	assert_int_equal(second->wire.tx_packets, 0);
 	handshake_want(f->a.peer, f->now); /* in five seconds */
-	handshakes_initiate(&f->a.dev, 9, f->now);
+	handshakes_initiate(&f->a.tunnel, 9, f->now);
 	assert_int_equal(f->a.peer->wire.tx_packets, 1);
 	assert_int_equal(second->wire.tx_packets, 1);
-	assert_true(cds_list_empty(&f->a.dev.initiations));
+	assert_true(cds_list_empty(&f->a.tunnel.peers.initiations));
 }
 
 /* The answer came while it was to be sent again. */
@@ -376,9 +383,9 @@ static void test_session_ends_the_wait(void **state)
 	struct handshake_message m = response(f);
 
 	handshake_want(f->a.peer, f->now + 5 * SEC_NS);
-	assert_false(cds_list_empty(&f->a.dev.initiations));
+	assert_false(cds_list_empty(&f->a.tunnel.peers.initiations));
 	deliver(&f->a, &m, f->now);
-	assert_true(cds_list_empty(&f->a.dev.initiations));
+	assert_true(cds_list_empty(&f->a.tunnel.peers.initiations));
 }
 
 static void test_removed_peer_leaves_the_line(void **state)
@@ -389,9 +396,9 @@ static void test_removed_peer_leaves_the_line(void **state)
 	handshake_want(second, f->now);
 	handshake_want(f->a.peer, f->now);
 	peer_remove(second);
-	handshakes_initiate(&f->a.dev, 1, f->now);
+	handshakes_initiate(&f->a.tunnel, 1, f->now);
 	assert_int_equal(f->a.peer->wire.tx_packets, 1);
-	assert_true(cds_list_empty(&f->a.dev.initiations));
+	assert_true(cds_list_empty(&f->a.tunnel.peers.initiations));
 }
 
 static void test_down_clears_the_line(void **state)
@@ -399,9 +406,9 @@ static void test_down_clears_the_line(void **state)
 	struct fixture *f = *state;
 
 	handshake_want(f->a.peer, f->now);
-	device_set_up(&f->a.dev, false);
-	device_set_up(&f->a.dev, true);
-	handshakes_initiate(&f->a.dev, 1, f->now);
+	tunnel_set_up(&f->a.tunnel, false);
+	tunnel_set_up(&f->a.tunnel, true);
+	handshakes_initiate(&f->a.tunnel, 1, f->now);
 	assert_int_equal(f->a.peer->wire.tx_packets, 0);
 }
 
@@ -410,7 +417,7 @@ static void test_down_clears_the_queue(void **state)
 	struct fixture *f = *state;
 	struct handshake_message m = initiation(f);
 
-	device_set_up(&f->b.dev, false);
+	tunnel_set_up(&f->b.tunnel, false);
 	deliver(&f->b, &m, f->now);
 	assert_null(f->b.peer->next);
 	assert_int_equal(f->b.peer->wire.rx_bytes, 0);
@@ -434,7 +441,7 @@ static void test_one_initiation_in_five_seconds(void **state)
 	f->now += 5 * SEC_NS;
 	initiation(f);
 	assert_ptr_not_equal(f->a.peer->pending, pending);
-	assert_null(sessions_find(&f->a.dev.sessions, index));
+	assert_null(keypairs_find(&f->a.tunnel.peers.keypairs, index));
 	assert_int_equal(f->a.peer->wire.tx_packets, 2);
 }
 
@@ -442,7 +449,7 @@ static void test_nothing_is_sent_while_down(void **state)
 {
 	struct fixture *f = *state;
 
-	device_set_up(&f->a.dev, false);
+	tunnel_set_up(&f->a.tunnel, false);
 	handshake_initiate(f->a.peer, f->now);
 	assert_null(f->a.peer->pending);
 	assert_int_equal(f->a.peer->wire.tx_packets, 0);
@@ -460,7 +467,7 @@ static void assert_not_sent(struct fixture *f, struct end *e, enum drop_reason r
 		assert_int_equal(dropped(e, reason), 1);
 	next = timers_next(&e->peer->timers);
 	assert_in_range(next, f->now + 5 * SEC_NS, f->now + 6 * SEC_NS);
-	assert_ptr_equal(timerq_first(&e->dev.timers), &e->peer->timer_node);
+	assert_ptr_equal(timerq_first(&e->tunnel.peers.timers), &e->peer->timer_node);
 }
 
 static void test_no_endpoint(void **state)
@@ -476,7 +483,7 @@ static void test_no_route(void **state)
 	struct fixture *f = *state;
 
 	far.addr = (struct ip_addr){.family = IP_V4, .bytes = {198, 51, 100, 1}};
-	peer_set_endpoint(f->a.peer, &far);
+	paths_set_endpoint(f->a.peer, &far);
 	assert_not_sent(f, &f->a, DROP_udp_send_error);
 }
 
@@ -485,7 +492,7 @@ static void test_no_key(void **state)
 	static const uint8_t none[WG_KEY_LEN];
 	struct fixture *f = *state;
 
-	device_set_private_key(&f->a.dev, none);
+	tunnel_set_private_key(&f->a.tunnel, none);
 	assert_not_sent(f, &f->a, DROP_REASONS);
 	assert_null(f->a.peer->pending);
 }
@@ -549,7 +556,7 @@ static void test_responder_without_key(void **state)
 	struct fixture *f = *state;
 	struct handshake_message m = initiation(f);
 
-	device_set_private_key(&f->b.dev, none);
+	tunnel_set_private_key(&f->b.tunnel, none);
 	assert_refused(&f->b, &m, f->now, DROP_bad_mac);
 	/* Even for who knows what mac1 is then made of. */
 	memset(f->b.public_key, 0, WG_KEY_LEN);
@@ -649,7 +656,7 @@ static void test_answer_kept_back(void **state)
 	struct handshake_message kept = response(f), m;
 
 	pass_time(f);
-	peer_set_endpoint(f->b.peer, &a);
+	paths_set_endpoint(f->b.peer, &a);
 	handshake_initiate(f->b.peer, f->now);
 	m = arriving(&f->a, WG_INITIATION);
 	deliver(&f->a, &m, f->now);
@@ -747,8 +754,8 @@ static void test_clock_set_back_and_peer_made_anew(void **state)
 	complete(f);
 	wall_step = -3600;
 	peer_remove(f->a.peer);
-	assert_int_equal(peer_create(&f->a.dev, f->b.public_key, &f->a.peer), 0);
-	peer_set_endpoint(f->a.peer, &b);
+	assert_int_equal(peer_create(&f->a.tunnel.peers, f->b.public_key, &f->a.peer), 0);
+	paths_set_endpoint(f->a.peer, &b);
 	assert_answered(f);
 	assert_int_equal(dropped_in_all(&f->b), 0);
 }
@@ -760,7 +767,7 @@ static void test_clock_that_starts_wrong(void **state)
 	struct handshake_message m;
 
 	complete(f);
-	f->a.dev.wall = (struct wall_clock){0}; /* as at its start */
+	f->a.tunnel.wall = (struct wall_clock){0}; /* as at its start */
 	f->a.peer->timestamp_sent = 0;
 	wall_step = 10 - time(NULL);
 	pass_time(f);
@@ -820,12 +827,13 @@ static void stage_packets(struct peer *peer, unsigned n)
 
 	for (unsigned i = 0; i < n; i++)
 		assert_int_equal(staged_push(&peer->staged, &packet), 0);
-	worker_command(peer->dev, peer, WORKER_SEND_STAGED);
+	worker_command(&tunnel_of(peer)->workers, peer, WORKER_SEND_STAGED);
 }
 
 static bool expired(const struct end *e, uint64_t n)
 {
-	return __atomic_load_n(&e->dev.stats[0].drops.key_expired, __ATOMIC_RELAXED) == n;
+	return __atomic_load_n(&e->tunnel.dp.stats[0].drops.key_expired,
+			       __ATOMIC_RELAXED) == n;
 }
 
 static void test_no_counter_beyond_the_last(void **state)

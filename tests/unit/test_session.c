@@ -9,12 +9,12 @@
 #include <sodium.h>
 #include <stdlib.h>
 
-#include "session.h"
+#include "keypair.h"
 
 #define MANY 4096
 
 struct fixture {
-	struct sessions sessions;
+	struct keypairs sessions;
 	struct peer *peer; /* only its address is used */
 };
 
@@ -23,7 +23,7 @@ static int setup(void **state)
 	struct fixture *f = calloc(1, sizeof(*f));
 
 	assert_non_null(f);
-	assert_int_equal(sessions_init(&f->sessions), 0);
+	assert_int_equal(keypairs_init(&f->sessions), 0);
 	f->peer = (struct peer *)f;
 	*state = f;
 	return 0;
@@ -35,7 +35,7 @@ static int teardown(void **state)
 	struct fixture *f = *state;
 
 	urcu_qsbr_barrier();
-	sessions_destroy(&f->sessions);
+	keypairs_destroy(&f->sessions);
 	assert_null(f->sessions.table);
 	free(f);
 	return 0;
@@ -88,13 +88,13 @@ static void test_find(void **state)
 	struct fixture *f = *state;
 	struct keypair *one = make(f), *two = make(f);
 
-	assert_ptr_equal(sessions_find(&f->sessions, one->local_index), one);
-	assert_ptr_equal(sessions_find(&f->sessions, two->local_index), two);
+	assert_ptr_equal(keypairs_find(&f->sessions, one->local_index), one);
+	assert_ptr_equal(keypairs_find(&f->sessions, two->local_index), two);
 	for (int bit = 0; bit < 32; bit++) {
 		uint32_t other = one->local_index ^ 1U << bit;
 
 		if (other != two->local_index)
-			assert_null(sessions_find(&f->sessions, other));
+			assert_null(keypairs_find(&f->sessions, other));
 	}
 	keypair_drop(&f->sessions, one);
 	keypair_drop(&f->sessions, two);
@@ -110,12 +110,12 @@ static void test_many(void **state)
 	for (size_t i = 0; i < MANY; i++)
 		list[i] = make(f);
 	for (size_t i = 0; i < MANY; i++)
-		assert_ptr_equal(sessions_find(&f->sessions, list[i]->local_index),
+		assert_ptr_equal(keypairs_find(&f->sessions, list[i]->local_index),
 				 list[i]);
 	for (size_t i = 0; i < MANY; i += 2)
 		keypair_drop(&f->sessions, list[i]);
 	for (size_t i = 1; i < MANY; i += 2)
-		assert_ptr_equal(sessions_find(&f->sessions, list[i]->local_index),
+		assert_ptr_equal(keypairs_find(&f->sessions, list[i]->local_index),
 				 list[i]);
 	for (size_t i = 1; i < MANY; i += 2)
 		keypair_drop(&f->sessions, list[i]);
@@ -197,7 +197,7 @@ static void test_index_comes_free(void **state)
 	randombytes_set_implementation(&randombytes_sysrandom_implementation);
 	assert_ptr_not_equal(second, first);
 	assert_int_equal(second->local_index, 7);
-	assert_ptr_equal(sessions_find(&f->sessions, 7), second);
+	assert_ptr_equal(keypairs_find(&f->sessions, 7), second);
 	keypair_drop(&f->sessions, second);
 }
 
@@ -219,7 +219,7 @@ static void check_activation(struct fixture *f, bool initiator)
 	assert_int_equal(kp->born, 77 * SEC_NS);
 	assert_int_equal(atomic_load(&kp->send_counter), 0);
 	assert_false(atomic_load(&kp->received));
-	assert_ptr_equal(sessions_find(&f->sessions, index), kp);
+	assert_ptr_equal(keypairs_find(&f->sessions, index), kp);
 	keypair_drop(&f->sessions, kp);
 }
 
@@ -380,7 +380,7 @@ static void test_dropped_lives_through_the_grace_period(void **state)
 
 	keypair_activate(kp, &keys, 0);
 	keypair_drop(&f->sessions, kp);
-	assert_null(sessions_find(&f->sessions, index));
+	assert_null(keypairs_find(&f->sessions, index));
 	assert_memory_equal(kp->send_key, keys.send, WG_KEY_LEN);
 	assert_memory_equal(kp->receive_key, keys.receive, WG_KEY_LEN);
 	assert_int_equal(kp->local_index, index);

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: MIT
+#include "handshake_intake.h"
+
+#include "clock.h"
+#include "handshake.h"
+#include "outer.h"
+#include "tunnel.h"
+
+/* Handshake messages that are answered before looking elsewhere: for so long, but so many
+ * at least. */
+#define HANDSHAKES_NS	   NS_PER_MS
+#define HANDSHAKES_A_ROUND 16
+/* Taken from an AF_XDP ring at a time. */
+#define COLLECT_BATCH 64
+/* What rings leave free in the queue: for the UDP sockets. */
+#define COLLECT_LEAVES (HANDSHAKE_QUEUE_LEN / 4)
+/* A queue this long means that we cannot keep up (whitepaper section 5.3). */
+#define LOAD_BACKLOG  64
+#define LOAD_LASTS_NS NS_PER_SEC
+/* Many who want a session at once must not keep the answers to the first of them waiting,
+ * until those try again and the answers are worthless. So while anything is unanswered
+ * there is one for four that were answered: a flood does not keep us from having sessions. */
+#define INITIATIONS_A_ROUND 16
+
+static bool note_load(struct tunnel *tunnel, unsigned backlog, uint64_t now)
+{
+	if (backlog >= LOAD_BACKLOG)
+		tunnel->under_load_until = now + LOAD_LASTS_NS;
+	return now < tunnel->under_load_until;
+}
+
+/* Copied: what is checked must not change under our hands, and is aligned. */
+static void collect_frame(struct tunnel *tunnel, const struct nic *nic,
+			  const struct nic_frame *frame)
+{
+	struct endpoint from;
+	uint32_t len;
+	const uint8_t *message = outer_parse(nic, frame, &from, &len);
+
+	if (!outer_checksum_right(frame))
+		tunnel_drop(tunnel, DROP_bad_checksum, 1);
+	else if (len > WG_HANDSHAKE_MAX)
+		tunnel_drop(tunnel, DROP_bad_length, 1);
+	else if (!handshake_queue_put(&tunnel->dp.handshakes, &from, 0, message, len))
+		tunnel_drop(tunnel, DROP_handshake_queue_full, 1);
+}
+
+/* Rings are short, and their frames are needed for data: many peers that come at once
+ * wait in our own queue. */
+static void collect_handshakes(struct tunnel *tunnel, struct nic_queue *q, unsigned most)
+{
+	struct nic_frame frames[COLLECT_BATCH];
+	unsigned n, want;
+
+	do {
+		want = most < COLLECT_BATCH ? most : COLLECT_BATCH;
+		n = nic_receive_handshake(q, frames, want);
+		for (unsigned i = 0; i < n; i++)
+			collect_frame(tunnel, q->nic, &frames[i]);
+		if (n)
+			nic_release(q, frames, n);
+		most -= n;
+	} while (n == COLLECT_BATCH);
+}
+
+static unsigned count_rings(const struct tunnel *tunnel)
+{
+	unsigned n = 0;
+
+	for (unsigned i = 0; i < WG_MAX_NICS; i++)
+		n += tunnel->dp.nics[i] ? tunnel->dp.nics[i]->queue_count : 0;
+	return n;
+}
+
+/* The same for each: a flood at one of them does not keep the others out. What finds no
+ * room stays in its ring, and the kernel counts what that has none for. */
+static unsigned share_of_a_ring(struct tunnel *tunnel)
+{
+	unsigned rings = count_rings(tunnel);
+	unsigned used = handshake_queue_backlog(&tunnel->dp.handshakes) + COLLECT_LEAVES;
+
+	if (!rings || used >= HANDSHAKE_QUEUE_LEN)
+		return 0;
+	return (HANDSHAKE_QUEUE_LEN - used + rings - 1) / rings;
+}
+
+/* Returns how many it took. */
+static unsigned answer_handshakes(struct tunnel *tunnel, uint64_t now)
+{
+	bool load =
+		note_load(tunnel, handshake_queue_backlog(&tunnel->dp.handshakes), now);
+	uint64_t until = clock_now() + HANDSHAKES_NS;
+	struct handshake_message m;
+	unsigned n = 0;
+
+	do {
+		if (!handshake_queue_get(&tunnel->dp.handshakes, &m)) {
+			handshake_queue_quiet(&tunnel->dp.handshakes);
+			/* One may have come before it was quiet. */
+			if (!handshake_queue_get(&tunnel->dp.handshakes, &m))
+				return n;
+		}
+		handshake_receive(tunnel, &m, load, now);
+	} while (++n < HANDSHAKES_A_ROUND || clock_now() < until);
+	return n;
+}
+
+static void initiate_handshakes(struct tunnel *tunnel, unsigned answered, uint64_t now)
+{
+	unsigned most = INITIATIONS_A_ROUND;
+
+	if (handshake_queue_backlog(&tunnel->dp.handshakes) && 1 + answered / 4 < most)
+		most = 1 + answered / 4;
+	handshakes_initiate(tunnel, most, now);
+}
+
+void handshake_intake_serve(struct tunnel *tunnel, uint64_t now)
+{
+	unsigned share = share_of_a_ring(tunnel);
+
+	for (unsigned i = 0; i < WG_MAX_NICS; i++) {
+		struct nic *nic = tunnel->dp.nics[i];
+
+		for (unsigned j = 0; nic && j < nic->queue_count; j++)
+			collect_handshakes(tunnel, nic->queues[j], share);
+	}
+	initiate_handshakes(tunnel, answer_handshakes(tunnel, now), now);
+}

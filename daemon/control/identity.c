@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: MIT
+#include "identity.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <urcu-qsbr.h>
+
+#include "bpf_objects.h"
+#include "log.h"
+#include "tunnel.h"
+
+/* Nothing is sent under what the old key made; and the first initiation by the new one
+ * does not wait because the last one by the old one was a moment ago. */
+static void forget_old_key(struct peer *peer)
+{
+	peer_end_handshake(peer);
+	peer_clear_sessions(peer);
+	peer->timers.initiated = false;
+}
+
+static void mac1_free(struct rcu_head *head)
+{
+	free(caa_container_of(head, struct mac1_check, rcu));
+}
+
+/* To workers and to the XDP program. `check` is theirs from here on; NULL: none. */
+static int publish_mac1(struct tunnel *tunnel, struct mac1_check *check)
+{
+	struct mac1_check *old = tunnel->dp.mac1;
+
+	rcu_assign_pointer(tunnel->dp.mac1, check);
+	if (old)
+		urcu_qsbr_call_rcu(&old->rcu, mac1_free);
+	return bpf_objects_set_mac1_key(tunnel->bpf, check ? check->key : NULL);
+}
+
+/* A peer with our own public key would be ourselves: it goes. */
+int tunnel_set_private_key(struct tunnel *tunnel, const uint8_t key[WG_KEY_LEN])
+{
+	struct mac1_check *check = malloc(sizeof(*check));
+	struct peer *peer;
+	int err;
+
+	if (!check)
+		return -ENOMEM;
+	noise_identity_set(&tunnel->identity, key);
+	cookie_checker_init(&tunnel->cookies, tunnel->identity.public_key);
+	memcpy(check->key, tunnel->cookies.mac1_key, sizeof(check->key));
+	if (!tunnel->identity.set) {
+		free(check);
+		check = NULL;
+	}
+	err = publish_mac1(tunnel, check);
+	if (err)
+		log_error("handshakes go by the UDP socket: BPF map: %s", strerror(-err));
+	if (tunnel->identity.set) {
+		peer = peer_find(&tunnel->peers, tunnel->identity.public_key);
+		if (peer)
+			peer_remove(peer);
+	}
+	cds_list_for_each_entry (peer, &tunnel->peers.list, list) {
+		noise_remote_precompute(&peer->remote, &tunnel->identity);
+		forget_old_key(peer);
+	}
+	return 0;
+}

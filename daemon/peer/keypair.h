@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Keypairs by receiver index.
+ *
+ * Theory of operation: a keypair is made, without keys, when a handshake begins:
+ * it holds the random index that we announce to the far side. When the handshake
+ * ends well it gets its keys and is "ready"; workers take no other. The control
+ * thread alone makes, activates and drops; workers look up under RCU, and a
+ * dropped keypair is wiped and freed a grace period later.
+ */
+#ifndef KEYPAIR_H
+#define KEYPAIR_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <urcu-qsbr.h>
+#include <urcu/rculfhash.h>
+
+#include "clock.h"
+#include "noise.h"
+#include "replay.h"
+
+struct peer;
+
+struct keypair {
+	uint8_t send_key[WG_KEY_LEN];
+	uint8_t receive_key[WG_KEY_LEN];
+	uint32_t local_index;  /* as on the wire */
+	uint32_t remote_index; /* as on the wire */
+	uint64_t born;	       /* ns */
+	struct peer *peer;
+	bool initiator;
+	atomic_bool ready;
+	atomic_bool received; /* anything authentic came under it */
+	atomic_bool aging;    /* received so late that it should be replaced */
+	_Atomic uint64_t send_counter;
+	pthread_mutex_t replay_lock;
+	struct replay replay;
+	struct cds_lfht_node node;
+	struct rcu_head rcu;
+};
+
+struct keypairs {
+	struct cds_lfht *table;
+};
+
+/* 0 or -ENOMEM. */
+int keypairs_init(struct keypairs *s);
+void keypairs_destroy(struct keypairs *s);
+
+/* The keypair of this receiver index, or NULL: any RCU thread, until its next
+ * quiescent state. It may not be ready. */
+struct keypair *keypairs_find(struct keypairs *s, uint32_t index);
+
+/* Control thread: a keypair without keys under a fresh index; NULL without memory. */
+struct keypair *keypair_new(struct keypairs *s, struct peer *peer);
+/* Control thread: from here on workers use it. Its index must be keys->local_index. */
+void keypair_activate(struct keypair *kp, const struct noise_keys *keys, uint64_t now);
+/* Control thread: out of the table; wiped and freed after a grace period. NULL is
+ * allowed. */
+void keypair_drop(struct keypairs *s, struct keypair *kp);
+
+/* Nanoseconds. A worker's `now` may be older than a keypair made meanwhile. */
+static inline uint64_t keypair_age(const struct keypair *kp, uint64_t now)
+{
+	return now > kp->born ? now - kp->born : 0;
+}
+
+/* Whitepaper section 6.2: too old, or used too often, to send under. */
+static inline bool keypair_may_send(const struct keypair *kp, uint64_t now)
+{
+	return keypair_age(kp, now) < WG_REJECT_AFTER_TIME * NS_PER_SEC &&
+	       atomic_load_explicit(&kp->send_counter, memory_order_relaxed) <
+		       WG_REJECT_AFTER_MESSAGES;
+}
+
+/*
+ * Takes up to `n` consecutive counters to send under, which the caller alone has: *first is
+ * the first of them. Returns how many there are, less than `n` only when the last one that
+ * section 6.2 allows is taken: a counter that came round would use a nonce twice. A worker's
+ * keypair_may_send() is older than what other workers have taken since. Any thread.
+ */
+static inline unsigned keypair_take_counters(struct keypair *kp, unsigned n,
+					     uint64_t *first)
+{
+	uint64_t next = atomic_load_explicit(&kp->send_counter, memory_order_relaxed);
+	uint64_t left;
+
+	do {
+		left = next < WG_REJECT_AFTER_MESSAGES ? WG_REJECT_AFTER_MESSAGES - next
+						       : 0;
+		if (n > left)
+			n = (unsigned)left;
+	} while (!atomic_compare_exchange_weak_explicit(&kp->send_counter, &next,
+							next + n, memory_order_relaxed,
+							memory_order_relaxed));
+	*first = next;
+	return n;
+}
+
+/* Section 6.2: the initiator renews by time, either side by messages. */
+static inline bool keypair_wants_rekey(const struct keypair *kp, uint64_t now)
+{
+	return (kp->initiator &&
+		keypair_age(kp, now) >= WG_REKEY_AFTER_TIME * NS_PER_SEC) ||
+	       atomic_load_explicit(&kp->send_counter, memory_order_relaxed) >=
+		       WG_REKEY_AFTER_MESSAGES;
+}
+
+static inline bool keypair_older_than(const struct keypair *kp, uint64_t now,
+				      unsigned secs)
+{
+	return keypair_age(kp, now) >= secs * NS_PER_SEC;
+}
+
+#endif

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: MIT
+#include "peer.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <sodium.h>
+
+#include "peers.h"
+#include "bpf_objects.h"
+#include "log.h"
+#include "peers.h"
+
+/* --- sessions --- */
+
+static void retire(struct peer *peer, struct keypair *kp)
+{
+	if (!kp)
+		return;
+	bpf_objects_remove_session(peer->peers->bpf, kp->local_index);
+	keypair_drop(&peer->peers->keypairs, kp);
+}
+
+/* As initiator we know that the responder has the keys: they are current at once. A
+ * `next` that was not confirmed may still be what the peer sends under. */
+static void begin_as_initiator(struct peer *peer, struct keypair *kp)
+{
+	struct keypair *previous = peer->previous, *current = peer->current;
+
+	rcu_assign_pointer(peer->current, kp);
+	retire(peer, previous);
+	if (peer->next) {
+		retire(peer, current);
+		peer->previous = peer->next;
+		rcu_assign_pointer(peer->next, NULL);
+	} else {
+		peer->previous = current;
+	}
+}
+
+/* As responder we may not send under it until the initiator has shown that it has it. */
+static void begin_as_responder(struct peer *peer, struct keypair *kp)
+{
+	struct keypair *unused = peer->next;
+
+	rcu_assign_pointer(peer->next, kp);
+	retire(peer, unused);
+	retire(peer, peer->previous);
+	peer->previous = NULL;
+}
+
+int peer_begin_session(struct peer *peer, struct keypair *kp, uint64_t now)
+{
+	int err = bpf_objects_add_session(peer->peers->bpf, kp->local_index, peer->slot);
+
+	if (err) {
+		log_error("no session with a peer, for now: BPF map: %s", strerror(-err));
+		keypair_drop(&peer->peers->keypairs, kp);
+		return err;
+	}
+	if (kp->initiator)
+		begin_as_initiator(peer, kp);
+	else
+		begin_as_responder(peer, kp);
+	timers_session_derived(&peer->timers, now);
+	return 0;
+}
+
+bool peer_confirm_session(struct peer *peer, struct keypair *kp)
+{
+	if (!kp || kp != peer->next)
+		return false;
+	retire(peer, peer->previous);
+	peer->previous = peer->current;
+	rcu_assign_pointer(peer->current, kp);
+	rcu_assign_pointer(peer->next, NULL);
+	return true;
+}
+
+/* One of ours that was lost: its answer, if anybody kept that back, must not make a session
+ * which the peer has long forgotten. Initiations that cross are younger. */
+static void end_stale_initiation(struct peer *peer, uint64_t now)
+{
+	if (!peer->pending || !timers_may_initiate(&peer->timers, now))
+		return;
+	keypair_drop(&peer->peers->keypairs, peer->pending);
+	peer->pending = NULL;
+	noise_handshake_clear(&peer->initiating);
+}
+
+void peer_session_complete(struct peer *peer, uint64_t now)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	peer->last_handshake = (uint64_t)ts.tv_sec * NS_PER_SEC + (uint64_t)ts.tv_nsec;
+	end_stale_initiation(peer, now);
+	timers_handshake_complete(&peer->timers, now);
+	cds_list_del_init(&peer->initiate);
+	peer_reschedule(peer);
+}
+
+void peer_end_handshake(struct peer *peer)
+{
+	keypair_drop(&peer->peers->keypairs, peer->pending);
+	peer->pending = NULL;
+	noise_handshake_clear(&peer->initiating);
+	noise_handshake_clear(&peer->answering);
+}
+
+void peer_clear_sessions(struct peer *peer)
+{
+	struct keypair *current = peer->current, *next = peer->next;
+
+	rcu_assign_pointer(peer->current, NULL);
+	rcu_assign_pointer(peer->next, NULL);
+	retire(peer, current);
+	retire(peer, peer->previous);
+	retire(peer, next);
+	peer->previous = NULL;
+}
+
+/* --- where it is --- */
+
+void peer_publish_path(struct peer *peer, struct path *path)
+{
+	struct path *old;
+
+	pthread_mutex_lock(&peer->roam_lock);
+	old = peer->path;
+	rcu_assign_pointer(peer->path, path);
+	pthread_mutex_unlock(&peer->roam_lock);
+	path_free_deferred(old);
+}
+
+void peer_note_endpoint(struct peer *peer, const struct endpoint *ep)
+{
+	/* An answer from there says which address of ours it is for: no other place. */
+	if (!ip_addr_equal(&peer->endpoint.addr, &ep->addr) ||
+	    peer->endpoint.port != ep->port)
+		peer->configured = false;
+	peer->endpoint = *ep;
+	peer->has_endpoint = true;
+}
+
+/* A worker counts a batch when all of it has been written to wg0, and TC has refused some of
+ * it by then: for a moment the difference is less than it was. What is told never is. */
+uint64_t peer_rx_bytes(struct peer *peer)
+{
+	uint64_t bytes = atomic_load(&peer->wire.rx_bytes);
+	struct peer_stats sum;
+
+	if (!bpf_objects_peer_stats(peer->peers->bpf, peer->slot, &sum))
+		bytes = bytes > sum.from_peer_refused_bytes
+				? bytes - sum.from_peer_refused_bytes
+				: 0;
+	if (bytes > peer->rx_told)
+		peer->rx_told = bytes;
+	return peer->rx_told;
+}
+
+void peer_reschedule(struct peer *peer)
+{
+	if (timerq_set(&peer->peers->timers, &peer->timer_node,
+		       timers_next(&peer->timers)))
+		log_error("no memory for a timer");
+}

@@ -1,0 +1,185 @@
+// SPDX-License-Identifier: MIT
+#include "peers.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <sodium.h>
+
+#include "bpf_objects.h"
+#include "log.h"
+#include "peer.h"
+
+#define CACHE_LINE  64
+#define KEY_BUCKETS 1024
+
+/* --- the table --- */
+
+int peers_init(struct peers *peers, const struct noise_identity *identity)
+{
+	CDS_INIT_LIST_HEAD(&peers->list);
+	CDS_INIT_LIST_HEAD(&peers->dead);
+	CDS_INIT_LIST_HEAD(&peers->initiations);
+	timerq_init(&peers->timers);
+	peers->identity = identity;
+	randombytes_buf(peers->hash_key, sizeof(peers->hash_key));
+	peers->slots =
+		mmap(NULL, WG_MAX_PEERS * sizeof(*peers->slots), PROT_READ | PROT_WRITE,
+		     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (peers->slots == MAP_FAILED) {
+		peers->slots = NULL;
+		return -errno;
+	}
+	peers->by_key =
+		cds_lfht_new(KEY_BUCKETS, KEY_BUCKETS, 0, CDS_LFHT_AUTO_RESIZE, NULL);
+	if (!peers->by_key)
+		return -ENOMEM;
+	return keypairs_init(&peers->keypairs);
+}
+
+void peers_destroy(struct peers *peers)
+{
+	keypairs_destroy(&peers->keypairs);
+	if (peers->by_key)
+		cds_lfht_destroy(peers->by_key, NULL);
+	allowedips_destroy(&peers->allowed);
+	timerq_destroy(&peers->timers);
+	if (peers->slots)
+		munmap(peers->slots, WG_MAX_PEERS * sizeof(*peers->slots));
+}
+
+/* --- finding --- */
+
+static unsigned long key_hash(const struct peers *peers, const uint8_t *public_key)
+{
+	uint8_t hash[crypto_shorthash_BYTES];
+	unsigned long out;
+
+	crypto_shorthash(hash, public_key, WG_KEY_LEN, peers->hash_key);
+	memcpy(&out, hash, sizeof(out));
+	return out;
+}
+
+static int key_match(struct cds_lfht_node *node, const void *key)
+{
+	return !memcmp(caa_container_of(node, struct peer, by_key)->remote.public_key,
+		       key, WG_KEY_LEN);
+}
+
+struct peer *peer_find(struct peers *peers, const uint8_t public_key[WG_KEY_LEN])
+{
+	struct cds_lfht_iter iter;
+	struct cds_lfht_node *node;
+
+	cds_lfht_lookup(peers->by_key, key_hash(peers, public_key), key_match, public_key,
+			&iter);
+	node = cds_lfht_iter_get_node(&iter);
+	return node ? caa_container_of(node, struct peer, by_key) : NULL;
+}
+
+struct peer *peer_at(struct peers *peers, uint32_t slot)
+{
+	return slot < WG_MAX_PEERS ? rcu_dereference(peers->slots[slot]) : NULL;
+}
+
+/* --- life --- */
+
+static int take_slot(struct peers *peers, uint32_t *out)
+{
+	for (uint32_t i = 0; i < WG_MAX_PEERS; i++) {
+		uint32_t slot = (peers->next_slot + i) % WG_MAX_PEERS;
+
+		if (!peers->slots[slot]) {
+			peers->next_slot = slot + 1;
+			*out = slot;
+			return 0;
+		}
+	}
+	return -ENOSPC;
+}
+
+static void peer_init(struct peer *peer, struct peers *peers, const uint8_t *public_key)
+{
+	memset(peer, 0, sizeof(*peer));
+	peer->peers = peers;
+	staged_init(&peer->staged);
+	pthread_mutex_init(&peer->roam_lock, NULL);
+	noise_remote_init(&peer->remote, public_key);
+	noise_remote_precompute(&peer->remote, peers->identity);
+	cookie_maker_init(&peer->cookie, public_key);
+	timers_init(&peer->timers, randombytes_uniform);
+	CDS_INIT_LIST_HEAD(&peer->initiate);
+}
+
+static void peer_free(struct peer *peer)
+{
+	path_free_deferred(peer->path);
+	staged_destroy(&peer->staged);
+	pthread_mutex_destroy(&peer->roam_lock);
+	sodium_memzero(peer, sizeof(*peer));
+	free(peer);
+}
+
+int peer_create(struct peers *peers, const uint8_t public_key[WG_KEY_LEN],
+		struct peer **out)
+{
+	struct peer *peer = aligned_alloc(CACHE_LINE, (sizeof(*peer) + CACHE_LINE - 1) /
+							      CACHE_LINE * CACHE_LINE);
+	int err;
+
+	if (!peer)
+		return -ENOMEM;
+	peer_init(peer, peers, public_key);
+	err = take_slot(peers, &peer->slot);
+	if (!err)
+		err = bpf_objects_add_peer(peers->bpf, peer->slot);
+	if (err) {
+		peer_free(peer);
+		return err;
+	}
+	allowedips_owner_init(&peer->allowed, peer->slot);
+	cds_list_add_tail(&peer->list, &peers->list);
+	cds_lfht_node_init(&peer->by_key);
+	cds_lfht_add(peers->by_key, key_hash(peers, public_key), &peer->by_key);
+	peers->count++;
+	rcu_assign_pointer(peers->slots[peer->slot], peer);
+	*out = peer;
+	return 0;
+}
+
+/* Workers may hold the peer until the next grace period, and it may stand in an event
+ * queue: peers_reap() waits for both. */
+void peer_remove(struct peer *peer)
+{
+	struct peers *peers = peer->peers;
+	int err = allowedips_remove_owner(&peers->allowed, &peer->allowed);
+
+	if (err)
+		log_error("allowed IPs of a removed peer stay in the map: %s",
+			  strerror(-err));
+	rcu_assign_pointer(peers->slots[peer->slot], NULL);
+	bpf_objects_remove_peer(peers->bpf, peer->slot);
+	peer_end_handshake(peer);
+	peer_clear_sessions(peer);
+	timerq_remove(&peers->timers, &peer->timer_node);
+	cds_list_del_init(&peer->initiate);
+	cds_lfht_del(peers->by_key, &peer->by_key);
+	if (peers->next_path == &peer->list)
+		peers->next_path = peer->list.next;
+	cds_list_del(&peer->list);
+	cds_list_add_tail(&peer->list, &peers->dead);
+	peers->count--;
+	peer->dead = true;
+}
+
+void peers_reap(struct peers *peers)
+{
+	struct peer *peer, *next;
+
+	cds_list_for_each_entry_safe (peer, next, &peers->dead, list) {
+		cds_list_del(&peer->list);
+		peer_free(peer);
+	}
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * wg0 as an interface: where it is, whether it is up, its TC programs. Control thread.
+ */
+#ifndef WGIF_H
+#define WGIF_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "rtnl.h"
+#include "tap.h"
+
+struct bpf_objects;
+
+/* How often wg0 is looked at while it is in another namespace. */
+#define WGIF_LOOK_NS (250 * 1000000ULL)
+/* The least time between two repairs of its TC programs: somebody may remove them each time. */
+#define WGIF_TC_PAUSE_NS (100 * 1000000ULL)
+
+struct wgif {
+	const char *name;  /* at its creation */
+	struct rtnl *rtnl; /* in our namespace */
+	struct bpf_objects *bpf;
+	atomic_bool *unguarded; /* told to workers: wg0 is known to lack a TC program */
+	unsigned queues;	/* that are ours */
+
+	/* As last seen. */
+	bool gone; /* deleted, or not ours any more: we are to end */
+	bool up;
+	uint32_t mtu;
+
+	struct tap tap; /* ifindex: in the namespace where it is now */
+	int fd;		/* a queue of it, to ask about it; a worker has a copy */
+	int home;	/* the namespace of this process and its sockets */
+	bool away;	/* it was moved to another one */
+	dev_t ns_dev;	/* which one that is */
+	ino_t ns_ino;
+	bool settle;	       /* there, TC programs and the like are still to be made */
+	struct rtnl_link link; /* as last seen there */
+	int last_error;	       /* said already */
+	uint64_t look_due;     /* ns; UINT64_MAX while it is at home */
+
+	/* TC programs, while it is at home. */
+	uint64_t
+		tc_due; /* ns, when to look whether they are there; UINT64_MAX: they are */
+	uint64_t tc_next; /* ns, not before that are they put back again */
+	int tc_error;	  /* said already */
+	/* Everywhere. */
+	uint64_t tc_put_back; /* ns, the last time */
+	unsigned tc_said;     /* times that the log was told */
+};
+
+/* Nothing open: so that wgif_close() may follow. */
+void wgif_init(struct wgif *w, const char *name, struct rtnl *r, atomic_bool *unguarded);
+/* Makes wg0, down, with TC programs (`bpf` is set by then). Returns the descriptor of its
+ * first queue, which is the caller's, or -errno; on error `why` gets a line. */
+int wgif_open(struct wgif *w, char *why, size_t why_len);
+/* Closes our queue; wg0 goes with the last one. */
+void wgif_close(struct wgif *w);
+
+/* Whether that link of our own namespace is wg0. */
+bool wgif_is(const struct wgif *w, uint32_t ifindex);
+/* The descriptor of a further queue, which is the caller's, or -errno. `w` is a struct wgif.
+ * A queue that is closed again must be taken off `queues`. */
+int wgif_add_queue(void *w);
+
+/* News of wg0 at home: present with its link, or gone from there. */
+void wgif_link(struct wgif *w, bool present, const struct rtnl_link *link);
+/*
+ * Looks whether wg0, at home, has our TC programs. If not, stops the workers' writing to it
+ * (`unguarded`) and puts the programs back, at most every WGIF_TC_PAUSE_NS. To be called
+ * when tc_due comes.
+ */
+void wgif_check_tc(struct wgif *w, uint64_t now);
+/* Finds out anew where wg0 is and how: sets `gone` if it is nowhere. To be called
+ * when look_due comes. */
+void wgif_look(struct wgif *w, uint64_t now);
+
+#endif

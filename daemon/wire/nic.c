@@ -1,0 +1,321 @@
+// SPDX-License-Identifier: MIT
+#include "nic.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/ethtool.h>
+#include <linux/if_ether.h>
+#include <linux/if_link.h>
+#include <linux/if_xdp.h>
+#include <linux/sockios.h>
+#include <net/if_arp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <sodium.h>
+#include <urcu-qsbr.h>
+
+#include "bpf_objects.h"
+#include "clock.h"
+#include "log.h"
+#include "rtnl.h"
+
+/* What the kernel keeps for itself in front of a packet. */
+#define KERNEL_HEADROOM 256
+#define FRAME_OVERHEAD	(ETH_HLEN + KERNEL_HEADROOM)
+#define FRAME_SIZE_MAX	4096
+
+/* The kernel takes a closed socket off its queue in a work item of its own: a restart
+ * may come before. */
+#define BUSY_WAIT_NS NS_PER_SEC
+
+struct nic_losses nic_losses(const struct nic *nic)
+{
+	struct nic_losses sum = {0};
+
+	for (unsigned i = 0; i < nic->queue_count; i++) {
+		struct nic_losses l = nic_queue_losses(nic->queues[i]);
+
+		sum.data += l.data;
+		sum.handshake += l.handshake;
+	}
+	return sum;
+}
+
+struct nic_queue *nic_tx_queue(const struct nic *nic, unsigned worker)
+{
+	return nic->queues[worker % nic->tx_queue_count];
+}
+
+/* --- set-up and tear-down; control thread --- */
+
+/* Copy flags to try, best first, ended by -1. */
+static const int *copy_flags(const struct nic *nic, unsigned index)
+{
+	static const int any[] = {XDP_ZEROCOPY, XDP_COPY, -1};
+	static const int zerocopy[] = {XDP_ZEROCOPY, -1};
+	static const int copy[] = {XDP_COPY, -1};
+
+	if (index >= nic->tx_queue_count)
+		return copy;
+	if (nic->mode == NIC_ZEROCOPY)
+		return zerocopy;
+	return nic->mode == NIC_ANY && nic->native ? any : copy;
+}
+
+/* Drivers of Intel's (igb, igc) take of a zero-copy frame the whole kilobytes that are left
+ * beside the headroom, and lose packets that are larger: of 2048 bytes just one. */
+static uint32_t choose_frame_size(const struct nic *nic, int copy_flag)
+{
+	if (copy_flag == XDP_ZEROCOPY || nic->mtu + FRAME_OVERHEAD > 2048)
+		return FRAME_SIZE_MAX;
+	return 2048;
+}
+
+/* All queues have frames of the size that the first one needs. */
+static int queue_open(struct nic *nic, unsigned index, uint64_t until,
+		      struct nic_queue **out)
+{
+	int err = -EINVAL;
+
+	for (const int *flag = copy_flags(nic, index); *flag >= 0; flag++) {
+		if (index == 0)
+			nic->frame_size = choose_frame_size(nic, *flag);
+		err = nic_queue_open(nic, nic->name, nic->frame_size, index,
+				     (uint16_t)*flag, until, out);
+		if (!err || err == -EBUSY || err == -ENOMEM)
+			break;
+	}
+	return err;
+}
+
+/* All zero where the driver does not say. */
+static struct ethtool_channels channels_of(const char *name)
+{
+	struct ethtool_channels channels = {.cmd = ETHTOOL_GCHANNELS};
+	struct ifreq ifr = {.ifr_data = (void *)&channels};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return channels;
+	memcpy(ifr.ifr_name, name, IFNAMSIZ);
+	if (ioctl(fd, SIOCETHTOOL, &ifr))
+		memset(&channels, 0, sizeof(channels));
+	close(fd);
+	return channels;
+}
+
+/* At least one. */
+static unsigned bounded(unsigned n)
+{
+	if (n > WG_MAX_QUEUES)
+		return WG_MAX_QUEUES;
+	return n ? n : 1;
+}
+
+static unsigned count_rx_queues(const char *name)
+{
+	struct ethtool_channels c = channels_of(name);
+
+	return bounded(c.combined_count + c.rx_count);
+}
+
+/* Those that can do both. The kernel binds a socket to a queue that only receives, too,
+ * and then sends nothing of it. */
+static unsigned count_tx_queues(const char *name)
+{
+	struct ethtool_channels c = channels_of(name);
+
+	return bounded(c.combined_count +
+		       (c.rx_count < c.tx_count ? c.rx_count : c.tx_count));
+}
+
+/* 0 if there is none. */
+static int rp_filter(const char *conf)
+{
+	char path[64], text[8] = "";
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/sys/net/ipv4/conf/%s/rp_filter", conf);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	if (read(fd, text, sizeof(text) - 1) < 0)
+		text[0] = '\0';
+	close(fd);
+	return atoi(text);
+}
+
+/* XDP cannot ask by which device the way back to a source leads. The kernel takes the greater
+ * of both settings; 2 is for sources that no route leads to at all. */
+static bool is_strict(const char *name)
+{
+	int all = rp_filter("all"), own = rp_filter(name);
+
+	return (all > own ? all : own) == 1;
+}
+
+/* Whether that is news. */
+static bool note_strict(struct nic *nic)
+{
+	bool before = nic->strict;
+
+	nic->strict = is_strict(nic->name);
+	if (nic->strict && !before)
+		log_info("%s: rp_filter=1 there: IPv4 is received by the UDP socket "
+			 "(rp_filter=2 or 0, then down and up, gives it to AF_XDP)",
+			 nic->name);
+	return nic->strict != before;
+}
+
+/* Generic XDP sees packets after the kernel has merged them (GRO), and copies them
+ * twice: nobody gets that without asking. */
+static int attach_xdp(struct bpf_objects *bpf, struct nic *nic, bool generic)
+{
+	if (nic->mode != NIC_SKB) {
+		nic->native = true;
+		nic->link_fd = bpf_objects_attach_xdp(bpf, nic->ifindex, true);
+		if (nic->link_fd >= 0)
+			return 0;
+		if (nic->mode != NIC_ANY || !generic || nic->link_fd == -EBUSY)
+			return nic->link_fd;
+	}
+	nic->native = false;
+	nic->link_fd = bpf_objects_attach_xdp(bpf, nic->ifindex, false);
+	return nic->link_fd < 0 ? nic->link_fd : 0;
+}
+
+void nic_close(struct bpf_objects *bpf, struct nic *nic)
+{
+	bpf_objects_set_nic(bpf, nic->ifindex, NULL);
+	if (nic->link_fd >= 0)
+		close(nic->link_fd);
+	for (unsigned i = 0; i < nic->queue_count; i++)
+		nic_queue_close(nic->queues[i]);
+	free(nic);
+}
+
+static int open_queues(struct bpf_objects *bpf, struct nic *nic)
+{
+	unsigned n = count_rx_queues(nic->name);
+	uint32_t first = nic->id * WG_MAX_QUEUES;
+	uint64_t until = clock_now() + BUSY_WAIT_NS; /* for all queues together */
+	int err = 0;
+
+	if (nic->tx_queue_count > n)
+		nic->tx_queue_count = n;
+	for (unsigned i = 0; i < n && !err; i++) {
+		struct nic_queue *q;
+
+		err = queue_open(nic, i, until, &q);
+		if (err)
+			break;
+		nic->queues[nic->queue_count++] = q;
+		err = bpf_objects_set_xsk(bpf, first + i, xsk_socket__fd(q->data),
+					  xsk_socket__fd(q->handshake));
+	}
+	return err;
+}
+
+/* The XDP program may redirect to them from here on. */
+static int serve_queues(struct bpf_objects *bpf, const struct nic *nic)
+{
+	uint32_t room = nic->frame_size - KERNEL_HEADROOM,
+		 mtu_frame = nic->mtu + ETH_HLEN;
+	struct nic_queues queues = {
+		.first_key = nic->id * WG_MAX_QUEUES,
+		.count = nic->queue_count,
+		.max_frame = mtu_frame < room ? mtu_frame : room,
+	};
+
+	memcpy(queues.mac, nic->mac, sizeof(queues.mac));
+	queues.strict = nic->strict;
+	return bpf_objects_set_nic(bpf, nic->ifindex, &queues);
+}
+
+static void say_why(char *why, size_t len, const struct nic *nic, const char *step,
+		    int err)
+{
+	const char *hint = "";
+
+	if (err == -EBUSY)
+		hint = " (another program has it: see `ip link show`; --nic none does "
+		       "without)";
+	else if (err == -ENOBUFS)
+		hint = " (its memory counts as locked: needs CAP_IPC_LOCK or a larger "
+		       "`ulimit -l`)";
+	else if (err == -ERANGE)
+		hint = " (its MTU is too large for XDP: some 3500 is the most)";
+	else if (nic->mode == NIC_ZEROCOPY)
+		hint = " (zero-copy needs a driver that has it: use :copy, or no suffix)";
+	else if (nic->mode == NIC_COPY)
+		hint = " (native XDP needs a driver that has it: use :skb, or no suffix)";
+	snprintf(why, len, "%s: %s: %s%s", nic->name, step, strerror(-err), hint);
+}
+
+static struct nic *nic_new(uint32_t ifindex, const struct rtnl_link *link, uint32_t id,
+			   enum nic_mode mode)
+{
+	struct nic *nic = calloc(1, sizeof(*nic));
+
+	if (!nic)
+		return NULL;
+	memcpy(nic->name, link->name, IFNAMSIZ);
+	nic->mtu = link->mtu;
+	memcpy(nic->mac, link->mac, sizeof(nic->mac));
+	note_strict(nic);
+	nic->mode = mode;
+	nic->link_fd = -1;
+	nic->id = id;
+	nic->ifindex = ifindex;
+	nic->tx_queue_count = count_tx_queues(nic->name);
+	return nic;
+}
+
+bool nic_fits(const struct nic *nic, uint32_t mtu)
+{
+	return mtu + FRAME_OVERHEAD <= nic->frame_size ||
+	       nic->frame_size == FRAME_SIZE_MAX;
+}
+
+int nic_open(struct bpf_objects *bpf, uint32_t ifindex, const struct rtnl_link *link,
+	     uint32_t id, enum nic_mode mode, bool generic, struct nic **out, char *why,
+	     size_t why_len)
+{
+	struct nic *nic = nic_new(ifindex, link, id, mode);
+	const char *step = "XDP";
+	int err;
+
+	if (!nic)
+		return -ENOMEM;
+	err = attach_xdp(bpf, nic, generic);
+	if (!err) {
+		step = "AF_XDP sockets";
+		err = open_queues(bpf, nic);
+	}
+	if (!err)
+		err = serve_queues(bpf, nic);
+	if (err) {
+		say_why(why, why_len, nic, step, err);
+		nic_close(bpf, nic);
+		return err;
+	}
+	*out = nic;
+	return 0;
+}
+
+void nic_set_link(struct bpf_objects *bpf, struct nic *nic, const struct rtnl_link *link)
+{
+	memcpy(nic->name, link->name, sizeof(nic->name));
+	if (!note_strict(nic) && nic->mtu == link->mtu && !memcmp(nic->mac, link->mac, 6))
+		return;
+	nic->mtu = link->mtu;
+	memcpy(nic->mac, link->mac, sizeof(nic->mac));
+	serve_queues(bpf, nic);
+}

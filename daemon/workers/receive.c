@@ -1,0 +1,431 @@
+// SPDX-License-Identifier: MIT
+/*
+ * From the wire to wg0: open ▸ check ▸ coalesce ▸ write.
+ *
+ * Theory of operation: transport messages, from an AF_XDP ring or a UDP socket, are
+ * collected in a batch where they lie, opened in place (by helpers, where the worker
+ * cannot keep up), then, in the order they came in, taken one by one: replay window,
+ * timers, roaming (whitepaper sections 5.4.6, 6). What is inside goes through
+ * gro.c into wg0 with the peer's tag as its source address; whether that peer may use
+ * the packet's source address is for the TC program there to say.
+ */
+#include "receive.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/if_ether.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include "clock.h"
+#include "cookie.h"
+#include "dataplane.h"
+#include "handshake_queue.h"
+#include "inet.h"
+#include "outer.h"
+#include "path.h"
+#include "peer.h"
+#include "worker.h"
+
+/* When a keypair that the initiator still receives under is to be replaced even if
+ * it sends nothing (section 6.2). */
+#define AGING_TIME (WG_REJECT_AFTER_TIME - WG_KEEPALIVE_TIMEOUT - WG_REKEY_TIMEOUT)
+
+/* --- into wg0 --- */
+
+void receive_emit(void *worker, uint32_t slot, const struct virtio_net_hdr *vh,
+		  struct iovec *iov, int iovcnt, unsigned packets, uint32_t wire)
+{
+	struct worker *w = worker;
+	const uint8_t *ip = iov[1].iov_base;
+	struct tap_header header = {
+		.vh = *vh,
+		.eth =
+			{
+				/* Not wg0's own: without TC's consent the stack drops it.
+				 * TC counts so many bytes as refused then. */
+				.h_dest = {WG_TAG_0, WG_TAG_1, WG_TAG_2,
+					   (uint8_t)(wire >> 16), (uint8_t)(wire >> 8),
+					   (uint8_t)wire},
+				.h_source = {WG_TAG_0, WG_TAG_1, WG_TAG_2,
+					     (uint8_t)(slot >> 16), (uint8_t)(slot >> 8),
+					     (uint8_t)slot},
+				.h_proto = htons(ip[0] >> 4 == 4 ? ETH_P_IP : ETH_P_IPV6),
+			},
+	};
+
+	/* A device stacked on wg0 takes frames whatever their address says. */
+	if (atomic_load_explicit(&w->dp->unguarded, memory_order_relaxed))
+		worker_drop(w, DROP_unguarded, packets);
+	else
+		tap_writer_add(&w->writer, &header, iov, iovcnt, packets);
+}
+
+/* What was opened is in wg0 then, and its memory free. */
+static void write_out(struct worker *w)
+{
+	struct tap_writer *t = &w->writer;
+
+	gro_flush(&w->gro);
+	tap_writer_flush(t);
+	worker_count(w, tap_writes, t->writes);
+	worker_count(w, tap_write_calls, t->calls);
+	if (t->lost)
+		worker_drop(w, DROP_tap_error, t->lost);
+	t->writes = t->calls = t->lost = 0;
+}
+
+/* --- a message that is authentic --- */
+
+static void note_roaming(struct worker *w, struct peer *peer, const struct rx_packet *p)
+{
+	const struct endpoint *from = &p->source;
+	const struct path *path = rcu_dereference(peer->path);
+	struct path *fresh;
+
+	if (path && endpoint_equal(&path->endpoint, from))
+		return;
+	/* At once, by the UDP socket: an answer to what is inside, sent the old way, would
+	 * take the peer back there. The control thread makes a better path of it. */
+	fresh = path_new(from);
+	pthread_mutex_lock(&peer->roam_lock);
+	peer->roamed = *from;
+	peer->roamed_by = p->ifindex;
+	pthread_mutex_unlock(&peer->roam_lock);
+	if (fresh)
+		peer_publish_path(peer, fresh);
+	events_raise(&w->dp->events, peer, EVENT_ROAMED);
+}
+
+static void note_keypair(struct worker *w, struct peer *peer, struct keypair *kp)
+{
+	if (!atomic_load_explicit(&kp->received, memory_order_relaxed)) {
+		atomic_store(&kp->received, true);
+		if (!kp->initiator)
+			events_raise(&w->dp->events, peer, EVENT_CONFIRMED);
+	}
+	if (kp->initiator && keypair_older_than(kp, w->now, AGING_TIME) &&
+	    !atomic_exchange(&kp->aging, true))
+		events_raise(&w->dp->events, peer, EVENT_KEY_AGING);
+}
+
+static void stamp_received(struct worker *w, struct peer *peer, bool data)
+{
+	if (data)
+		atomic_store_explicit(&peer->activity.data_received, w->now,
+				      memory_order_relaxed);
+	atomic_store_explicit(&peer->activity.authenticated_received, w->now,
+			      memory_order_relaxed);
+	events_active(&w->dp->events, peer);
+}
+
+/* Says in *data whether it carried data rather than being a keepalive. Returns the bytes
+ * that count as received from the peer: none of a packet that is none. */
+static uint64_t deliver(struct worker *w, const struct rx_packet *p, bool *data)
+{
+	uint8_t *packet = p->message + sizeof(struct wg_data);
+	uint32_t len = p->len - (uint32_t)WG_DATA_OVERHEAD;
+	int inner;
+
+	if (!len)
+		return p->len;
+	*data = true;
+	inner = inner_packet_len(packet, len);
+	if (inner < 0) {
+		worker_drop(w, DROP_bad_inner, 1);
+		return 0;
+	}
+	if (!outer_ecn_to_inner(p->ecn, packet))
+		worker_drop(w, DROP_ecn, 1);
+	else
+		gro_receive(&w->gro, p->keypair->peer->slot, packet, (size_t)inner,
+			    p->len);
+	return p->len;
+}
+
+/* Forgets those of a run, all of one keypair, that the replay window refuses. */
+static unsigned drop_replays(struct worker *w, struct rx_batch *b, unsigned first,
+			     unsigned end)
+{
+	struct keypair *kp = b->packets[first].keypair;
+	unsigned kept = 0;
+
+	pthread_mutex_lock(&kp->replay_lock);
+	for (unsigned i = first; i < end; i++) {
+		if (!b->batch.ops[i].ok)
+			continue;
+		b->batch.ops[i].ok =
+			replay_check_and_update(&kp->replay, b->batch.ops[i].counter);
+		if (b->batch.ops[i].ok)
+			kept++;
+		else
+			worker_drop(w, DROP_replay, 1);
+	}
+	pthread_mutex_unlock(&kp->replay_lock);
+	return kept;
+}
+
+/* What was taken for translated is not, or not any more. */
+static void note_way(struct worker *w, struct peer *peer, const struct rx_batch *b)
+{
+	if (b->queue && atomic_load_explicit(&peer->socket_only, memory_order_relaxed))
+		events_raise(&w->dp->events, peer, EVENT_BY_NIC);
+}
+
+static void accept_run(struct worker *w, struct rx_batch *b, unsigned first, unsigned end)
+{
+	struct keypair *kp = b->packets[first].keypair;
+	struct peer *peer = kp->peer;
+	uint64_t bytes = 0;
+	bool data = false;
+	unsigned kept = drop_replays(w, b, first, end);
+
+	if (!kept)
+		return;
+	note_way(w, peer, b);
+	note_keypair(w, peer, kp); /* before anybody can answer what is inside */
+	for (unsigned i = first; i < end; i++) {
+		const struct rx_packet *p = &b->packets[i];
+
+		if (!b->batch.ops[i].ok)
+			continue;
+		note_roaming(w, peer, p);
+		bytes += deliver(w, p, &data);
+	}
+	atomic_fetch_add_explicit(&peer->wire.rx_bytes, bytes, memory_order_relaxed);
+	atomic_fetch_add_explicit(&peer->wire.rx_packets, kept, memory_order_relaxed);
+	stamp_received(w, peer, data);
+}
+
+/* --- the batch --- */
+
+static void prepare(struct rx_batch *b)
+{
+	for (unsigned i = 0; i < b->batch.count; i++) {
+		struct rx_packet *p = &b->packets[i];
+		struct aead_op *op = &b->batch.ops[i];
+
+		op->key = p->keypair->receive_key;
+		op->counter = le64toh(((struct wg_data *)p->message)->counter);
+		op->src = op->dst = p->message + sizeof(struct wg_data);
+		op->len = p->len - (uint32_t)WG_DATA_OVERHEAD;
+	}
+}
+
+/* What was opened goes into wg0; the memory is free again afterwards. */
+static void accept_batch(void *worker, struct batch *batch)
+{
+	struct worker *w = worker;
+	struct rx_batch *b = (struct rx_batch *)batch;
+
+	for (unsigned i = 0; i < b->batch.count; i++)
+		if (!b->batch.ops[i].ok)
+			worker_drop(w, DROP_bad_tag, 1);
+	for (unsigned i = 0, end; i < b->batch.count; i = end) {
+		for (end = i + 1; end < b->batch.count; end++)
+			if (b->packets[end].keypair != b->packets[i].keypair)
+				break;
+		accept_run(w, b, i, end);
+	}
+	write_out(w);
+	if (b->queue)
+		nic_release(b->queue, b->frames, b->frame_count);
+	b->batch.count = b->frame_count = 0;
+	b->queue = NULL;
+}
+
+void receive_init(struct worker *w)
+{
+	struct batches *bs = &w->rx.batches;
+
+	bs->what = CREW_OPEN;
+	bs->crew = &w->dp->crew;
+	bs->aead = &w->aead;
+	bs->deliver = accept_batch;
+	bs->arg = w;
+	batches_init(bs, w->rx.list, sizeof(w->rx.list[0]));
+}
+
+static struct rx_batch *filling(struct worker *w)
+{
+	return (struct rx_batch *)batches_filling(&w->rx.batches);
+}
+
+static void end_batch(struct worker *w)
+{
+	struct rx_batch *b = filling(w);
+
+	if (!b->batch.count && !b->queue)
+		return;
+	prepare(b);
+	batches_end(&w->rx.batches, worker_is_busy(w));
+}
+
+/* That of the message before, as a rule. */
+static struct keypair *last_keypair(struct worker *w)
+{
+	const struct rx_batch *b = filling(w);
+
+	return b->batch.count ? b->packets[b->batch.count - 1].keypair : NULL;
+}
+
+/* The keypair that a transport message is under, or NULL when it is dropped. */
+static struct keypair *receiving_keypair(struct worker *w, const struct wg_data *header)
+{
+	struct keypair *kp = last_keypair(w);
+
+	if (kp && kp->local_index == header->receiver)
+		return kp;
+	kp = keypairs_find(&w->dp->peers->keypairs, header->receiver);
+	if (!kp || !atomic_load_explicit(&kp->ready, memory_order_acquire)) {
+		worker_drop(w, DROP_unknown_receiver, 1);
+		return NULL;
+	}
+	if (keypair_older_than(kp, w->now, WG_REJECT_AFTER_TIME)) {
+		worker_drop(w, DROP_key_expired, 1);
+		return NULL;
+	}
+	return kp;
+}
+
+/* Adds a transport message, at least WG_DATA_OVERHEAD long, to the batch. ifindex: of the
+ * device, or 0 if it came by AF_XDP. */
+static void add(struct worker *w, const struct endpoint *from, uint32_t ifindex,
+		uint8_t *message, uint32_t len, uint8_t ecn)
+{
+	struct keypair *kp = receiving_keypair(w, (struct wg_data *)message);
+	struct rx_batch *b = filling(w);
+
+	if (kp)
+		b->packets[b->batch.count++] = (struct rx_packet){
+			.keypair = kp,
+			.source = *from,
+			.ifindex = ifindex,
+			.message = message,
+			.len = len,
+			.ecn = ecn,
+		};
+}
+
+/* --- from AF_XDP --- */
+
+static unsigned fill_from_nic(struct worker *w, struct nic_queue *q)
+{
+	struct rx_batch *b = filling(w);
+	unsigned n = nic_receive(q, b->frames, BATCH_SIZE);
+	uint64_t bytes = 0;
+
+	b->queue = n ? q : NULL;
+	b->frame_count = n;
+	for (unsigned i = 0; i < n; i++) {
+		struct endpoint from;
+		uint32_t len;
+		uint8_t *message = outer_parse(q->nic, &b->frames[i], &from, &len);
+
+		if (!outer_checksum_right(&b->frames[i])) {
+			worker_drop(w, DROP_bad_checksum, 1);
+			continue;
+		}
+		bytes += len;
+		add(w, &from, 0, message, len, outer_ecn(&b->frames[i]));
+	}
+	worker_count(w, rx_xdp_packets, n);
+	worker_count(w, rx_xdp_bytes, bytes);
+	return n;
+}
+
+void receive_from_nic(struct worker *w, struct nic_queue *q)
+{
+	unsigned n, batches = 0;
+
+	do {
+		n = fill_from_nic(w, q);
+		end_batch(w);
+	} while (n == BATCH_SIZE && ++batches < BATCHES);
+	batches_drain(&w->rx.batches);
+}
+
+/* --- from the UDP sockets --- */
+
+static size_t handshake_len(uint32_t type)
+{
+	switch (type) {
+	case WG_INITIATION:
+		return sizeof(struct wg_initiation);
+	case WG_RESPONSE:
+		return sizeof(struct wg_response);
+	case WG_COOKIE_REPLY:
+		return sizeof(struct wg_cookie_reply);
+	default:
+		return 0;
+	}
+}
+
+/* Anybody can send junk: before a message counts, or keeps others waiting, its sender must
+ * have shown that our public key is known there (whitepaper section 5.4.4). Cookie replies have
+ * no mac1; they are cheap to refuse. */
+static bool is_for_us(struct worker *w, uint32_t type, const uint8_t *message,
+		      uint32_t len)
+{
+	const struct mac1_check *check = rcu_dereference(w->dp->mac1);
+
+	return type == WG_COOKIE_REPLY ||
+	       (check && cookie_mac1_right(check->key, message, len));
+}
+
+/* What the XDP program checks on the other path. */
+static void add_udp(struct worker *w, const struct udp_received *r, uint8_t *message,
+		    uint32_t len)
+{
+	uint32_t type = len >= sizeof(type) ? le32toh(load32(message)) : 0;
+
+	if (len < sizeof(type)) {
+		worker_drop(w, DROP_bad_length, 1);
+	} else if (type == WG_DATA) {
+		if (len < WG_DATA_OVERHEAD) {
+			worker_drop(w, DROP_bad_length, 1);
+			return;
+		}
+		worker_count(w, rx_udp_packets, 1);
+		worker_count(w, rx_udp_bytes, len);
+		add(w, &r->source, r->ifindex, message, len, r->tos & ECN_MASK);
+	} else if (!handshake_len(type)) {
+		worker_drop(w, DROP_bad_type, 1);
+	} else if (len != handshake_len(type)) {
+		worker_drop(w, DROP_bad_length, 1);
+	} else if (!is_for_us(w, type, message, len)) {
+		worker_drop(w, DROP_bad_mac, 1);
+	} else if (!handshake_queue_put(&w->dp->handshakes, &r->source, r->ifindex,
+					message, len)) {
+		worker_drop(w, DROP_handshake_queue_full, 1);
+	}
+}
+
+static void split_received(struct worker *w, const struct udp_received *r)
+{
+	/* Undivided, they are coalesced into one packet. */
+	if (filling(w)->batch.count + r->len / r->segment > BATCH_SIZE)
+		end_batch(w);
+	for (uint32_t at = 0; at < r->len; at += r->segment) {
+		uint32_t len = r->len - at < r->segment ? r->len - at : r->segment;
+
+		if (filling(w)->batch.count == BATCH_SIZE)
+			end_batch(w);
+		add_udp(w, r, r->data + at, len);
+	}
+}
+
+void receive_from_udp(struct worker *w, int fd)
+{
+	struct udp_received received[UDP_RX_BUFFERS];
+	unsigned n = udp_receive(&w->udp_reader, fd, received);
+
+	for (unsigned i = 0; i < n; i++) {
+		if (received[i].len)
+			split_received(w, &received[i]);
+		else
+			worker_drop(w, DROP_bad_length, 1);
+	}
+	end_batch(w);
+	batches_drain(&w->rx.batches);
+}

@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: MIT */
+/* From the wire to wg0. The worker's own thread. */
+#ifndef RECEIVE_H
+#define RECEIVE_H
+
+#include <stdint.h>
+
+struct iovec;
+struct nic_queue;
+struct virtio_net_hdr;
+struct worker;
+
+void receive_init(struct worker *w);
+/* Takes what is in the queue's data ring, up to a round's share. */
+void receive_from_nic(struct worker *w, struct nic_queue *q);
+/* Reads a UDP socket once. */
+void receive_from_udp(struct worker *w, int fd);
+/* A gro_emit: writes a packet, which may be a coalesced one, to wg0. `worker` is a struct
+ * worker. */
+void receive_emit(void *worker, uint32_t peer_slot, const struct virtio_net_hdr *vh,
+		  struct iovec *iov, int iovcnt, unsigned packets, uint32_t wire);
+
+#endif

@@ -1,0 +1,1672 @@
+// SPDX-License-Identifier: MIT
+/*
+ * A device with all that hangs on it: interface, maps, sockets, a worker; but for the
+ * control thread, whose part the tests play. Requests go in as text and come out as
+ * text; what the kernel holds is read through the pins.
+ *
+ * The process is in network and mount namespaces of its own, with a /run and a bpffs
+ * that nobody else sees. Each test ends by closing the device, and fails where that
+ * leaves a file descriptor, a pin, a socket or an interface.
+ */
+#include "namespaces.h"
+#include "testutil.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <sodium.h>
+
+#include "config.h"
+#include "bpf_objects.h"
+#include "identity.h"
+#include "kernel_events.h"
+#include "listen.h"
+#include "paths.h"
+#include "receive.h"
+#include "tunnel.h"
+#include "worker.h"
+#include "peer.h"
+#include "uapi_proto.h"
+
+#define IFNAME "wgt0"
+#define OTHER  "wgt1"
+#define PINS   "/sys/fs/bpf/wgxdp/"
+#define SOCKET "/var/run/wireguard/" IFNAME ".sock"
+
+/* RFC 7748, section 6.1: Alice's private key as it stands there, the same clamped,
+ * and her public key. */
+#define ALICE	      "77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a"
+#define ALICE_CLAMPED "70076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c6a"
+#define ALICE_PUBLIC  "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a"
+#define BOB_PUBLIC    "de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f"
+#define ZERO_KEY      "0000000000000000000000000000000000000000000000000000000000000000"
+#define PSK	      "5053000000000000000000000000000000000000000000000000000000000001"
+
+#define BOB	   "public_key=" BOB_PUBLIC "\n"
+#define ALICE_PEER "public_key=" ALICE_PUBLIC "\n"
+
+/* What is printed of a peer that has done nothing yet. */
+#define IDLE(peer, psk, endpoint, keepalive)                                          \
+	peer "preshared_key=" psk "\nprotocol_version=1\n" endpoint                   \
+	     "last_handshake_time_sec=0\nlast_handshake_time_nsec=0\ntx_bytes=0\nrx_" \
+	     "bytes="                                                                 \
+	     "0\n"                                                                    \
+	     "persistent_keepalive_interval=" keepalive "\n"
+
+struct fixture {
+	struct tunnel tunnel;
+	char why[512];
+	int fds;
+};
+
+/* --- maps --- */
+
+static unsigned no_memory; /* for so many elements */
+
+/* In the place of libbpf's, which is a shared library. */
+
+int bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags)
+{
+	static int (*update)(int, const void *, const void *, __u64);
+
+	if (no_memory) {
+		no_memory--;
+		return -ENOMEM;
+	}
+	if (!update)
+		*(void **)&update = dlsym(RTLD_NEXT, "bpf_map_update_elem");
+	return update(fd, key, value, flags);
+}
+
+/* --- requests and answers --- */
+
+static int set(struct tunnel *tunnel, const char *lines)
+{
+	struct uapi_error error = {0};
+	struct uapi_set request;
+	char *text;
+	int err;
+
+	assert_true(asprintf(&text, "set=1\n%s\n", lines) > 0);
+	if (uapi_parse_set(text, strlen(text), &request, &error))
+		fail_msg("line %zu: %s: %s", error.line, error.reason, text);
+	err = config_set(tunnel, &request);
+	uapi_set_free(&request);
+	free(text);
+	return err;
+}
+
+static void assert_set(struct tunnel *tunnel, const char *lines)
+{
+	assert_int_equal(set(tunnel, lines), 0);
+}
+
+/* For the caller to free. */
+static char *get(struct tunnel *tunnel)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	assert_non_null(f);
+	assert_int_equal(config_get(tunnel, f), 0);
+	assert_int_equal(fclose(f), 0);
+	return text;
+}
+
+static void assert_get(struct tunnel *tunnel, const char *want)
+{
+	char *got = get(tunnel);
+
+	assert_string_equal(got, want);
+	free(got);
+}
+
+/* What the control thread does at the end of its round. */
+static void reap(struct tunnel *tunnel)
+{
+	urcu_qsbr_synchronize_rcu();
+	peers_reap(&tunnel->peers);
+}
+
+static struct peer *peer_of(struct tunnel *tunnel, const char *hex)
+{
+	uint8_t key[WG_KEY_LEN];
+	size_t len;
+
+	assert_int_equal(
+		sodium_hex2bin(key, sizeof(key), hex, strlen(hex), NULL, &len, NULL), 0);
+	assert_int_equal(len, sizeof(key));
+	return peer_find(&tunnel->peers, key);
+}
+
+/* --- the kernel's side --- */
+
+static int count_fds(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	int n = 0;
+
+	assert_non_null(d);
+	while (readdir(d))
+		n++;
+	closedir(d);
+	return n;
+}
+
+static int pinned(const char *map)
+{
+	int fd = bpf_obj_get(map);
+
+	if (fd < 0)
+		fail_msg("%s: %s", map, strerror(errno));
+	return fd;
+}
+
+/* Whether the map has the key; its value then. */
+static bool map_has(const char *map, const void *key, void *value)
+{
+	int fd = pinned(map);
+	bool found = !bpf_map_lookup_elem(fd, key, value);
+
+	close(fd);
+	return found;
+}
+
+static bool has_peer_stats(uint32_t slot)
+{
+	struct peer_stats *values =
+		calloc((size_t)libbpf_num_possible_cpus(), sizeof(*values));
+	bool found;
+
+	assert_non_null(values);
+	found = map_has(PINS IFNAME "/peer_stats", &slot, values);
+	free(values);
+	return found;
+}
+
+/* The slot that the XDP program finds under a receiver index; -1: none. */
+static int64_t slot_of_session(uint32_t index)
+{
+	struct session value;
+
+	return map_has(PINS IFNAME "/sessions", &index, &value) ? (int64_t)value.peer
+								: -1;
+}
+
+static uint32_t port_in_map(void)
+{
+	struct wg_config value = {.listen_port = UINT32_MAX};
+	uint32_t zero = 0;
+
+	assert_true(map_has(PINS IFNAME "/config", &zero, &value));
+	return value.listen_port;
+}
+
+/* A socket of the test's own on that port, or -errno. */
+static int bind_port(int family, uint16_t port)
+{
+	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
+	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(port)};
+	int fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0), one = 1, ret, err;
+
+	assert_true(fd >= 0);
+	if (family == AF_INET6)
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+	ret = family == AF_INET ? bind(fd, (struct sockaddr *)&in, sizeof(in))
+				: bind(fd, (struct sockaddr *)&in6, sizeof(in6));
+	if (!ret)
+		return fd;
+	err = -errno;
+	close(fd);
+	return err;
+}
+
+static bool port_is_free(int family, uint16_t port)
+{
+	int fd = bind_port(family, port);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0;
+}
+
+static uint32_t mark_of(int fd)
+{
+	uint32_t mark = 0;
+	socklen_t len = sizeof(mark);
+
+	assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_MARK, &mark, &len), 0);
+	return mark;
+}
+
+static bool exists(const char *path)
+{
+	struct stat st;
+
+	return !stat(path, &st);
+}
+
+/* --- the device --- */
+
+static int open_device(struct fixture *f, const char *ifname)
+{
+	static const struct nics none;
+
+	return tunnel_open(&f->tunnel, ifname, &none, 1, f->why, sizeof(f->why));
+}
+
+static struct fixture *new_fixture(void)
+{
+	struct fixture *f = aligned_alloc(64, (sizeof(*f) + 63) / 64 * 64);
+
+	assert_non_null(f);
+	memset(f, 0xa5, sizeof(*f)); /* tunnel_open() must not count on zeros */
+	f->fds = count_fds();
+	return f;
+}
+
+static int setup(void **state)
+{
+	struct fixture *f = new_fixture();
+
+	if (open_device(f, IFNAME))
+		fail_msg("%s", f->why);
+	*state = f;
+	return 0;
+}
+
+static void assert_nothing_left(const struct fixture *f, const char *ifname)
+{
+	char pins[64], socket_path[64];
+
+	snprintf(pins, sizeof(pins), PINS "%s", ifname);
+	snprintf(socket_path, sizeof(socket_path), "/var/run/wireguard/%s.sock", ifname);
+	assert_false(exists(pins));
+	assert_false(exists(socket_path));
+	assert_int_equal(if_nametoindex(ifname), 0);
+	assert_int_equal(count_fds(), f->fds);
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	tunnel_close(&f->tunnel);
+	assert_nothing_left(f, IFNAME);
+	free(f);
+	return 0;
+}
+
+/* --- opening and closing --- */
+
+static unsigned link_flags(const char *ifname)
+{
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq ifr = {0};
+
+	assert_true(fd >= 0);
+	strcpy(ifr.ifr_name, ifname);
+	assert_int_equal(ioctl(fd, SIOCGIFFLAGS, &ifr), 0);
+	close(fd);
+	return (unsigned short)ifr.ifr_flags;
+}
+
+static void test_new_device(void **state)
+{
+	static const char *const maps[] = {
+		"allowed_ips4", "allowed_ips6", "sessions",   "peer_stats",
+		"drops",	"worker_stats", "xsk_data",   "xsk_handshake",
+		"config",	"local_addrs",	"nic_queues",
+	};
+	struct fixture *f = *state;
+	char path[96];
+
+	assert_get(&f->tunnel, "");
+	assert_int_not_equal(if_nametoindex(IFNAME), 0);
+	assert_int_equal(link_flags(IFNAME) & (IFF_UP | IFF_NOARP), IFF_NOARP);
+	assert_true(exists(SOCKET));
+	for (size_t i = 0; i < sizeof(maps) / sizeof(maps[0]); i++) {
+		snprintf(path, sizeof(path), PINS IFNAME "/%s", maps[i]);
+		close(pinned(path));
+	}
+	assert_int_equal(tunnel_port(&f->tunnel), 0);
+	assert_int_equal(f->tunnel.workers.count, 1);
+}
+
+/* With everything in use, the teardown finds nothing left all the same. */
+static void test_close_with_all_in_use(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_set(&f->tunnel, "private_key=" ALICE "\nlisten_port=4001\nfwmark=7\n" BOB
+			       "endpoint=127.0.0.1:9\nallowed_ip=10.0.0.0/8\n"
+			       "persistent_keepalive_interval=1\nallowed_ip=::/0\n");
+	tunnel_set_up(&f->tunnel, true);
+	assert_non_null(f->tunnel.dp.udp);
+	assert_false(port_is_free(AF_INET, 4001));
+}
+
+static void test_port_is_free_after_close(void **state)
+{
+	struct fixture *f = new_fixture();
+
+	assert_int_equal(open_device(f, IFNAME), 0);
+	assert_set(&f->tunnel, "listen_port=4002\n");
+	tunnel_set_up(&f->tunnel, true);
+	assert_false(port_is_free(AF_INET, 4002));
+	tunnel_close(&f->tunnel);
+	assert_true(port_is_free(AF_INET, 4002));
+	assert_true(port_is_free(AF_INET6, 4002));
+	assert_nothing_left(f, IFNAME);
+	free(f);
+}
+
+static void refuses(const char *ifname, int want)
+{
+	struct fixture *f = new_fixture();
+
+	assert_int_equal(open_device(f, ifname), want);
+	assert_true(f->why[0]); /* people are told why */
+	assert_int_equal(count_fds(), f->fds);
+	free(f);
+}
+
+/* Pins go into a directory of that name, which is emptied before: it must be one. */
+static void test_bad_names(void **state)
+{
+	int map = bpf_map_create(BPF_MAP_TYPE_ARRAY, "precious", 4, 4, 1, NULL);
+
+	assert_true(map >= 0);
+	assert_int_equal(bpf_obj_pin(map, "/sys/fs/bpf/precious"), 0);
+	refuses("..", -EINVAL);
+	assert_true(exists("/sys/fs/bpf/precious"));
+	refuses("", -EINVAL);
+	refuses(".", -EINVAL);
+	refuses("a/b", -EINVAL);
+	unlink("/sys/fs/bpf/precious");
+	close(map);
+}
+
+/* The second one hurts the first as little as itself. */
+static void test_name_in_use(void **state)
+{
+	struct fixture *f = *state;
+
+	refuses(IFNAME, -EEXIST);
+	assert_true(exists(SOCKET));
+	assert_true(exists(PINS IFNAME "/config"));
+	assert_int_not_equal(if_nametoindex(IFNAME), 0);
+	assert_set(&f->tunnel, BOB);
+}
+
+/* Of one in another network namespace that has the same /run. */
+static void test_socket_in_use(void **state)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX, .sun_path = SOCKET};
+	int theirs = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(theirs >= 0);
+	mkdir("/var/run/wireguard", 0700);
+	assert_int_equal(bind(theirs, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(listen(theirs, 1), 0);
+	refuses(IFNAME, -EADDRINUSE);
+	assert_true(exists(SOCKET));
+	assert_false(exists(PINS IFNAME));
+	assert_int_equal(if_nametoindex(IFNAME), 0);
+	unlink(SOCKET);
+	close(theirs);
+}
+
+/* What one that was killed has left is in nobody's way; what it cannot have made stays. */
+static void test_stale_pins(void **state)
+{
+	int map = pinned(PINS IFNAME "/config");
+	struct fixture *f = new_fixture();
+
+	assert_int_equal(mkdir(PINS OTHER, 0700), 0);
+	assert_int_equal(bpf_obj_pin(map, PINS OTHER "/config"), 0);
+	assert_int_equal(bpf_obj_pin(map, PINS OTHER "/foreign"), 0);
+	assert_int_equal(open_device(f, OTHER), 0);
+	assert_true(exists(PINS OTHER "/foreign"));
+	assert_true(exists(PINS OTHER "/drops"));
+	tunnel_close(&f->tunnel);
+	assert_true(exists(PINS OTHER "/foreign"));
+	assert_false(exists(PINS OTHER "/config"));
+	assert_int_equal(unlink(PINS OTHER "/foreign"), 0);
+	assert_int_equal(rmdir(PINS OTHER), 0);
+	assert_nothing_left(f, OTHER);
+	free(f);
+	close(map);
+}
+
+static void test_name_of_another_device(void **state)
+{
+	struct fixture *f = new_fixture();
+
+	assert_int_equal(open_device(f, "lo"), -EEXIST);
+	assert_true(f->why[0]);
+	assert_false(exists(PINS "lo"));
+	assert_false(exists("/var/run/wireguard/lo.sock"));
+	assert_int_equal(count_fds(), f->fds);
+	free(f);
+}
+
+/* Refused at the last step: all that was made goes again. */
+static void test_nic_that_is_not_there(void **state)
+{
+	struct nics nics = {.request_count = 1, .requests = {{.name = "nosuch0"}}};
+	struct fixture *f = new_fixture();
+
+	assert_int_equal(
+		tunnel_open(&f->tunnel, IFNAME, &nics, 1, f->why, sizeof(f->why)),
+		-ENODEV);
+	assert_non_null(strstr(f->why, "nosuch0"));
+	assert_nothing_left(f, IFNAME);
+	free(f);
+}
+
+static void test_two_devices(void **state)
+{
+	struct fixture *one = *state, *two = new_fixture();
+
+	assert_int_equal(open_device(two, OTHER), 0);
+	assert_set(&one->tunnel, BOB "allowed_ip=10.0.0.0/8\n");
+	assert_get(&two->tunnel, "");
+	assert_null(peer_of(&two->tunnel, BOB_PUBLIC));
+	tunnel_close(&two->tunnel);
+	assert_nothing_left(two, OTHER);
+	free(two);
+	assert_true(exists(PINS IFNAME "/config"));
+	assert_non_null(peer_of(&one->tunnel, BOB_PUBLIC));
+}
+
+/* --- get gives what set took --- */
+
+static void test_lines_of_the_device(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_set(&f->tunnel, "private_key=" ALICE "\nlisten_port=4321\nfwmark=4660\n");
+	assert_get(&f->tunnel,
+		   "private_key=" ALICE_CLAMPED "\nlisten_port=4321\nfwmark=4660\n");
+	assert_set(&f->tunnel, "fwmark=0\n");
+	assert_get(&f->tunnel, "private_key=" ALICE_CLAMPED "\nlisten_port=4321\n");
+	assert_set(&f->tunnel, "private_key=" ZERO_KEY "\nlisten_port=0\n");
+	assert_get(&f->tunnel, "");
+}
+
+static void test_lines_of_a_peer(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_set(&f->tunnel, BOB);
+	assert_get(&f->tunnel, IDLE(BOB, ZERO_KEY, "", "0"));
+	assert_set(&f->tunnel,
+		   BOB "preshared_key=" PSK
+		       "\nendpoint=192.0.2.9:1234\npersistent_keepalive_interval=25\n"
+		       "allowed_ip=10.1.2.3/16\nallowed_ip=fd01::9/64\n"
+		       "allowed_ip=0.0.0.0/0\n");
+	assert_get(&f->tunnel, IDLE(BOB, PSK, "endpoint=192.0.2.9:1234\n",
+				    "25") "allowed_ip=10.1.0.0/16\n"
+					  "allowed_ip=fd01::/64\n"
+					  "allowed_ip=0.0.0.0/0\n");
+	assert_set(&f->tunnel,
+		   BOB "preshared_key=" ZERO_KEY "\nendpoint=[2001:db8::9]:4567\n"
+		       "persistent_keepalive_interval=0\nreplace_allowed_ips=true\n"
+		       "allowed_ip=fd02::/16\n");
+	assert_get(&f->tunnel, IDLE(BOB, ZERO_KEY, "endpoint=[2001:db8::9]:4567\n",
+				    "0") "allowed_ip=fd02::/16\n");
+}
+
+static void test_prefixes_come_and_go(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_set(&f->tunnel, BOB "allowed_ip=10.0.0.0/8\nallowed_ip=fd00::/8\n");
+	assert_set(&f->tunnel, BOB "allowed_ip=-10.0.0.0/8\n"
+				   "allowed_ip=-192.0.2.0/24\n");
+	assert_get(&f->tunnel, IDLE(BOB, ZERO_KEY, "", "0") "allowed_ip=fd00::/8\n");
+	/* To another peer, by name; not taken from it by one who does not have it. */
+	assert_set(&f->tunnel,
+		   ALICE_PEER "allowed_ip=fd00::/8\n" BOB "allowed_ip=-fd00::/8\n");
+	assert_get(&f->tunnel,
+		   IDLE(BOB, ZERO_KEY, "", "0")
+			   IDLE(ALICE_PEER, ZERO_KEY, "", "0") "allowed_ip=fd00::/8\n");
+}
+
+static void test_update_only(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_set(&f->tunnel, BOB "update_only=true\nallowed_ip=10.0.0.0/8\n");
+	assert_get(&f->tunnel, "");
+	assert_set(&f->tunnel, BOB);
+	assert_set(&f->tunnel, BOB "update_only=true\nallowed_ip=10.0.0.0/8\n");
+	assert_get(&f->tunnel, IDLE(BOB, ZERO_KEY, "", "0") "allowed_ip=10.0.0.0/8\n");
+}
+
+static void test_remove_and_replace(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_set(&f->tunnel, BOB ALICE_PEER);
+	assert_set(&f->tunnel, BOB "remove=true\n");
+	assert_get(&f->tunnel, IDLE(ALICE_PEER, ZERO_KEY, "", "0"));
+	assert_set(&f->tunnel, BOB "remove=true\n"); /* not there */
+	assert_set(&f->tunnel,
+		   "replace_peers=true\n" ALICE_PEER "persistent_keepalive_interval=3\n");
+	assert_get(&f->tunnel, IDLE(ALICE_PEER, ZERO_KEY, "", "3"));
+	assert_set(&f->tunnel, "replace_peers=true\n");
+	assert_get(&f->tunnel, "");
+	assert_int_equal(f->tunnel.peers.count, 0);
+	reap(&f->tunnel);
+	assert_true(cds_list_empty(&f->tunnel.peers.dead));
+}
+
+/* Gone and made anew within one request: it begins from nothing. */
+static void test_remove_and_add(void **state)
+{
+	struct fixture *f = *state;
+	struct peer *old;
+
+	assert_set(&f->tunnel, BOB "allowed_ip=10.0.0.0/8\n"
+				   "preshared_key=" PSK "\n");
+	old = peer_of(&f->tunnel, BOB_PUBLIC);
+	assert_set(&f->tunnel,
+		   BOB "remove=true\n" ALICE_PEER BOB "allowed_ip=10.0.0.0/9\n");
+	assert_ptr_not_equal(peer_of(&f->tunnel, BOB_PUBLIC), old);
+	assert_get(&f->tunnel, IDLE(ALICE_PEER, ZERO_KEY, "", "0") IDLE(
+				       BOB, ZERO_KEY, "", "0") "allowed_ip=10.0.0.0/9\n");
+}
+
+/* --- our own key --- */
+
+static void test_own_key_makes_no_peer(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_set(&f->tunnel,
+		   "private_key=" ALICE "\n" ALICE_PEER "allowed_ip=10.0.0.0/8\n" BOB);
+	assert_null(peer_of(&f->tunnel, ALICE_PUBLIC));
+	assert_non_null(peer_of(&f->tunnel, BOB_PUBLIC));
+	assert_int_equal(f->tunnel.peers.count, 1);
+}
+
+static void test_new_key_drops_that_peer(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t slot;
+
+	assert_set(&f->tunnel, ALICE_PEER "allowed_ip=10.0.0.0/8\n" BOB);
+	slot = peer_of(&f->tunnel, ALICE_PUBLIC)->slot;
+	assert_set(&f->tunnel, "private_key=" ALICE "\n");
+	assert_get(&f->tunnel,
+		   "private_key=" ALICE_CLAMPED "\n" IDLE(BOB, ZERO_KEY, "", "0"));
+	assert_false(has_peer_stats(slot));
+	assert_int_equal(f->tunnel.peers.allowed.count, 0);
+}
+
+/* What handshakes need is made of both keys: in whichever order they come. */
+static void test_remotes_follow_the_key(void **state)
+{
+	struct fixture *f = *state;
+	struct peer *bob;
+
+	assert_set(&f->tunnel, BOB);
+	bob = peer_of(&f->tunnel, BOB_PUBLIC);
+	assert_false(bob->remote.valid);
+	assert_set(&f->tunnel, "private_key=" ALICE "\n");
+	assert_true(bob->remote.valid);
+	assert_set(&f->tunnel, "private_key=" ZERO_KEY "\n");
+	assert_false(bob->remote.valid);
+}
+
+/* --- slots --- */
+
+static void test_slots_come_free(void **state)
+{
+	struct fixture *f = *state;
+	struct peer *bob;
+	uint32_t slot;
+
+	assert_set(&f->tunnel, BOB ALICE_PEER);
+	bob = peer_of(&f->tunnel, BOB_PUBLIC);
+	slot = bob->slot;
+	assert_int_not_equal(slot, peer_of(&f->tunnel, ALICE_PUBLIC)->slot);
+	assert_ptr_equal(peer_at(&f->tunnel.peers, slot), bob);
+	assert_true(has_peer_stats(slot));
+	assert_set(&f->tunnel, BOB "remove=true\n");
+	assert_null(peer_at(&f->tunnel.peers, slot));
+	assert_false(has_peer_stats(slot));
+	assert_int_equal(f->tunnel.peers.count, 1);
+}
+
+/* After the last slot come those that have become free; the last is one, too. */
+static void test_slots_wrap(void **state)
+{
+	struct fixture *f = *state;
+
+	f->tunnel.peers.next_slot = WG_MAX_PEERS - 1;
+	assert_set(&f->tunnel, BOB ALICE_PEER);
+	assert_int_equal(peer_of(&f->tunnel, BOB_PUBLIC)->slot, WG_MAX_PEERS - 1);
+	assert_int_equal(peer_of(&f->tunnel, ALICE_PUBLIC)->slot, 0);
+	assert_ptr_equal(peer_at(&f->tunnel.peers, WG_MAX_PEERS - 1),
+			 peer_of(&f->tunnel, BOB_PUBLIC));
+	assert_null(peer_at(&f->tunnel.peers, WG_MAX_PEERS));
+	assert_null(peer_at(&f->tunnel.peers, WG_SLOT_NONE));
+}
+
+/* As if every slot but one were taken. */
+static void test_no_slot_left(void **state)
+{
+	struct fixture *f = *state;
+	struct peer somebody;
+
+	for (uint32_t i = 0; i < WG_MAX_PEERS; i++)
+		f->tunnel.peers.slots[i] = &somebody;
+	f->tunnel.peers.slots[77] = NULL;
+	assert_int_equal(set(&f->tunnel, BOB ALICE_PEER "allowed_ip=10.0.0.0/8\n"),
+			 -ENOSPC);
+	for (uint32_t i = 0; i < WG_MAX_PEERS; i++)
+		if (f->tunnel.peers.slots[i] == &somebody)
+			f->tunnel.peers.slots[i] = NULL;
+	assert_int_equal(peer_of(&f->tunnel, BOB_PUBLIC)->slot, 77);
+	assert_null(peer_of(&f->tunnel, ALICE_PUBLIC));
+	assert_int_equal(f->tunnel.peers.allowed.count, 0);
+}
+
+/* The kernel fills up its store of elements in the background. */
+static void test_memory_of_maps_is_late(void **state)
+{
+	struct fixture *f = *state;
+
+	no_memory = 3;
+	assert_int_equal(set(&f->tunnel, BOB "allowed_ip=10.0.0.2/32\n"), 0);
+	assert_int_equal(no_memory, 0);
+	assert_int_equal(f->tunnel.peers.count, 1);
+}
+
+static void test_no_memory_for_maps(void **state)
+{
+	struct fixture *f = *state;
+
+	no_memory = UINT_MAX;
+	assert_int_equal(set(&f->tunnel, BOB "allowed_ip=10.0.0.2/32\n"), -ENOMEM);
+	no_memory = 0;
+	assert_int_equal(f->tunnel.peers.count, 0);
+	assert_int_equal(set(&f->tunnel, BOB "allowed_ip=10.0.0.2/32\n"), 0);
+}
+
+/* --- NICs --- */
+
+/* Each try may cost a device its queues for a moment. */
+static void test_what_has_no_xdp_is_tried_more_and_more_seldom(void **state)
+{
+	struct fixture *f = *state;
+	struct nics *nics = &f->tunnel.nics;
+	struct nic_refusal *r = &nics->refused[0];
+	uint64_t wait = 30 * SEC_NS;
+
+	nics->automatic = false;
+	nics->request_count = 1;
+	nics->requests[0] = (struct nic_request){.name = "lo", .mode = NIC_COPY};
+	for (unsigned i = 0; i < 10; i++) {
+		assert_null(nic_for_route(&f->tunnel, 1));
+		assert_int_equal(r->ifindex, 1);
+		assert_int_equal(r->wait, wait);
+		assert_true(r->until > clock_now() + wait - SEC_NS);
+		r->until = 0;
+		wait = wait * 2 < 3600 * SEC_NS ? wait * 2 : 3600 * SEC_NS;
+	}
+	assert_int_equal(nics->refused_next, 1);
+}
+
+/* --- the listen port --- */
+
+static void test_port_of_an_interface_that_is_down(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_set(&f->tunnel, "listen_port=4003\n");
+	assert_int_equal(tunnel_port(&f->tunnel), 4003);
+	assert_true(port_is_free(AF_INET, 4003));
+	assert_int_equal(port_in_map(), 0);
+	tunnel_set_up(&f->tunnel, true);
+	assert_false(port_is_free(AF_INET, 4003));
+	assert_false(port_is_free(AF_INET6, 4003));
+	assert_int_equal(port_in_map(), 4003);
+	tunnel_set_up(&f->tunnel, false);
+	assert_true(port_is_free(AF_INET, 4003));
+	assert_true(port_is_free(AF_INET6, 4003));
+	assert_int_equal(port_in_map(), 0);
+	assert_get(&f->tunnel, "listen_port=4003\n");
+}
+
+/* Peers know it by then. */
+static void test_picked_port_is_kept(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t port;
+
+	tunnel_set_up(&f->tunnel, true);
+	port = tunnel_port(&f->tunnel);
+	assert_int_not_equal(port, 0);
+	tunnel_set_up(&f->tunnel, false);
+	tunnel_set_up(&f->tunnel, true);
+	assert_int_equal(tunnel_port(&f->tunnel), port);
+	assert_set(&f->tunnel, "listen_port=0\n");
+	assert_int_not_equal(tunnel_port(&f->tunnel), 0);
+	assert_int_not_equal(tunnel_port(&f->tunnel), port);
+}
+
+static void test_port_changes(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_set(&f->tunnel, "listen_port=4003\n");
+	tunnel_set_up(&f->tunnel, true);
+	assert_set(&f->tunnel, "listen_port=4004\n");
+	assert_true(port_is_free(AF_INET, 4003));
+	assert_true(port_is_free(AF_INET6, 4003));
+	assert_false(port_is_free(AF_INET, 4004));
+	assert_int_equal(port_in_map(), 4004);
+	assert_get(&f->tunnel, "listen_port=4004\n");
+}
+
+/* To the port that it has: the sockets stay, and with them what they hold. */
+static void test_same_port_again(void **state)
+{
+	struct fixture *f = *state;
+	struct udp *udp;
+
+	assert_set(&f->tunnel, "listen_port=4003\n");
+	tunnel_set_up(&f->tunnel, true);
+	udp = f->tunnel.dp.udp;
+	assert_set(&f->tunnel, "listen_port=4003\n");
+	assert_ptr_equal(f->tunnel.dp.udp, udp);
+}
+
+static void test_any_port(void **state)
+{
+	struct fixture *f = *state;
+	uint16_t port;
+
+	tunnel_set_up(&f->tunnel, true);
+	port = tunnel_port(&f->tunnel);
+	assert_int_not_equal(port, 0);
+	assert_int_equal(port_in_map(), port);
+	assert_false(port_is_free(AF_INET, port));
+	assert_false(port_is_free(AF_INET6, port));
+}
+
+static void check_port_in_use(struct tunnel *tunnel, int family)
+{
+	int theirs = bind_port(family, 4005),
+	    other = family == AF_INET ? AF_INET6 : AF_INET;
+	struct udp *udp = tunnel->dp.udp;
+	int fds = count_fds();
+
+	assert_true(theirs >= 0);
+	assert_int_equal(set(tunnel, "listen_port=4005\nfwmark=9\n"), -EADDRINUSE);
+	assert_ptr_equal(tunnel->dp.udp, udp);
+	assert_false(port_is_free(AF_INET, 4003));
+	assert_false(port_is_free(AF_INET6, 4003));
+	assert_true(port_is_free(other, 4005)); /* not kept by halves */
+	assert_int_equal(port_in_map(), 4003);
+	assert_get(tunnel, "listen_port=4003\n"); /* nor does the rest happen */
+	assert_int_equal(count_fds(), fds);
+	close(theirs);
+}
+
+static void test_port_in_use(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_set(&f->tunnel, "listen_port=4003\n");
+	tunnel_set_up(&f->tunnel, true);
+	check_port_in_use(&f->tunnel, AF_INET);
+	check_port_in_use(&f->tunnel, AF_INET6);
+	tunnel_set_up(&f->tunnel, false);
+	assert_get(&f->tunnel, "listen_port=4003\n"); /* what it is to come up with */
+	tunnel_set_up(&f->tunnel, true);
+	assert_set(&f->tunnel, "listen_port=4005\n"); /* free now */
+	assert_get(&f->tunnel, "listen_port=4005\n");
+}
+
+/* Comes up without sockets where somebody has its port. */
+static void up_without_sockets(struct tunnel *tunnel, int theirs)
+{
+	assert_true(theirs >= 0);
+	assert_set(tunnel, "listen_port=4005\n");
+	tunnel_set_up(tunnel, true);
+	assert_null(tunnel->dp.udp);
+	assert_int_equal(port_in_map(), 0);
+	assert_true(tunnel->listen_due <= clock_now() + 2 * SEC_NS); /* it tries again */
+}
+
+static void test_port_in_use_when_coming_up(void **state)
+{
+	struct fixture *f = *state;
+	int theirs = bind_port(AF_INET, 4005);
+
+	up_without_sockets(&f->tunnel, theirs);
+	assert_set(&f->tunnel, "listen_port=4006\n");
+	assert_non_null(f->tunnel.dp.udp);
+	assert_int_equal(port_in_map(), 4006);
+	assert_int_equal(f->tunnel.listen_due, UINT64_MAX);
+	close(theirs);
+}
+
+static void test_port_that_comes_free(void **state)
+{
+	struct fixture *f = *state;
+	int theirs = bind_port(AF_INET6, 4005);
+
+	up_without_sockets(&f->tunnel, theirs);
+	assert_int_equal(tunnel_listen(&f->tunnel), -EADDRINUSE);
+	assert_int_not_equal(f->tunnel.listen_due, UINT64_MAX);
+	close(theirs);
+	assert_int_equal(tunnel_listen(&f->tunnel), 0);
+	assert_int_equal(port_in_map(), 4005);
+	assert_int_equal(f->tunnel.listen_due, UINT64_MAX);
+}
+
+/* Nothing is tried again for an interface that is down. */
+static void test_down_stops_trying(void **state)
+{
+	struct fixture *f = *state;
+	int theirs = bind_port(AF_INET, 4005);
+
+	up_without_sockets(&f->tunnel, theirs);
+	tunnel_set_up(&f->tunnel, false);
+	assert_int_equal(f->tunnel.listen_due, UINT64_MAX);
+	close(theirs);
+}
+
+static void test_fwmark(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_set(&f->tunnel, "fwmark=4660\n");
+	tunnel_set_up(&f->tunnel, true);
+	assert_int_equal(mark_of(f->tunnel.dp.udp->fd4), 4660);
+	assert_int_equal(mark_of(f->tunnel.dp.udp->fd6), 4660);
+	assert_set(&f->tunnel, "fwmark=1\n");
+	assert_int_equal(mark_of(f->tunnel.dp.udp->fd4), 1);
+	assert_int_equal(mark_of(f->tunnel.dp.udp->fd6), 1);
+	assert_set(&f->tunnel, "listen_port=4007\n"); /* new sockets have it as well */
+	assert_int_equal(mark_of(f->tunnel.dp.udp->fd4), 1);
+	assert_set(&f->tunnel, "fwmark=0\n");
+	assert_int_equal(mark_of(f->tunnel.dp.udp->fd6), 0);
+}
+
+/* --- surroundings --- */
+
+static bool is_local(const struct local_addr *addr)
+{
+	uint8_t value;
+
+	return map_has(PINS IFNAME "/local_addrs", addr, &value);
+}
+
+static void run(const char *command)
+{
+	if (system(command))
+		fail_msg("failed: %s", command);
+}
+
+static void test_local_addrs(void **state)
+{
+	const struct local_addr loop = {{[10] = 0xff, 0xff, 127, 0, 0, 1}};
+	const struct local_addr four = {{[10] = 0xff, 0xff, 192, 0, 2, 1}};
+	const struct local_addr six = {{0x20, 0x01, 0x0d, 0xb8, [15] = 1}};
+	struct fixture *f = *state;
+
+	assert_true(is_local(&loop));
+	assert_false(is_local(&four));
+	run("ip address add 192.0.2.1/32 dev lo");
+	run("ip address add 2001:db8::1/128 dev lo");
+	kernel_read_addrs(&f->tunnel);
+	assert_true(is_local(&loop));
+	assert_true(is_local(&four));
+	assert_true(is_local(&six));
+	run("ip address del 192.0.2.1/32 dev lo");
+	run("ip address del 2001:db8::1/128 dev lo");
+	kernel_read_addrs(&f->tunnel);
+	assert_true(is_local(&loop));
+	assert_false(is_local(&four));
+	assert_false(is_local(&six));
+}
+
+/* A keepalive is due as soon as there is a way to send it, not before. */
+static void test_persistent_keepalive_waits_for_up(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t now = clock_now();
+
+	assert_set(&f->tunnel,
+		   "listen_port=4006\n" BOB "persistent_keepalive_interval=25\n");
+	assert_null(timerq_first(&f->tunnel.peers.timers));
+	tunnel_set_up(&f->tunnel, true);
+	assert_non_null(timerq_first(&f->tunnel.peers.timers));
+	assert_true(timerq_first(&f->tunnel.peers.timers)->deadline <= now + 5 * SEC_NS);
+	tunnel_set_up(&f->tunnel, false);
+	assert_null(timerq_first(&f->tunnel.peers.timers));
+	assert_get(&f->tunnel, "listen_port=4006\n" IDLE(BOB, ZERO_KEY, "", "25"));
+}
+
+/* --- sessions (whitepaper section 6.3): as far as a handshake's end --- */
+
+static struct keypair *ready_keypair(struct peer *peer, bool initiator)
+{
+	struct keypair *kp = keypair_new(&peer->peers->keypairs, peer);
+	struct noise_keys keys = {.initiator = initiator};
+
+	assert_non_null(kp);
+	keys.local_index = kp->local_index;
+	keypair_activate(kp, &keys, clock_now());
+	return kp;
+}
+
+static struct keypair *begin_session(struct peer *peer, bool initiator)
+{
+	struct keypair *kp = ready_keypair(peer, initiator);
+
+	assert_int_equal(peer_begin_session(peer, kp, clock_now()), 0);
+	return kp;
+}
+
+/* Workers and the XDP program find all of these. */
+static void assert_sessions(struct peer *peer, struct keypair *previous,
+			    struct keypair *current, struct keypair *next)
+{
+	struct keypair *all[] = {previous, current, next};
+
+	assert_ptr_equal(peer->previous, previous);
+	assert_ptr_equal(peer->current, current);
+	assert_ptr_equal(peer->next, next);
+	for (int i = 0; i < 3; i++) {
+		if (!all[i])
+			continue;
+		assert_ptr_equal(
+			keypairs_find(&peer->peers->keypairs, all[i]->local_index),
+			all[i]);
+		assert_int_equal(slot_of_session(all[i]->local_index), peer->slot);
+	}
+}
+
+static void assert_session_gone(struct tunnel *tunnel, uint32_t index)
+{
+	assert_null(keypairs_find(&tunnel->peers.keypairs, index));
+	assert_int_equal(slot_of_session(index), -1);
+}
+
+static struct peer *bob_of(struct fixture *f)
+{
+	assert_set(&f->tunnel, "private_key=" ALICE "\n" BOB);
+	return peer_of(&f->tunnel, BOB_PUBLIC);
+}
+
+static void test_sessions_as_initiator(void **state)
+{
+	struct fixture *f = *state;
+	struct peer *bob = bob_of(f);
+	struct keypair *one, *two, *three;
+	uint32_t index;
+
+	one = begin_session(bob, true);
+	assert_sessions(bob, NULL, one, NULL);
+	two = begin_session(bob, true);
+	assert_sessions(bob, one, two, NULL);
+	index = one->local_index;
+	three = begin_session(bob, true);
+	assert_sessions(bob, two, three, NULL);
+	assert_session_gone(&f->tunnel, index);
+}
+
+/* XDP would drop what comes under it. */
+static void test_no_memory_for_a_session(void **state)
+{
+	struct fixture *f = *state;
+	struct peer *bob = bob_of(f);
+	struct keypair *one = begin_session(bob, true), *two = ready_keypair(bob, true);
+	uint32_t index = two->local_index;
+
+	no_memory = UINT_MAX;
+	assert_int_equal(peer_begin_session(bob, two, clock_now()), -ENOMEM);
+	no_memory = 0;
+	assert_sessions(bob, NULL, one, NULL);
+	assert_session_gone(&f->tunnel, index);
+}
+
+/* Others than the first have their turn although changes do not stop. */
+static void test_paths_of_all_are_resolved(void **state)
+{
+	struct fixture *f = *state;
+	struct cds_list_head *at;
+	char lines[256];
+
+	for (unsigned i = 1; i <= 600; i++) {
+		snprintf(lines, sizeof(lines), "public_key=%064x\nendpoint=127.0.0.1:9\n",
+			 i);
+		assert_set(&f->tunnel, lines);
+	}
+	paths_due(&f->tunnel, 0);
+	paths_serve(&f->tunnel, 1);
+	at = f->tunnel.peers.next_path;
+	assert_non_null(at);
+	paths_due(&f->tunnel, 0);
+	paths_serve(&f->tunnel, 1);
+	assert_ptr_not_equal(f->tunnel.peers.next_path, at);
+	paths_serve(&f->tunnel, 1);
+	assert_null(f->tunnel.peers.next_path);
+	paths_serve(&f->tunnel, 1); /* for the second change */
+	assert_ptr_equal(f->tunnel.peers.next_path, at);
+}
+
+/* Not used until the initiator has shown that it has it. */
+static void test_sessions_as_responder(void **state)
+{
+	struct fixture *f = *state;
+	struct peer *bob = bob_of(f);
+	struct keypair *one, *two, *three;
+	uint32_t index;
+
+	one = begin_session(bob, false);
+	assert_sessions(bob, NULL, NULL, one);
+	assert_true(peer_confirm_session(bob, one));
+	assert_sessions(bob, NULL, one, NULL);
+	assert_false(peer_confirm_session(bob, one));
+	two = begin_session(bob, false);
+	assert_sessions(bob, NULL, one, two);
+	assert_false(peer_confirm_session(bob, one));
+	index = two->local_index;
+	three = begin_session(bob, false); /* two was never confirmed */
+	assert_sessions(bob, NULL, one, three);
+	assert_session_gone(&f->tunnel, index);
+	assert_true(peer_confirm_session(bob, three));
+	assert_sessions(bob, one, three, NULL);
+}
+
+/* The far side may already send under what we have not seen confirmed. */
+static void test_sessions_of_both_roles(void **state)
+{
+	struct fixture *f = *state;
+	struct peer *bob = bob_of(f);
+	struct keypair *one = begin_session(bob, true), *two = begin_session(bob, false);
+	uint32_t index = one->local_index;
+	struct keypair *three = begin_session(bob, true);
+
+	assert_sessions(bob, two, three, NULL);
+	assert_session_gone(&f->tunnel, index);
+}
+
+/* Three sessions and a handshake under way; their indices. */
+static void fill_sessions(struct peer *peer, uint32_t index[4])
+{
+	struct keypair *all[4];
+
+	all[0] = begin_session(peer, true);
+	all[1] = begin_session(peer, true);
+	all[2] = begin_session(peer, false);
+	/* A new responder's session takes the place of the previous one. */
+	all[0] = peer->previous = keypair_new(&peer->peers->keypairs, peer);
+	all[3] = peer->pending = keypair_new(&peer->peers->keypairs, peer);
+	peer->initiating.state = NOISE_INITIATION_CREATED;
+	for (int i = 0; i < 4; i++) {
+		assert_non_null(all[i]);
+		index[i] = all[i]->local_index;
+		assert_non_null(keypairs_find(&peer->peers->keypairs, index[i]));
+	}
+}
+
+static void assert_all_gone(struct tunnel *tunnel, const uint32_t index[4])
+{
+	for (int i = 0; i < 4; i++)
+		assert_session_gone(tunnel, index[i]);
+}
+
+static void test_new_key_ends_sessions(void **state)
+{
+	struct fixture *f = *state;
+	struct peer *bob = bob_of(f);
+	uint32_t index[4];
+
+	fill_sessions(bob, index);
+	/* The same one, clamped or not. */
+	assert_set(&f->tunnel, "private_key=" ALICE "\n");
+	assert_set(&f->tunnel, "private_key=" ALICE_CLAMPED "\n");
+	assert_non_null(bob->current);
+	assert_set(&f->tunnel, "private_key=" PSK "\n");
+	assert_all_gone(&f->tunnel, index);
+	assert_sessions(bob, NULL, NULL, NULL);
+	assert_null(bob->pending);
+	assert_int_equal(bob->initiating.state, NOISE_IDLE);
+}
+
+/* The peer's next packet starts a handshake: five seconds must not pass before. */
+static void test_new_key_may_initiate_at_once(void **state)
+{
+	struct fixture *f = *state;
+	struct peer *bob = bob_of(f);
+	uint64_t now = clock_now();
+
+	timers_handshake_initiated(&bob->timers, now);
+	assert_set(&f->tunnel, "private_key=" ALICE_CLAMPED "\n");
+	assert_false(timers_may_initiate(&bob->timers, now));
+	assert_set(&f->tunnel, "private_key=" PSK "\n");
+	assert_true(timers_may_initiate(&bob->timers, now));
+}
+
+static void test_down_ends_sessions(void **state)
+{
+	struct fixture *f = *state;
+	struct peer *bob = bob_of(f);
+	uint32_t index[4];
+
+	tunnel_set_up(&f->tunnel, true);
+	fill_sessions(bob, index);
+	tunnel_set_up(&f->tunnel, false);
+	assert_all_gone(&f->tunnel, index);
+	assert_sessions(bob, NULL, NULL, NULL);
+	assert_null(timerq_first(&f->tunnel.peers.timers));
+}
+
+static void test_removal_ends_sessions(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t index[4];
+
+	fill_sessions(bob_of(f), index);
+	assert_set(&f->tunnel, BOB "remove=true\n");
+	assert_all_gone(&f->tunnel, index);
+}
+
+/* --- allowed IPs: model, table and tries --- */
+
+#define OWNERS	     5
+#define MODEL_MAX    2048
+#define LINE_MAX_LEN 80
+#define OPERATIONS   1500
+
+struct prefix {
+	struct ip_addr addr;
+	uint8_t cidr;
+	unsigned owner;
+};
+
+/* What the tests think that there should be. */
+struct model {
+	struct prefix list[MODEL_MAX];
+	size_t count;
+	uint64_t seed;
+};
+
+/* "PREFIX SLOT" lines, for comparing. */
+struct lines {
+	char list[MODEL_MAX][LINE_MAX_LEN];
+	size_t count;
+};
+
+static void owner_key(unsigned owner, char hex[65])
+{
+	memcpy(hex, BOB_PUBLIC, 65);
+	hex[0] = (char)('1' + owner);
+}
+
+static unsigned random_below(struct model *m, unsigned n)
+{
+	return (unsigned)(next_random(&m->seed) >> 33) % n;
+}
+
+/* Bit by bit, unlike the program's. */
+static void clear_host_bits(struct ip_addr *addr, unsigned cidr)
+{
+	for (unsigned bit = cidr; bit < 128; bit++)
+		addr->bytes[bit / 8] &= (uint8_t) ~(0x80 >> bit % 8);
+}
+
+/* From a few networks, so that prefixes meet and nest; whole bytes more often. */
+static struct prefix random_prefix(struct model *m)
+{
+	struct prefix p;
+	unsigned bits, i;
+
+	memset(&p, 0, sizeof(p));
+	p.addr.family = random_below(m, 2) ? IP_V4 : IP_V6;
+	bits = p.addr.family == IP_V4 ? 32 : 128;
+	for (i = 0; i < bits / 8; i++)
+		p.addr.bytes[i] = (uint8_t)(random_below(m, 3) * 0x55);
+	p.cidr = (uint8_t)(random_below(m, 2) ? random_below(m, bits + 1)
+					      : random_below(m, bits / 8 + 1) * 8);
+	if (p.addr.family == IP_V6 && random_below(m, 2) && p.cidr > 24)
+		p.cidr = 24;
+	clear_host_bits(&p.addr, p.cidr);
+	return p;
+}
+
+static const char *prefix_text(const struct ip_addr *addr, unsigned cidr, char *out)
+{
+	char text[INET6_ADDRSTRLEN];
+
+	inet_ntop(addr->family == IP_V4 ? AF_INET : AF_INET6, addr->bytes, text,
+		  sizeof(text));
+	snprintf(out, LINE_MAX_LEN, "%s/%u", text, cidr);
+	return out;
+}
+
+static struct prefix *model_find(struct model *m, const struct prefix *p)
+{
+	for (size_t i = 0; i < m->count; i++)
+		if (ip_addr_equal(&m->list[i].addr, &p->addr) &&
+		    m->list[i].cidr == p->cidr)
+			return &m->list[i];
+	return NULL;
+}
+
+static void model_delete(struct model *m, struct prefix *p)
+{
+	*p = m->list[--m->count];
+}
+
+static void model_delete_owner(struct model *m, unsigned owner)
+{
+	for (size_t i = m->count; i-- > 0;)
+		if (m->list[i].owner == owner)
+			model_delete(m, &m->list[i]);
+}
+
+static void insert_random(struct model *m, struct tunnel *tunnel)
+{
+	struct prefix p = random_prefix(m), *known = model_find(m, &p);
+	char request[256], key[65], text[LINE_MAX_LEN];
+
+	p.owner = random_below(m, OWNERS);
+	owner_key(p.owner, key);
+	snprintf(request, sizeof(request), "public_key=%s\nallowed_ip=%s\n", key,
+		 prefix_text(&p.addr, p.cidr, text));
+	assert_set(tunnel, request);
+	assert_true(known || m->count < MODEL_MAX);
+	*(known ? known : &m->list[m->count++]) = p;
+}
+
+/* One that is there, by its owner or by somebody who does not have it. */
+static void remove_random(struct model *m, struct tunnel *tunnel)
+{
+	unsigned owner = random_below(m, OWNERS);
+	char request[256], key[65], text[LINE_MAX_LEN];
+	struct prefix *p;
+
+	if (!m->count)
+		return;
+	p = &m->list[random_below(m, (unsigned)m->count)];
+	if (random_below(m, 2))
+		owner = p->owner;
+	owner_key(owner, key);
+	snprintf(request, sizeof(request), "public_key=%s\nallowed_ip=-%s\n", key,
+		 prefix_text(&p->addr, p->cidr, text));
+	assert_set(tunnel, request);
+	if (owner == p->owner)
+		model_delete(m, p);
+}
+
+static void clear_random_owner(struct model *m, struct tunnel *tunnel, const char *how)
+{
+	unsigned owner = random_below(m, OWNERS);
+	char request[256], key[65];
+
+	owner_key(owner, key);
+	snprintf(request, sizeof(request), "public_key=%s\n%s\n", key, how);
+	assert_set(tunnel, request);
+	model_delete_owner(m, owner);
+}
+
+static void random_operation(struct model *m, struct tunnel *tunnel)
+{
+	unsigned what = random_below(m, 400);
+
+	if (what < 300) {
+		insert_random(m, tunnel);
+	} else if (what < 390) {
+		remove_random(m, tunnel);
+	} else if (what < 394) {
+		clear_random_owner(m, tunnel, "replace_allowed_ips=true");
+	} else if (what < 399) {
+		clear_random_owner(m, tunnel, "remove=true");
+		reap(tunnel);
+	} else {
+		assert_set(tunnel, "replace_peers=true\n");
+		m->count = 0;
+		reap(tunnel);
+	}
+}
+
+static void add_line(struct lines *l, const struct ip_addr *addr, unsigned cidr,
+		     uint32_t slot)
+{
+	char text[LINE_MAX_LEN];
+	int len;
+
+	assert_true(l->count < MODEL_MAX);
+	len = snprintf(l->list[l->count++], LINE_MAX_LEN, "%s %u",
+		       prefix_text(addr, cidr, text), slot);
+	assert_true(len < LINE_MAX_LEN);
+}
+
+static int compare_lines(const void *a, const void *b)
+{
+	return strcmp(a, b);
+}
+
+static void sort_lines(struct lines *l)
+{
+	qsort(l->list, l->count, sizeof(l->list[0]), compare_lines);
+}
+
+static void lines_of_model(const struct model *m, struct tunnel *tunnel, struct lines *l)
+{
+	char key[65];
+
+	for (size_t i = 0; i < m->count; i++) {
+		struct peer *peer;
+
+		owner_key(m->list[i].owner, key);
+		peer = peer_of(tunnel, key);
+		assert_non_null(peer);
+		add_line(l, &m->list[i].addr, m->list[i].cidr, peer->slot);
+	}
+	sort_lines(l);
+}
+
+static void lines_of_table(struct tunnel *tunnel, struct lines *l)
+{
+	const struct allowedips_entry *entry;
+	const struct peer *peer;
+
+	cds_list_for_each_entry (peer, &tunnel->peers.list, list) {
+		size_t before = l->count;
+
+		cds_list_for_each_entry (entry, &peer->allowed.entries, of_owner)
+			add_line(l, &entry->addr, entry->cidr, peer->slot);
+		assert_int_equal(l->count - before, peer->allowed.count);
+	}
+	assert_int_equal(l->count, tunnel->peers.allowed.count);
+	sort_lines(l);
+}
+
+/* By walking it; add_line() ends a walk that goes in circles. */
+static void lines_of_trie(const char *map, uint8_t family, struct lines *l)
+{
+	struct lpm6_key key, *previous = NULL; /* an lpm4_key is its beginning */
+	struct allowed_ip value;
+	int fd = pinned(map);
+
+	memset(&key, 0, sizeof(key));
+	while (!bpf_map_get_next_key(fd, previous, &key)) {
+		struct ip_addr addr = {.family = family};
+
+		assert_int_equal(bpf_map_lookup_elem(fd, &key, &value), 0);
+		memcpy(addr.bytes, key.addr, family == IP_V4 ? 4 : 16);
+		add_line(l, &addr, key.prefixlen, value.peer);
+		previous = &key;
+	}
+	close(fd);
+}
+
+static void lines_of_tries(struct lines *l)
+{
+	lines_of_trie(PINS IFNAME "/allowed_ips4", IP_V4, l);
+	lines_of_trie(PINS IFNAME "/allowed_ips6", IP_V6, l);
+	sort_lines(l);
+}
+
+static void assert_same_lines(const struct lines *got, const struct lines *want)
+{
+	assert_int_equal(got->count, want->count);
+	for (size_t i = 0; i < want->count; i++)
+		assert_string_equal(got->list[i], want->list[i]);
+}
+
+static void assert_all_agree(const struct model *m, struct tunnel *tunnel)
+{
+	struct lines *l = calloc(3, sizeof(*l));
+
+	assert_non_null(l);
+	lines_of_model(m, tunnel, &l[0]);
+	lines_of_table(tunnel, &l[1]);
+	lines_of_tries(&l[2]);
+	assert_same_lines(&l[1], &l[0]);
+	assert_same_lines(&l[2], &l[0]);
+	free(l);
+}
+
+/* Whom a packet to this address goes to, as the TC program finds it; -1: nobody. */
+static int64_t trie_lookup(int fd4, int fd6, const struct ip_addr *addr)
+{
+	struct lpm6_key key = {.prefixlen = addr->family == IP_V4 ? 32 : 128};
+	struct allowed_ip value;
+
+	memcpy(key.addr, addr->bytes, 16);
+	if (bpf_map_lookup_elem(addr->family == IP_V4 ? fd4 : fd6, &key, &value))
+		return -1;
+	return value.peer;
+}
+
+static void assert_lookups_agree(struct model *m, struct tunnel *tunnel)
+{
+	int fd4 = pinned(PINS IFNAME "/allowed_ips4");
+	int fd6 = pinned(PINS IFNAME "/allowed_ips6");
+
+	for (int i = 0; i < 100; i++) {
+		struct prefix p = random_prefix(m);
+		const struct allowedips_owner *owner =
+			allowedips_lookup(&tunnel->peers.allowed, &p.addr);
+
+		assert_int_equal(trie_lookup(fd4, fd6, &p.addr),
+				 owner ? (int64_t)owner->slot : -1);
+	}
+	close(fd4);
+	close(fd6);
+}
+
+static void test_tries_follow_the_table(void **state)
+{
+	struct model *m = calloc(1, sizeof(*m));
+	struct fixture *f = *state;
+	size_t most = 0;
+
+	assert_non_null(m);
+	m->seed = 0x5eed;
+	for (int i = 0; i < OPERATIONS; i++) {
+		random_operation(m, &f->tunnel);
+		most = m->count > most ? m->count : most;
+		if (i % 25 && i != OPERATIONS - 1)
+			continue;
+		assert_all_agree(m, &f->tunnel);
+		assert_lookups_agree(m, &f->tunnel);
+	}
+	assert_true(most > 100); /* or there was little to compare */
+	assert_set(&f->tunnel, "replace_peers=true\n");
+	m->count = 0;
+	assert_all_agree(m, &f->tunnel);
+	free(m);
+}
+
+/* The whole of the address space, and single addresses. */
+static void test_tries_at_the_ends(void **state)
+{
+	struct model *m = calloc(1, sizeof(*m));
+	struct fixture *f = *state;
+	char request[512], key[65];
+	static const struct prefix ends[] = {
+		{.addr = {.family = IP_V4}, .cidr = 0},
+		{.addr = {.family = IP_V4, .bytes = {255, 255, 255, 255}}, .cidr = 32},
+		{.addr = {.family = IP_V4}, .cidr = 32},
+		{.addr = {.family = IP_V6}, .cidr = 0},
+		{.addr = {.family = IP_V6}, .cidr = 128},
+	};
+
+	assert_non_null(m);
+	owner_key(0, key);
+	snprintf(request, sizeof(request),
+		 "public_key=%s\nallowed_ip=0.0.0.0/0\nallowed_ip=255.255.255.255/32\n"
+		 "allowed_ip=0.0.0.0/32\nallowed_ip=::/0\nallowed_ip=::/128\n",
+		 key);
+	assert_set(&f->tunnel, request);
+	memcpy(m->list, ends, sizeof(ends));
+	m->count = sizeof(ends) / sizeof(ends[0]);
+	assert_all_agree(m, &f->tunnel);
+	free(m);
+}
+
+/* --- TC programs of the interface --- */
+
+/* The worker's drops for want of a program, after one packet more has come for wg0. */
+static uint64_t unguarded_after_a_packet(struct tunnel *tunnel)
+{
+	static const uint8_t packet[28] = {0x45};
+	struct worker *w = tunnel->workers.list[0];
+	struct virtio_net_hdr vh = {0};
+	struct iovec iov[2] = {[1] = {(void *)packet, sizeof(packet)}};
+
+	receive_emit(w, 0, &vh, iov, 2, 1, 60);
+	return w->stats->drops.unguarded;
+}
+
+/* A program that lets everything pass takes the place of ours. */
+static void replace_tc(uint32_t ifindex, enum bpf_tc_attach_point point)
+{
+	static const struct bpf_insn pass[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	int fd = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "pass", "GPL", pass, 2, NULL);
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex, .attach_point = point);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = 1, .priority = 1, .prog_fd = fd,
+		    .flags = BPF_TC_F_REPLACE);
+
+	assert_true(fd >= 0);
+	assert_int_equal(bpf_tc_attach(&hook, &opts), 0);
+	close(fd);
+}
+
+static bool has_tc(struct tunnel *tunnel)
+{
+	return bpf_objects_has_tc(tunnel->bpf, tunnel->wgif.tap.ifindex);
+}
+
+static void test_another_tc_program_is_not_ours(void **state)
+{
+	static const enum bpf_tc_attach_point points[] = {BPF_TC_EGRESS, BPF_TC_INGRESS};
+	struct tunnel *tunnel = &((struct fixture *)*state)->tunnel;
+	uint64_t now = NS_PER_SEC;
+
+	for (int i = 0; i < 2; i++, now += WGIF_TC_PAUSE_NS) {
+		assert_true(has_tc(tunnel));
+		replace_tc(tunnel->wgif.tap.ifindex, points[i]);
+		assert_false(has_tc(tunnel));
+		wgif_check_tc(&tunnel->wgif, now);
+		assert_true(has_tc(tunnel));
+	}
+}
+
+static void test_nothing_is_written_without_tc(void **state)
+{
+	struct tunnel *tunnel = &((struct fixture *)*state)->tunnel;
+	struct tap_writer *writer = &tunnel->workers.list[0]->writer;
+	uint64_t now = NS_PER_SEC;
+
+	assert_int_equal(unguarded_after_a_packet(tunnel), 0);
+	assert_int_equal(writer->count, 1);
+	/* Put back at once, but not twice within the pause. */
+	assert_int_equal(rtnl_clsact_remove(&tunnel->rtnl, tunnel->wgif.tap.ifindex), 0);
+	wgif_check_tc(&tunnel->wgif, now);
+	assert_true(has_tc(tunnel));
+	assert_int_equal(tunnel->wgif.tc_due, UINT64_MAX);
+	assert_int_equal(unguarded_after_a_packet(tunnel), 0);
+	assert_int_equal(rtnl_clsact_remove(&tunnel->rtnl, tunnel->wgif.tap.ifindex), 0);
+	wgif_check_tc(&tunnel->wgif, now + 1);
+	assert_false(has_tc(tunnel));
+	assert_int_equal(tunnel->wgif.tc_due, now + WGIF_TC_PAUSE_NS);
+	assert_int_equal(unguarded_after_a_packet(tunnel), 1);
+	assert_int_equal(writer->count, 2);
+	wgif_check_tc(&tunnel->wgif, tunnel->wgif.tc_due);
+	assert_true(has_tc(tunnel));
+	assert_int_equal(tunnel->wgif.tc_due, UINT64_MAX);
+	assert_int_equal(unguarded_after_a_packet(tunnel), 1);
+	assert_int_equal(writer->count, 3);
+	writer->count = 0;
+}
+
+#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+static const struct CMUnitTest tests[] = {
+	T(test_new_device),
+	T(test_close_with_all_in_use),
+	cmocka_unit_test(test_port_is_free_after_close),
+	cmocka_unit_test(test_bad_names),
+	T(test_name_in_use),
+	cmocka_unit_test(test_socket_in_use),
+	T(test_stale_pins),
+	cmocka_unit_test(test_name_of_another_device),
+	cmocka_unit_test(test_nic_that_is_not_there),
+	T(test_two_devices),
+	T(test_lines_of_the_device),
+	T(test_lines_of_a_peer),
+	T(test_prefixes_come_and_go),
+	T(test_update_only),
+	T(test_remove_and_replace),
+	T(test_remove_and_add),
+	T(test_own_key_makes_no_peer),
+	T(test_new_key_drops_that_peer),
+	T(test_remotes_follow_the_key),
+	T(test_slots_come_free),
+	T(test_slots_wrap),
+	T(test_no_slot_left),
+	T(test_memory_of_maps_is_late),
+	T(test_no_memory_for_maps),
+	T(test_what_has_no_xdp_is_tried_more_and_more_seldom),
+	T(test_port_of_an_interface_that_is_down),
+	T(test_picked_port_is_kept),
+	T(test_port_changes),
+	T(test_same_port_again),
+	T(test_any_port),
+	T(test_port_in_use),
+	T(test_port_in_use_when_coming_up),
+	T(test_port_that_comes_free),
+	T(test_down_stops_trying),
+	T(test_fwmark),
+	T(test_local_addrs),
+	T(test_persistent_keepalive_waits_for_up),
+	T(test_sessions_as_initiator),
+	T(test_sessions_as_responder),
+	T(test_no_memory_for_a_session),
+	T(test_paths_of_all_are_resolved),
+	T(test_sessions_of_both_roles),
+	T(test_new_key_ends_sessions),
+	T(test_new_key_may_initiate_at_once),
+	T(test_down_ends_sessions),
+	T(test_removal_ends_sessions),
+	T(test_tries_follow_the_table),
+	T(test_tries_at_the_ends),
+	T(test_another_tc_program_is_not_ours),
+	T(test_nothing_is_written_without_tc),
+};
+
+int main(void)
+{
+	return run_in_namespaces(tests);
+}
