@@ -603,8 +603,8 @@ second_tunnel() {
 	# By port, for both have the same address outside.
 	on A ip route add default dev wg1 table 51
 	on A ip route add default dev wg0 table 50
-	on A ip rule add to 192.0.2.2 ipproto udp dport 51820 lookup 51
-	on A ip rule add to 192.0.2.2 ipproto udp dport 51821 lookup 50
+	on A ip rule add to 192.0.2.2 ipproto 17 dport 51820 lookup 51
+	on A ip rule add to 192.0.2.2 ipproto 17 dport 51821 lookup 50
 	on A ping -q -n -c 50 -i 0.01 -s 1200 -W 1 "$(inner4 B)" || true
 	echo "$(drops A egress_loop) and $(drops_of_wg1) dropped"
 	(($(drops A egress_loop) + $(drops_of_wg1) > 0))
@@ -612,8 +612,8 @@ second_tunnel() {
 	packets=$(($(sent_into wg0) + $(sent_into wg1) - before))
 	echo "$packets packets"
 	((packets < 2000))
-	on A ip rule del to 192.0.2.2 ipproto udp dport 51820 lookup 51
-	on A ip rule del to 192.0.2.2 ipproto udp dport 51821 lookup 50
+	on A ip rule del to 192.0.2.2 ipproto 17 dport 51820 lookup 51
+	on A ip rule del to 192.0.2.2 ipproto 17 dport 51821 lookup 50
 	wait_until 10 pings A "$(inner4 B)"
 	wait_until 10 pings A 10.0.1.2
 }
