@@ -50,15 +50,15 @@ static void send_to_peer(struct peer *peer, void *message, size_t len, uint64_t 
 	timers_authenticated_sent(&peer->timers, now);
 }
 
-/* For people: "90 s", "3650 days". */
+/* For people, rounded: "90 s", "3650 days". */
 static const char *duration(uint64_t ns, char *out, size_t size)
 {
-	const uint64_t seconds = ns / NS_PER_SEC, day = 86400;
+	const uint64_t seconds = (ns + NS_PER_SEC / 2) / NS_PER_SEC, day = 86400;
 
 	if (seconds < 2 * day)
 		snprintf(out, size, "%" PRIu64 " s", seconds);
 	else
-		snprintf(out, size, "%" PRIu64 " days", seconds / day);
+		snprintf(out, size, "%" PRIu64 " days", (seconds + day / 2) / day);
 	return out;
 }
 
