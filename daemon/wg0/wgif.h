@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "netns.h"
-#include "rtnl.h"
+#include "rtnl_query.h"
 #include "tap.h"
 
 struct bpf_objects;
