@@ -1,26 +1,27 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /*
- * TC on wg0: cryptokey routing (whitepaper section 2), both ways; and the TAP's filter,
- * which lets nothing leave that TC egress has not tagged.
+ * The TC programs on wg0, which do cryptokey routing (whitepaper section 2) in both directions,
+ * and the socket filter of the TAP device, which drops frames that TC egress has not tagged.
  *
- * Theory of operation. The Ethernet addresses on wg0 mean nothing to the kernel,
- * so they carry the peer's slot (the tag) between these programs and the workers.
- * Egress looks the destination up in the allowed IPs and writes the peer's tag
- * into the destination address, over whatever is there. Where no peer has the
- * destination, it writes a slot that none has: the worker then tells the sender by
- * ICMP. What has been in too many tunnels of this host already goes round in a loop
- * and ends here.
+ * Theory of operation
  *
- * A frame can leave without TC egress (PACKET_QDISC_BYPASS, AF_XDP, the program was
- * removed), with any tag that its sender wrote. So egress marks what it has tagged in
- * skb->tc_index. Only TC writes this field; clones and segments keep it. The TAP runs
- * the filter on every frame that it is given, and the filter drops those without the
- * mark.
+ * The kernel does not use the Ethernet addresses on wg0, so they carry the peer slot (the tag)
+ * between these programs and the workers.
  *
- * Ingress finds in the source address the tag of the peer whose key opened the packet,
- * and lets it in only if the inner source address belongs to that same peer. The worker
- * addresses such frames to nobody, for which the kernel drops them (PACKET_OTHERHOST)
- * unless ingress has made them PACKET_HOST: without it no packet gets into the stack.
+ * Egress looks up the destination in the allowed IPs and overwrites the destination MAC
+ * address with the peer's tag. If no peer has the destination, it writes the slot
+ * WG_SLOT_NONE, and the worker answers the sender by ICMP. A packet that has been in too many
+ * tunnels of this host is in a routing loop; egress drops it.
+ *
+ * A frame can leave without passing TC egress (PACKET_QDISC_BYPASS, AF_XDP, or the program was
+ * removed), with any tag that its sender wrote. Egress therefore marks the frames that it has
+ * tagged in skb->tc_index. Only TC writes this field; clones and segments keep it. The TAP
+ * device runs the filter on every frame, and the filter drops frames without the mark.
+ *
+ * Workers write decrypted packets to wg0 with the tag of the peer whose key decrypted the
+ * packet in the source MAC address. Their destination MAC address is not wg0's, so the kernel
+ * drops them (PACKET_OTHERHOST) unless ingress finds that the inner source address belongs to
+ * that peer and makes them PACKET_HOST. If ingress is missing, no packet reaches the stack.
  */
 #include <linux/if_packet.h>
 #include <linux/pkt_cls.h>
@@ -31,13 +32,13 @@
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
 /*
- * What egress writes into skb->tc_index. The GRED queueing discipline keeps a number of its
- * own in the low four bits, so they are zero here and the filter ignores them.
+ * The mark that egress writes into skb->tc_index. The queueing discipline GRED stores a number
+ * in the low four bits, so they are zero here and the filter ignores them.
  */
 #define TAGGED	      0x5740
 #define TAGGED_IGNORE 0x000f
 
-/* What the allowed IPs say of an address. */
+/* The result of a look-up in the allowed IPs. */
 enum owner { OWNED, NOBODYS, NOT_IP };
 
 enum inner_address { SOURCE, DESTINATION };
@@ -65,8 +66,8 @@ static __always_inline int drop(enum drop_reason reason)
 }
 
 /*
- * Makes the headers linear, which they are already for nearly every packet: then
- * a clone stays shared. Invalidates all pointers into the packet.
+ * Makes the headers linear. Does nothing if they are linear already, as in nearly every packet,
+ * because pulling would copy the headers of a clone. Invalidates all pointers into the packet.
  */
 static __always_inline void pull_headers(struct __sk_buff *skb)
 {
@@ -96,7 +97,8 @@ static __always_inline const struct allowed_ip *lookup6(const struct ipv6hdr *ip
 	return bpf_map_lookup_elem(&allowed_ips6, &key);
 }
 
-/* Sets *peer to the slot of the peer that has the address, if it is OWNED. */
+/* Looks up the inner source or destination address. Sets *peer to the slot of its peer if the
+ * result is OWNED. */
 static __always_inline enum owner find_owner(const struct __sk_buff *skb,
 					     enum inner_address which, __u32 *peer)
 {
@@ -129,6 +131,8 @@ static __always_inline enum owner find_owner(const struct __sk_buff *skb,
 	return OWNED;
 }
 
+/* Overwrites both MAC addresses: the peer slot, and flags and TTL for the worker. Returns false
+ * if the frame cannot be written. */
 static __always_inline bool write_tags(struct __sk_buff *skb, __u32 peer, __u8 ttl)
 {
 	const __u8 flags = skb->ingress_ifindex ? WG_FORWARDED : 0;
@@ -141,7 +145,7 @@ static __always_inline bool write_tags(struct __sk_buff *skb, __u32 peer, __u8 t
 				    sizeof(tags), 0);
 }
 
-/* Whether the UDP socket of a wgxdp of this host sent the packet. */
+/* Returns true if the UDP socket of a wgxdp of this host sent the packet. */
 static __always_inline bool is_tunnel(struct __sk_buff *skb)
 {
 	struct bpf_sock *sk = skb->sk;
@@ -151,7 +155,8 @@ static __always_inline bool is_tunnel(struct __sk_buff *skb)
 	return sk && sk->priority == WG_SOCKET_PRIORITY;
 }
 
-/* Sets *ttl to what the outer packet must have, 0: does not matter. False: too often. */
+/* Sets *ttl to the TTL that the outer packet must have, or 0 for the default. Returns false if
+ * the packet has been in too many tunnels. */
 static __always_inline bool outer_ttl(struct __sk_buff *skb, __u8 *ttl)
 {
 	const void *data = (const void *)(long)skb->data;
@@ -175,7 +180,8 @@ static __always_inline bool outer_ttl(struct __sk_buff *skb, __u8 *ttl)
 	return true;
 }
 
-/* The bytes of the messages that a frame of a worker's came in. */
+/* Returns how many bytes the transport messages had in which the packets of this frame came; the
+ * worker wrote the number into the destination MAC address. */
 static __always_inline __u32 read_wire(const struct __sk_buff *skb)
 {
 	const void *data = (const void *)(long)skb->data;
@@ -185,7 +191,7 @@ static __always_inline __u32 read_wire(const struct __sk_buff *skb)
 	return eth ? eth->h_dest[3] << 16 | eth->h_dest[4] << 8 | eth->h_dest[5] : 0;
 }
 
-/* Sets *peer to the slot in the source address, if that is a tag. */
+/* Sets *peer to the slot in the source MAC address. Returns false if that is not a tag. */
 static __always_inline bool read_tag(const struct __sk_buff *skb, __u32 *peer)
 {
 	const void *data = (const void *)(long)skb->data;
@@ -200,15 +206,15 @@ static __always_inline bool read_tag(const struct __sk_buff *skb, __u32 *peer)
 	return tag[0] == WG_TAG_0 && tag[1] == WG_TAG_1 && tag[2] == WG_TAG_2;
 }
 
-/* tun leaves gso_segs at zero: what comes from a worker counts as one packet. */
+/* tun leaves gso_segs at zero, so a super-packet from a worker counts as one packet. */
 static __always_inline __u32 packets_in(const struct __sk_buff *skb)
 {
 	return skb->gso_segs > 1 ? skb->gso_segs : 1;
 }
 
 /*
- * Marks the packet as tagged, for the filter. After TC_ACT_OK the kernel sets tc_index to
- * the class, so the class has the same value.
+ * Marks the packet as tagged, for the filter. After TC_ACT_OK the kernel copies the class to
+ * tc_index, so both get the same value.
  */
 static __always_inline int pass_tagged(struct __sk_buff *skb)
 {
@@ -217,8 +223,9 @@ static __always_inline int pass_tagged(struct __sk_buff *skb)
 	return TC_ACT_OK;
 }
 
-/* Dropping it here would be an error of the device (ENOBUFS) to the application. */
-static __always_inline int refuse(struct __sk_buff *skb)
+/* Hands the packet to the worker, which answers its sender by ICMP. If TC dropped it, the
+ * application would get ENOBUFS, as for a device error. */
+static __always_inline int pass_without_peer(struct __sk_buff *skb)
 {
 	count_drop(DROP_egress_no_peer);
 	return write_tags(skb, WG_SLOT_NONE, 0) ? pass_tagged(skb) : TC_ACT_SHOT;
@@ -238,9 +245,9 @@ int wg_egress(struct __sk_buff *skb)
 		return drop(DROP_egress_not_ip);
 	if (!outer_ttl(skb, &ttl))
 		return drop(DROP_egress_loop);
-	/* A packet that cannot be tagged must not leave with the tag that it has. */
+	/* A packet that cannot be tagged must not leave with the MAC addresses that it has. */
 	if (owner != OWNED || !write_tags(skb, peer, ttl))
-		return refuse(skb);
+		return pass_without_peer(skb);
 	stats = stats_of(peer);
 	if (stats) {
 		stats->to_peer_packets += packets_in(skb);
@@ -249,7 +256,7 @@ int wg_egress(struct __sk_buff *skb)
 	return pass_tagged(skb);
 }
 
-/* The TAP's filter (TUNSETFILTEREBPF). Returns how many bytes of the frame to keep. */
+/* The filter of the TAP device (TUNSETFILTEREBPF). Returns how many bytes of the frame to keep. */
 SEC("socket")
 int wg_filter(struct __sk_buff *skb)
 {

@@ -2,14 +2,14 @@
 /*
  * BLAKE2s (RFC 7693), for the BPF programs and for the daemon.
  *
- * Two ways in. blake2s() hashes one contiguous message; with constant lengths
- * everything in it unrolls, so that BPF can use it too. The state functions
- * (init, update, final) take a message in pieces; they are for the daemon, since
- * their copies have variable lengths. BPF code that hashes much under one key can
- * keep the chaining value after the key block and call blake2s_compress() itself.
+ * blake2s() hashes one contiguous message. With constant lengths all its loops unroll, so BPF
+ * can use it, too. The state functions (init, update, final) take a message in pieces. They are
+ * for the daemon only, because their copies have variable lengths. BPF code that hashes many
+ * messages under one key can keep the chaining value after the key block and call
+ * blake2s_compress() itself.
  *
- * All lengths are bytes: 1 to 32 of output, 0 to 32 of key. Nothing is checked,
- * nothing fails, nothing is allocated. Any thread; a state belongs to one thread.
+ * All lengths are in bytes: 1 to 32 of output, 0 to 32 of key. Arguments are not checked. No
+ * function fails or allocates. Any thread; a state belongs to one thread.
  */
 #ifndef BLAKE2S_H
 #define BLAKE2S_H
@@ -22,16 +22,16 @@
 
 #ifdef __bpf__
 #define BLAKE2S_FUNC static inline __attribute__((always_inline, unused))
-/* Loading a message word again is cheaper than a slot on BPF's small stack. */
+/* Loading a message word again is cheaper than keeping it on BPF's small stack. */
 #define BLAKE2S_RELOAD volatile
 #else
 #define BLAKE2S_RELOAD
 #define BLAKE2S_FUNC static inline __attribute__((unused))
 #endif
 /*
- * Thousands of instructions: one copy in each object that hashes. In BPF this is
- * also what keeps the stack below its 512 bytes: inlined thrice, clang hoists the
- * loads of all blocks and spills them.
+ * Not inlined: the compression function has thousands of instructions, so each object has one
+ * copy. In BPF this also keeps the stack below its limit of 512 bytes: if the function is
+ * inlined three times, clang hoists the loads of all blocks and spills them.
  */
 #define BLAKE2S_CORE static __attribute__((noinline, unused))
 
@@ -52,7 +52,7 @@ BLAKE2S_FUNC __u32 blake2s_le32(__u32 word)
 #endif
 }
 
-/* Clear what may hold a secret, and keep the compiler from knowing better. */
+/* Wipes memory that may hold a secret, in a way that the compiler cannot optimize away. */
 BLAKE2S_FUNC void blake2s_wipe(void *data, __u64 len)
 {
 #ifndef __bpf__
@@ -86,8 +86,8 @@ BLAKE2S_FUNC void blake2s_wipe(void *data, __u64 len)
 	} while (0)
 
 /*
- * One round over v and m, with its row of the message schedule (section 2.7) as
- * arguments: literal indices need no table, which in BPF would be a map.
+ * One round over v and m. Its row of the message schedule (section 2.7) is given as arguments,
+ * because literal indices need no table, which would be a map in BPF.
  */
 #define BLAKE2S_ROUND(s0, s1, s2, s3, s4, s5, s6, s7, s8, s9, s10, s11, s12, s13, s14, \
 		      s15)                                                             \
@@ -103,9 +103,9 @@ BLAKE2S_FUNC void blake2s_wipe(void *data, __u64 len)
 	} while (0)
 
 /*
- * The compression function F (section 3.2) on message words in host order. count
- * is the number of message bytes up to and including this block, without padding
- * (a key block counts 64); last is 1 for the final block, else 0.
+ * The compression function F (section 3.2) on message words in host byte order. count: the
+ * number of message bytes up to and including this block, without padding (a key block counts
+ * 64). last: 1 for the final block, else 0.
  */
 BLAKE2S_CORE void blake2s_compress(__u32 h[8], const BLAKE2S_RELOAD __u32 m[16],
 				   __u64 count, __u32 last)
@@ -154,7 +154,7 @@ BLAKE2S_CORE void blake2s_compress(__u32 h[8], const BLAKE2S_RELOAD __u32 m[16],
 #undef BLAKE2S_G
 #undef BLAKE2S_ROR
 
-/* Message words from len bytes (at most 64) of any alignment, padded with zeros. */
+/* Reads message words from len bytes (at most 64) of any alignment, padded with zeros. */
 BLAKE2S_FUNC void blake2s_load(__u32 m[16], const __u8 *in, __u64 len)
 {
 	int i;
@@ -166,7 +166,7 @@ BLAKE2S_FUNC void blake2s_load(__u32 m[16], const __u8 *in, __u64 len)
 		m[i] = blake2s_le32(m[i]);
 }
 
-/* The chaining value before the first block: IV and parameter block (section 2.5). */
+/* Sets h to the chaining value before the first block: IV and parameter block (section 2.5). */
 BLAKE2S_FUNC void blake2s_init_h(__u32 h[8], __u32 outlen, __u32 keylen)
 {
 	h[0] = BLAKE2S_IV0 ^ 0x01010000U ^ keylen << 8 ^ outlen;
@@ -179,7 +179,7 @@ BLAKE2S_FUNC void blake2s_init_h(__u32 h[8], __u32 outlen, __u32 keylen)
 	h[7] = BLAKE2S_IV7;
 }
 
-/* Turn the chaining value into output bytes, in place, and copy outlen of them. */
+/* Converts the chaining value to output bytes, in place, and copies outlen of them. */
 BLAKE2S_FUNC void blake2s_output(__u32 h[8], void *out, __u32 outlen)
 {
 	int i;
@@ -221,7 +221,8 @@ BLAKE2S_FUNC void blake2s_compress_buffered(struct blake2s_state *s, __u32 last)
 	blake2s_wipe(m, sizeof(m));
 }
 
-/* A full block waits for the next byte, since the last block is compressed apart. */
+/* A full block stays in the buffer until more data comes, because the last block is compressed
+ * differently. */
 BLAKE2S_FUNC void blake2s_update(struct blake2s_state *s, const void *data, __u64 len)
 {
 	const __u8 *in = data;
@@ -241,7 +242,8 @@ BLAKE2S_FUNC void blake2s_update(struct blake2s_state *s, const void *data, __u6
 	}
 }
 
-/* Write the outlen bytes of the hash and wipe the state; it needs a new init. */
+/* Writes the outlen bytes of the hash and wipes the state, which must be initialized before it
+ * is used again. */
 BLAKE2S_FUNC void blake2s_final(struct blake2s_state *s, void *out)
 {
 	blake2s_compress_buffered(s, 1);
@@ -250,8 +252,8 @@ BLAKE2S_FUNC void blake2s_final(struct blake2s_state *s, void *out)
 }
 
 /*
- * Hash len bytes of data, under a key unless keylen is 0, to outlen bytes at out.
- * out may overlap data and key: it is written last.
+ * Hashes len bytes of data, with a key unless keylen is 0, to outlen bytes at out. out may
+ * overlap data and key, because it is written last.
  */
 BLAKE2S_FUNC void blake2s(void *out, __u32 outlen, const void *data, __u64 len,
 			  const void *key, __u32 keylen)

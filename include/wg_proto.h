@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
  * The WireGuard wire format and its constants (whitepaper sections 5.4 and 6.1).
- * Compiled by the BPF programs and by the daemon; all fields are little-endian,
- * receiver and sender indices are opaque to everybody but their owner.
+ * Included by the BPF programs and by the daemon. All fields are little-endian. Sender and
+ * receiver indices mean something only to the host that chose them.
  */
 #ifndef WG_PROTO_H
 #define WG_PROTO_H
@@ -15,8 +15,6 @@
 #define WG_TIMESTAMP_LEN    12
 #define WG_COOKIE_NONCE_LEN 24
 
-/* Packed, because a message begins anywhere in a frame. */
-
 /* The type byte and three reserved zero bytes, read as one little-endian word. */
 enum wg_message_type {
 	WG_INITIATION = 1,
@@ -24,6 +22,8 @@ enum wg_message_type {
 	WG_COOKIE_REPLY = 3,
 	WG_DATA = 4,
 };
+
+/* The messages are packed, because a message may start at any address in a frame. */
 
 struct wg_initiation {
 	__u32 type;
@@ -52,7 +52,8 @@ struct wg_cookie_reply {
 	__u8 encrypted_cookie[WG_MAC_LEN + WG_TAG_LEN];
 } __attribute__((packed));
 
-/* Transport data: this header, the encrypted inner packet padded to 16, the tag. */
+/* A transport data message: this header, the encrypted inner packet padded to a multiple of 16
+ * bytes, and the authentication tag. */
 struct wg_data {
 	__u32 type;
 	__u32 receiver;
@@ -68,7 +69,7 @@ _Static_assert(sizeof(struct wg_data) == 16, "transport header is 16 bytes");
 #define WG_PADDING	 16
 #define WG_HANDSHAKE_MAX sizeof(struct wg_initiation)
 
-/* Whitepaper section 6.1, in seconds and messages. */
+/* Whitepaper section 6.1: times in seconds, counters in messages. */
 #define WG_REKEY_AFTER_MESSAGES	 (1ULL << 60)
 #define WG_REPLAY_WINDOW	 8192
 #define WG_REJECT_AFTER_MESSAGES (~0ULL - WG_REPLAY_WINDOW)
@@ -78,7 +79,7 @@ _Static_assert(sizeof(struct wg_data) == 16, "transport header is 16 bytes");
 #define WG_REKEY_TIMEOUT	 5
 #define WG_KEEPALIVE_TIMEOUT	 10
 #define WG_COOKIE_LIFETIME	 120
-/* Jitter on a retransmitted initiation, milliseconds (section 6.1). */
+/* The largest random delay of a retransmitted initiation, in milliseconds (section 6.1). */
 #define WG_REKEY_TIMEOUT_JITTER_MS 334
 
 #endif

@@ -8,6 +8,7 @@
 #include "listen.h"
 #include "log.h"
 #include "paths.h"
+#include "rtnl_events.h"
 #include "tunnel.h"
 
 #define ADDRS_RETRY_NS NS_PER_SEC
@@ -159,7 +160,7 @@ void kernel_events_serve(struct tunnel *tunnel, uint64_t now)
 	static const struct rtnl_handler handler = {
 		.link = on_link,
 		.addr = on_addr,
-		.route = on_route,
+		.routes_changed = on_route,
 		.neigh = on_neigh,
 		.tc_changed = on_tc_changed,
 		.overrun = on_overrun,

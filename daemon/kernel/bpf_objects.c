@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: MIT
 /*
- * Theory of operation: nic.bpf.c and wgif.bpf.c are two objects, loaded from
- * skeletons; the maps that both use are made by the first and reused by the
- * second. XDP hangs on a BPF link held by this process and the TC programs on a
- * TAP that lives as long as it, so that a crash takes both away. Pins are all that
- * can outlive us: the directory is locked (flock) while its owner lives, and a new
- * start removes the pins of our maps from an unlocked one.
+ * Theory of operation
+ *
+ * nic.bpf.c and wgif.bpf.c are two objects, loaded from skeletons. The first one makes the
+ * maps that both use; the second one reuses them.
+ *
+ * A crash of this process detaches all programs: XDP is attached by a BPF link, which the
+ * process holds, and the TC programs are on a TAP device, which the kernel deletes with its
+ * last queue. Only pins can outlive the process. Their directory is locked (flock) while the
+ * owner lives; a new process takes over an unlocked directory and removes the pins of its own
+ * maps from it.
  */
 #include "bpf_objects.h"
 
@@ -28,7 +32,7 @@
 #include "pins.h"
 #include "wgif.skel.h"
 
-/* How long an element waits for memory. */
+/* How long map_set() waits for memory, in all and per attempt. */
 #define NO_MEMORY_WAIT_NS NS_PER_SEC
 #define NO_MEMORY_STEP_NS NS_PER_MS
 #define STATS_LEN	  (sizeof(struct worker_stats) * (WG_MAX_WORKERS + 1))
@@ -39,7 +43,7 @@ struct bpf_objects {
 	struct worker_stats *stats;
 	unsigned cpus;
 	struct wg_config config;
-	bool no_memory; /* for the latest element, after a wait */
+	bool no_memory; /* the latest map_set() failed although it waited */
 	struct pins pins;
 };
 
@@ -56,64 +60,64 @@ static size_t page_round(size_t len)
 	return (len + page - 1) / page * page;
 }
 
-static int map_worker_stats(struct bpf_objects *dp)
+static int map_worker_stats(struct bpf_objects *bpf)
 {
 	void *p = mmap(NULL, page_round(STATS_LEN), PROT_READ | PROT_WRITE, MAP_SHARED,
-		       bpf_map__fd(dp->nic->maps.worker_stats), 0);
+		       bpf_map__fd(bpf->nic->maps.worker_stats), 0);
 
 	if (p == MAP_FAILED)
 		return -errno;
-	dp->stats = p;
+	bpf->stats = p;
 	return 0;
 }
 
-static int load_wgif(struct bpf_objects *dp)
+static int load_wgif(struct bpf_objects *bpf)
 {
 	int err;
 
-	dp->wgif = wgif_bpf__open();
-	if (!dp->wgif)
+	bpf->wgif = wgif_bpf__open();
+	if (!bpf->wgif)
 		return -errno;
-	err = bpf_map__reuse_fd(dp->wgif->maps.drops, bpf_map__fd(dp->nic->maps.drops));
+	err = bpf_map__reuse_fd(bpf->wgif->maps.drops, bpf_map__fd(bpf->nic->maps.drops));
 	if (!err)
-		err = bpf_map__reuse_fd(dp->wgif->maps.peer_stats,
-					bpf_map__fd(dp->nic->maps.peer_stats));
-	return err ? err : wgif_bpf__load(dp->wgif);
+		err = bpf_map__reuse_fd(bpf->wgif->maps.peer_stats,
+					bpf_map__fd(bpf->nic->maps.peer_stats));
+	return err ? err : wgif_bpf__load(bpf->wgif);
 }
 
-static int load_objects(struct bpf_objects *dp)
+static int load_objects(struct bpf_objects *bpf)
 {
 	int err;
 
-	dp->nic = nic_bpf__open_and_load();
-	if (!dp->nic)
+	bpf->nic = nic_bpf__open_and_load();
+	if (!bpf->nic)
 		return -errno;
-	err = load_wgif(dp);
-	return err ? err : map_worker_stats(dp);
+	err = load_wgif(bpf);
+	return err ? err : map_worker_stats(bpf);
 }
 
 int bpf_objects_open(struct bpf_objects **out, char *why, size_t why_len)
 {
-	struct bpf_objects *dp = calloc(1, sizeof(*dp));
+	struct bpf_objects *bpf = calloc(1, sizeof(*bpf));
 	int err, cpus = libbpf_num_possible_cpus();
 
-	if (!dp || cpus < 0) {
-		free(dp);
-		return dp ? cpus : -ENOMEM;
+	if (!bpf || cpus < 0) {
+		free(bpf);
+		return bpf ? cpus : -ENOMEM;
 	}
-	dp->cpus = (unsigned)cpus;
-	pins_init(&dp->pins);
+	bpf->cpus = (unsigned)cpus;
+	pins_init(&bpf->pins);
 	libbpf_set_print(quiet_print);
-	err = load_objects(dp);
+	err = load_objects(bpf);
 	if (err) {
 		snprintf(why, why_len,
 			 "cannot load the BPF programs: %s (needs Linux 6.1 or newer; "
 			 "WGXDP_DEBUG=1 tells more)",
 			 strerror(-err));
-		bpf_objects_close(dp);
+		bpf_objects_close(bpf);
 		return err;
 	}
-	*out = dp;
+	*out = bpf;
 	return 0;
 }
 
@@ -128,25 +132,25 @@ static void unpin_maps(const struct pins *pins, const struct bpf_object *obj)
 	}
 }
 
-static void unpin(struct bpf_objects *dp)
+static void unpin(struct bpf_objects *bpf)
 {
-	if (dp->pins.dir < 0)
+	if (bpf->pins.dir < 0)
 		return;
-	unpin_maps(&dp->pins, dp->nic->obj);
-	unpin_maps(&dp->pins, dp->wgif->obj);
+	unpin_maps(&bpf->pins, bpf->nic->obj);
+	unpin_maps(&bpf->pins, bpf->wgif->obj);
 }
 
-void bpf_objects_close(struct bpf_objects *dp)
+void bpf_objects_close(struct bpf_objects *bpf)
 {
-	if (!dp)
+	if (!bpf)
 		return;
-	unpin(dp);
-	pins_close(&dp->pins);
-	if (dp->stats)
-		munmap(dp->stats, page_round(STATS_LEN));
-	wgif_bpf__destroy(dp->wgif);
-	nic_bpf__destroy(dp->nic);
-	free(dp);
+	unpin(bpf);
+	pins_close(&bpf->pins);
+	if (bpf->stats)
+		munmap(bpf->stats, page_round(STATS_LEN));
+	wgif_bpf__destroy(bpf->wgif);
+	nic_bpf__destroy(bpf->nic);
+	free(bpf);
 }
 
 static int pin_maps(const struct pins *pins, const struct bpf_object *obj)
@@ -159,23 +163,24 @@ static int pin_maps(const struct pins *pins, const struct bpf_object *obj)
 		if (bpf_map__is_internal(map))
 			continue;
 		err = pins_add(pins, bpf_map__name(map), bpf_map__fd(map));
-		if (err && err != -EEXIST) /* maps of both objects are pinned once */
+		if (err && err != -EEXIST) /* a map of both objects is pinned already */
 			return err;
 	}
 	return 0;
 }
 
-int bpf_objects_pin(struct bpf_objects *dp, const char *ifname, char *why, size_t why_len)
+int bpf_objects_pin(struct bpf_objects *bpf, const char *ifname, char *why,
+		    size_t why_len)
 {
-	int err = pins_open(&dp->pins, ifname, why, why_len);
+	int err = pins_open(&bpf->pins, ifname, why, why_len);
 
 	if (err)
 		return err;
-	unpin(dp);
-	pins_tell_strangers(&dp->pins);
-	err = pin_maps(&dp->pins, dp->nic->obj);
+	unpin(bpf);
+	pins_tell_strangers(&bpf->pins);
+	err = pin_maps(&bpf->pins, bpf->nic->obj);
 	if (!err)
-		err = pin_maps(&dp->pins, dp->wgif->obj);
+		err = pin_maps(&bpf->pins, bpf->wgif->obj);
 	if (err)
 		snprintf(why, why_len, "cannot pin maps in bpffs: %s", strerror(-err));
 	return err;
@@ -191,7 +196,7 @@ static int attach_tc_one(uint32_t ifindex, enum bpf_tc_attach_point point, int p
 	return bpf_tc_attach(&hook, &opts);
 }
 
-/* Returns the kernel's number of a loaded program, or 0. */
+/* Returns the kernel's ID of a loaded program, or 0. */
 static uint32_t prog_id(const struct bpf_program *prog)
 {
 	struct bpf_prog_info info = {0};
@@ -202,7 +207,7 @@ static uint32_t prog_id(const struct bpf_program *prog)
 	return info.id;
 }
 
-/* Returns the number of the program in our place, or 0 if there is no BPF filter. */
+/* Returns the ID of the program with our handle and priority, or 0 if there is none. */
 static uint32_t attached_id(uint32_t ifindex, enum bpf_tc_attach_point point)
 {
 	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex,
@@ -220,18 +225,18 @@ static bool has_tc_one(uint32_t ifindex, enum bpf_tc_attach_point point,
 	return id && id == prog_id(prog);
 }
 
-bool bpf_objects_has_tc(struct bpf_objects *dp, uint32_t ifindex)
+bool bpf_objects_has_tc(struct bpf_objects *bpf, uint32_t ifindex)
 {
-	return has_tc_one(ifindex, BPF_TC_EGRESS, dp->wgif->progs.wg_egress) &&
-	       has_tc_one(ifindex, BPF_TC_INGRESS, dp->wgif->progs.wg_ingress);
+	return has_tc_one(ifindex, BPF_TC_EGRESS, bpf->wgif->progs.wg_egress) &&
+	       has_tc_one(ifindex, BPF_TC_INGRESS, bpf->wgif->progs.wg_ingress);
 }
 
-int bpf_objects_filter_fd(const struct bpf_objects *dp)
+int bpf_objects_filter_fd(const struct bpf_objects *bpf)
 {
-	return bpf_program__fd(dp->wgif->progs.wg_filter);
+	return bpf_program__fd(bpf->wgif->progs.wg_filter);
 }
 
-int bpf_objects_attach_tc(struct bpf_objects *dp, uint32_t ifindex)
+int bpf_objects_attach_tc(struct bpf_objects *bpf, uint32_t ifindex)
 {
 	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex,
 			    .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
@@ -240,47 +245,49 @@ int bpf_objects_attach_tc(struct bpf_objects *dp, uint32_t ifindex)
 	if (err && err != -EEXIST)
 		return err;
 	err = attach_tc_one(ifindex, BPF_TC_EGRESS,
-			    bpf_program__fd(dp->wgif->progs.wg_egress));
+			    bpf_program__fd(bpf->wgif->progs.wg_egress));
 	if (err)
 		return err;
 	err = attach_tc_one(ifindex, BPF_TC_INGRESS,
-			    bpf_program__fd(dp->wgif->progs.wg_ingress));
+			    bpf_program__fd(bpf->wgif->progs.wg_ingress));
 	if (err)
 		return err;
-	/* An ingress qdisc takes filters for egress, too, but keeps one list for both. */
-	return has_tc_one(ifindex, BPF_TC_EGRESS, dp->wgif->progs.wg_ingress) ? -EEXIST
-									      : 0;
+	/* An ingress qdisc, unlike clsact, accepts egress filters but keeps one list for both
+	 * directions: the second attachment has replaced the first. */
+	return has_tc_one(ifindex, BPF_TC_EGRESS, bpf->wgif->progs.wg_ingress) ? -EEXIST
+									       : 0;
 }
 
-int bpf_objects_attach_xdp(struct bpf_objects *dp, uint32_t ifindex, bool native)
+int bpf_objects_attach_xdp(struct bpf_objects *bpf, uint32_t ifindex, bool native)
 {
 	DECLARE_LIBBPF_OPTS(bpf_link_create_opts, opts,
 			    .flags = native ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
 
-	return bpf_link_create(bpf_program__fd(dp->nic->progs.wg_nic), (int)ifindex,
+	return bpf_link_create(bpf_program__fd(bpf->nic->progs.wg_nic), (int)ifindex,
 			       BPF_XDP, &opts);
 }
 
-struct worker_stats *bpf_objects_worker_stats(struct bpf_objects *dp)
+struct worker_stats *bpf_objects_worker_stats(struct bpf_objects *bpf)
 {
-	return dp->stats;
+	return bpf->stats;
 }
 
-/* The kernel takes memory for an element from a small store, which it fills up in the
- * background: on a busy machine that lags behind who adds many, and is waited for. But not
- * again and again where there is none. */
-static int map_set(struct bpf_objects *dp, const struct bpf_map *map, const void *key,
+/* Writes an element. The kernel allocates it from a small pool that it refills in the
+ * background. If many elements are added on a busy machine, the refill lags behind; so
+ * map_set() waits for it. If the wait was in vain, further calls do not wait until one
+ * succeeds. */
+static int map_set(struct bpf_objects *bpf, const struct bpf_map *map, const void *key,
 		   const void *value)
 {
 	const struct timespec step = {.tv_nsec = NO_MEMORY_STEP_NS};
 	int fd = bpf_map__fd(map), err = bpf_map_update_elem(fd, key, value, BPF_ANY);
 	uint64_t until = clock_now() + NO_MEMORY_WAIT_NS;
 
-	while (err == -ENOMEM && !dp->no_memory && clock_now() < until) {
+	while (err == -ENOMEM && !bpf->no_memory && clock_now() < until) {
 		nanosleep(&step, NULL);
 		err = bpf_map_update_elem(fd, key, value, BPF_ANY);
 	}
-	dp->no_memory = err == -ENOMEM;
+	bpf->no_memory = err == -ENOMEM;
 	return err;
 }
 
@@ -291,30 +298,30 @@ static int map_unset(const struct bpf_map *map, const void *key)
 	return err == -ENOENT ? 0 : err;
 }
 
-static int write_config(struct bpf_objects *dp)
+static int write_config(struct bpf_objects *bpf)
 {
 	uint32_t key = 0;
 
-	return map_set(dp, dp->nic->maps.config, &key, &dp->config);
+	return map_set(bpf, bpf->nic->maps.config, &key, &bpf->config);
 }
 
-int bpf_objects_set_port(struct bpf_objects *dp, uint16_t port)
+int bpf_objects_set_port(struct bpf_objects *bpf, uint16_t port)
 {
-	dp->config.listen_port = port;
-	return write_config(dp);
+	bpf->config.listen_port = port;
+	return write_config(bpf);
 }
 
-int bpf_objects_set_mac1_key(struct bpf_objects *dp, const uint8_t mac1_key[WG_KEY_LEN])
+int bpf_objects_set_mac1_key(struct bpf_objects *bpf, const uint8_t mac1_key[WG_KEY_LEN])
 {
 	uint32_t block[BLAKE2S_BLOCK_LEN / sizeof(uint32_t)];
 
-	dp->config.has_mac1 = !!mac1_key;
+	bpf->config.has_mac1 = !!mac1_key;
 	if (mac1_key) {
-		blake2s_init_h(dp->config.mac1_state, WG_MAC_LEN, WG_KEY_LEN);
+		blake2s_init_h(bpf->config.mac1_state, WG_MAC_LEN, WG_KEY_LEN);
 		blake2s_load(block, mac1_key, WG_KEY_LEN);
-		blake2s_compress(dp->config.mac1_state, block, BLAKE2S_BLOCK_LEN, 0);
+		blake2s_compress(bpf->config.mac1_state, block, BLAKE2S_BLOCK_LEN, 0);
 	}
-	return write_config(dp);
+	return write_config(bpf);
 }
 
 static struct local_addr local_addr_key(const struct ip_addr *addr)
@@ -328,17 +335,17 @@ static struct local_addr local_addr_key(const struct ip_addr *addr)
 	return key;
 }
 
-int bpf_objects_set_local_addr(struct bpf_objects *dp, const struct ip_addr *addr,
+int bpf_objects_set_local_addr(struct bpf_objects *bpf, const struct ip_addr *addr,
 			       uint8_t what)
 {
 	struct local_addr key = local_addr_key(addr);
 
-	return map_set(dp, dp->nic->maps.local_addrs, &key, &what);
+	return map_set(bpf, bpf->nic->maps.local_addrs, &key, &what);
 }
 
-void bpf_objects_clear_local_addrs(struct bpf_objects *dp)
+void bpf_objects_clear_local_addrs(struct bpf_objects *bpf)
 {
-	int fd = bpf_map__fd(dp->nic->maps.local_addrs);
+	int fd = bpf_map__fd(bpf->nic->maps.local_addrs);
 	struct local_addr key;
 
 	while (!bpf_map_get_next_key(fd, NULL, &key))
@@ -346,81 +353,82 @@ void bpf_objects_clear_local_addrs(struct bpf_objects *dp)
 			return;
 }
 
-int bpf_objects_set_nic(struct bpf_objects *dp, uint32_t ifindex,
+int bpf_objects_set_nic(struct bpf_objects *bpf, uint32_t ifindex,
 			const struct nic_queues *queues)
 {
-	return queues ? map_set(dp, dp->nic->maps.nic_queues, &ifindex, queues)
-		      : map_unset(dp->nic->maps.nic_queues, &ifindex);
+	return queues ? map_set(bpf, bpf->nic->maps.nic_queues, &ifindex, queues)
+		      : map_unset(bpf->nic->maps.nic_queues, &ifindex);
 }
 
-int bpf_objects_set_xsk(struct bpf_objects *dp, uint32_t key, int data_fd,
+int bpf_objects_set_xsk(struct bpf_objects *bpf, uint32_t key, int data_fd,
 			int handshake_fd)
 {
-	int err = map_set(dp, dp->nic->maps.xsk_data, &key, &data_fd);
+	int err = map_set(bpf, bpf->nic->maps.xsk_data, &key, &data_fd);
 
-	return err ? err : map_set(dp, dp->nic->maps.xsk_handshake, &key, &handshake_fd);
+	return err ? err
+		   : map_set(bpf, bpf->nic->maps.xsk_handshake, &key, &handshake_fd);
 }
 
-int bpf_objects_add_peer(struct bpf_objects *dp, uint32_t slot)
+int bpf_objects_add_peer(struct bpf_objects *bpf, uint32_t slot)
 {
-	struct peer_stats *zero = calloc(dp->cpus, sizeof(*zero));
-	int err = zero ? map_set(dp, dp->nic->maps.peer_stats, &slot, zero) : -ENOMEM;
+	struct peer_stats *zero = calloc(bpf->cpus, sizeof(*zero));
+	int err = zero ? map_set(bpf, bpf->nic->maps.peer_stats, &slot, zero) : -ENOMEM;
 
 	free(zero);
 	return err;
 }
 
-void bpf_objects_remove_peer(struct bpf_objects *dp, uint32_t slot)
+void bpf_objects_remove_peer(struct bpf_objects *bpf, uint32_t slot)
 {
-	map_unset(dp->nic->maps.peer_stats, &slot);
+	map_unset(bpf->nic->maps.peer_stats, &slot);
 }
 
-int bpf_objects_add_session(struct bpf_objects *dp, uint32_t index, uint32_t slot)
+int bpf_objects_add_session(struct bpf_objects *bpf, uint32_t index, uint32_t slot)
 {
 	struct session value = {.peer = slot};
 
-	return map_set(dp, dp->nic->maps.sessions, &index, &value);
+	return map_set(bpf, bpf->nic->maps.sessions, &index, &value);
 }
 
-void bpf_objects_remove_session(struct bpf_objects *dp, uint32_t index)
+void bpf_objects_remove_session(struct bpf_objects *bpf, uint32_t index)
 {
-	map_unset(dp->nic->maps.sessions, &index);
+	map_unset(bpf->nic->maps.sessions, &index);
 }
 
 int bpf_objects_set_allowed_ip(void *ctx, const struct ip_addr *addr, uint8_t cidr,
 			       uint32_t slot, bool present)
 {
-	struct bpf_objects *dp = ctx;
+	struct bpf_objects *bpf = ctx;
 	struct allowed_ip value = {.peer = slot};
-	const struct bpf_map *map = addr->family == IP_V4 ? dp->wgif->maps.allowed_ips4
-							  : dp->wgif->maps.allowed_ips6;
+	const struct bpf_map *map = addr->family == IP_V4 ? bpf->wgif->maps.allowed_ips4
+							  : bpf->wgif->maps.allowed_ips6;
 	struct lpm6_key key = {.prefixlen = cidr}; /* an lpm4_key is its beginning */
 
 	memcpy(key.addr, addr->bytes, ip_addr_len(addr));
-	return present ? map_set(dp, map, &key, &value) : map_unset(map, &key);
+	return present ? map_set(bpf, map, &key, &value) : map_unset(map, &key);
 }
 
-/* Adds up per-CPU values that consist of nothing but 64-bit counters. */
-static int sum_percpu(struct bpf_objects *dp, const struct bpf_map *map, uint32_t key,
+/* Sums the values of all CPUs. A value must be `words` 64-bit counters. */
+static int sum_percpu(struct bpf_objects *bpf, const struct bpf_map *map, uint32_t key,
 		      uint64_t *out, size_t words)
 {
-	uint64_t *values = calloc(dp->cpus, words * sizeof(*values));
+	uint64_t *values = calloc(bpf->cpus, words * sizeof(*values));
 	int err = values ? bpf_map_lookup_elem(bpf_map__fd(map), &key, values) : -ENOMEM;
 
 	memset(out, 0, words * sizeof(*out));
-	for (size_t i = 0; !err && i < dp->cpus * words; i++)
+	for (size_t i = 0; !err && i < bpf->cpus * words; i++)
 		out[i % words] += values[i];
 	free(values);
 	return err;
 }
 
-int bpf_objects_peer_stats(struct bpf_objects *dp, uint32_t slot, struct peer_stats *out)
+int bpf_objects_peer_stats(struct bpf_objects *bpf, uint32_t slot, struct peer_stats *out)
 {
-	return sum_percpu(dp, dp->nic->maps.peer_stats, slot, (uint64_t *)out,
+	return sum_percpu(bpf, bpf->nic->maps.peer_stats, slot, (uint64_t *)out,
 			  sizeof(*out) / sizeof(uint64_t));
 }
 
-int bpf_objects_drops(struct bpf_objects *dp, struct drops *out)
+int bpf_objects_drops(struct bpf_objects *bpf, struct drops *out)
 {
-	return sum_percpu(dp, dp->nic->maps.drops, 0, (uint64_t *)out, DROP_REASONS);
+	return sum_percpu(bpf, bpf->nic->maps.drops, 0, (uint64_t *)out, DROP_REASONS);
 }

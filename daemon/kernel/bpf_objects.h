@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The BPF programs and maps of one interface: load, attach, pin, write, read.
- * Control thread only, except for the mapped worker_stats.
+ * Control thread only, except for the memory of bpf_objects_worker_stats().
  */
 #ifndef BPF_OBJECTS_H
 #define BPF_OBJECTS_H
@@ -16,52 +16,59 @@
 
 struct bpf_objects;
 
-/* Loads both BPF objects and maps worker_stats; `why` gets one line on error. */
+/* Loads both BPF objects and maps worker_stats. Returns 0 or -errno; on error `why` gets one
+ * line. The caller owns *out. */
 int bpf_objects_open(struct bpf_objects **out, char *why, size_t why_len);
 /* Unpins, detaches, unloads. NULL is allowed. */
-void bpf_objects_close(struct bpf_objects *dp);
+void bpf_objects_close(struct bpf_objects *bpf);
 
-/* Pins all maps under /sys/fs/bpf/wgxdp/<ifname>/ (pins.h), in the place of those that a
- * dead process left. -EEXIST: a live one has them. `why` gets one line on error. */
-int bpf_objects_pin(struct bpf_objects *dp, const char *ifname, char *why,
+/* Pins all maps under /sys/fs/bpf/wgxdp/<ifname>/ (pins.h), instead of those that a dead
+ * process left. Returns 0 or -errno; -EEXIST if a live process has the directory. On error
+ * `why` gets one line. */
+int bpf_objects_pin(struct bpf_objects *bpf, const char *ifname, char *why,
 		    size_t why_len);
-/* TC programs onto wg0, both directions, through clsact. -EEXIST, -EINVAL and others: a qdisc
- * or filter of another kind has their place. */
-int bpf_objects_attach_tc(struct bpf_objects *dp, uint32_t ifindex);
-/* Returns true if both of our programs are there, not others in their place. */
-bool bpf_objects_has_tc(struct bpf_objects *dp, uint32_t ifindex);
-/* Returns the descriptor of the TAP's filter, owned by dp. */
-int bpf_objects_filter_fd(const struct bpf_objects *dp);
-/* XDP program onto a NIC by a BPF link, which dies with the process. Returns the
- * link's fd or -errno. */
-int bpf_objects_attach_xdp(struct bpf_objects *dp, uint32_t ifindex, bool native);
+/* Attaches the TC programs to wg0, in both directions, by clsact. Returns 0 or -errno;
+ * -EEXIST, -EINVAL and others if a qdisc or filter of another kind has their place. */
+int bpf_objects_attach_tc(struct bpf_objects *bpf, uint32_t ifindex);
+/* Returns true if both of our programs are attached, and not others in their place. */
+bool bpf_objects_has_tc(struct bpf_objects *bpf, uint32_t ifindex);
+/* Returns the descriptor of the program that filters what the TAP device reads; owned by
+ * bpf. */
+int bpf_objects_filter_fd(const struct bpf_objects *bpf);
+/* Attaches the XDP program to a NIC, in native or generic mode. Returns the descriptor of the
+ * BPF link, owned by the caller, or -errno. Closing it detaches the program. */
+int bpf_objects_attach_xdp(struct bpf_objects *bpf, uint32_t ifindex, bool native);
 
-struct worker_stats *bpf_objects_worker_stats(struct bpf_objects *dp);
+/* Returns WG_MAX_WORKERS + 1 elements in memory shared with the BPF map, owned by bpf. */
+struct worker_stats *bpf_objects_worker_stats(struct bpf_objects *bpf);
 
-/* Writers: 0 or -errno. */
+/* Writers of maps. Those that return a value return 0 or -errno. */
+
 /* port: host order, 0: not listening. */
-int bpf_objects_set_port(struct bpf_objects *dp, uint16_t port);
-/* mac1_key: of handshake messages to us (cookie.h); NULL: we have no key. */
-int bpf_objects_set_mac1_key(struct bpf_objects *dp, const uint8_t mac1_key[WG_KEY_LEN]);
+int bpf_objects_set_port(struct bpf_objects *bpf, uint16_t port);
+/* mac1_key: the key of mac1 in handshake messages to this tunnel (cookie.h); NULL: the tunnel
+ * has no private key. */
+int bpf_objects_set_mac1_key(struct bpf_objects *bpf, const uint8_t mac1_key[WG_KEY_LEN]);
 /* what: WG_ADDR_LOCAL or WG_ADDR_BROADCAST. */
-int bpf_objects_set_local_addr(struct bpf_objects *dp, const struct ip_addr *addr,
+int bpf_objects_set_local_addr(struct bpf_objects *bpf, const struct ip_addr *addr,
 			       uint8_t what);
-void bpf_objects_clear_local_addrs(struct bpf_objects *dp);
-/* queues NULL: the device is no longer served. */
-int bpf_objects_set_nic(struct bpf_objects *dp, uint32_t ifindex,
+void bpf_objects_clear_local_addrs(struct bpf_objects *bpf);
+/* queues NULL: the NIC is no longer served. */
+int bpf_objects_set_nic(struct bpf_objects *bpf, uint32_t ifindex,
 			const struct nic_queues *queues);
-int bpf_objects_set_xsk(struct bpf_objects *dp, uint32_t key, int data_fd,
+int bpf_objects_set_xsk(struct bpf_objects *bpf, uint32_t key, int data_fd,
 			int handshake_fd);
-int bpf_objects_add_peer(struct bpf_objects *dp, uint32_t slot);
-void bpf_objects_remove_peer(struct bpf_objects *dp, uint32_t slot);
-int bpf_objects_add_session(struct bpf_objects *dp, uint32_t index, uint32_t slot);
-void bpf_objects_remove_session(struct bpf_objects *dp, uint32_t index);
-/* The mirror of struct allowedips: ctx is the datapath. */
+int bpf_objects_add_peer(struct bpf_objects *bpf, uint32_t slot);
+void bpf_objects_remove_peer(struct bpf_objects *bpf, uint32_t slot);
+int bpf_objects_add_session(struct bpf_objects *bpf, uint32_t index, uint32_t slot);
+void bpf_objects_remove_session(struct bpf_objects *bpf, uint32_t index);
+/* An allowedips_mirror (allowedips.h). ctx: struct bpf_objects. */
 int bpf_objects_set_allowed_ip(void *ctx, const struct ip_addr *addr, uint8_t cidr,
 			       uint32_t slot, bool present);
 
-/* Readers: sums over all CPUs. */
-int bpf_objects_peer_stats(struct bpf_objects *dp, uint32_t slot, struct peer_stats *out);
-int bpf_objects_drops(struct bpf_objects *dp, struct drops *out);
+/* Readers of maps: the sums of all CPUs. Return 0 or -errno; *out is zeroed on error. */
+int bpf_objects_peer_stats(struct bpf_objects *bpf, uint32_t slot,
+			   struct peer_stats *out);
+int bpf_objects_drops(struct bpf_objects *bpf, struct drops *out);
 
 #endif

@@ -18,7 +18,7 @@ static bool have(cap_value_t cap)
 	return value == CAP_SET;
 }
 
-/* CAP_SYS_ADMIN stands in for the two that came out of it. */
+/* CAP_SYS_ADMIN includes CAP_BPF and CAP_PERFMON, which were split off from it. */
 static bool have_bpf(cap_value_t cap)
 {
 	return have(cap) || have(CAP_SYS_ADMIN);

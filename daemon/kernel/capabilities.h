@@ -5,10 +5,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Whether this process may do what it has to (capabilities(7)); if not, -EPERM and a
- * line that names what is missing in `why`. */
+/* Returns 0 if this process has all capabilities(7) that it needs. Otherwise returns -EPERM,
+ * with one line in `why` that names the missing ones. */
 int capabilities_check(char *why, size_t why_len);
-/* Whether it may lock any amount of memory. */
+/* Returns true if this process may lock any amount of memory. */
 bool capabilities_lock_memory(void);
 
 #endif

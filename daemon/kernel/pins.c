@@ -22,10 +22,10 @@
 
 #define BPFFS	 "/sys/fs/bpf"
 #define PIN_ROOT BPFFS "/wgxdp"
-/* How long a process that is ending may take. */
+/* How long pins_open() waits for a process that is ending. */
 #define WAIT_MS	 5000
 #define RETRY_MS 20
-/* A link in the place of a directory is an error. */
+/* O_NOFOLLOW: a symbolic link in place of a directory is an error. */
 #define OPEN_DIR   (O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC)
 #define OTHERS	   (S_IRWXG | S_IRWXO)
 #define OTHERS_ADD (S_IWGRP | S_IWOTH)
@@ -37,7 +37,7 @@ static bool is_bpffs(int fd)
 	return !fstatfs(fd, &fs) && fs.f_type == BPF_FS_MAGIC;
 }
 
-/* Where others may add names, only the sticky bit keeps them from renaming ours. */
+/* If others may create files in a directory, only the sticky bit keeps them from renaming ours. */
 static int check_bpffs(int fd, struct why why)
 {
 	struct stat st;
@@ -85,8 +85,8 @@ static const char *kind_of(mode_t mode)
 	return S_ISLNK(mode) ? "symbolic link" : S_ISDIR(mode) ? "directory" : "file";
 }
 
-/* Says what is in the place of a directory of ours. */
-static int refuse(const struct stat *st, const char *path, struct why why)
+/* Reports what is there instead of wgxdp's directory. Returns -EPERM. */
+static int refuse_pins(const struct stat *st, const char *path, struct why why)
 {
 	return fail(why, -EPERM,
 		    "%s is not wgxdp's but a %s of user %u, mode %04o: remove it (rm -r "
@@ -94,20 +94,20 @@ static int refuse(const struct stat *st, const char *path, struct why why)
 		    path, kind_of(st->st_mode), st->st_uid, st->st_mode & 07777, path);
 }
 
-/* A directory that could not be opened. */
+/* Reports why a directory could not be opened. Returns -errno. */
 static int explain(int at, const char *name, const char *path, int err, struct why why)
 {
 	struct stat st;
 
 	if (!fstatat(at, name, &st, AT_SYMLINK_NOFOLLOW) &&
 	    (!S_ISDIR(st.st_mode) || st.st_uid != geteuid()))
-		return refuse(&st, path, why);
+		return refuse_pins(&st, path, why);
 	errno = err;
 	return fail_errno(why, "open", path);
 }
 
-/* What others could write to may hold anything. What they could read is closed to them:
- * to open a directory is enough to hold its lock. */
+/* Refuses a directory that others could write to, because it may hold anything. Closes one that
+ * others could read, because opening a directory is enough to lock it. */
 static int check_own(int fd, const char *path, struct why why)
 {
 	struct stat st;
@@ -115,7 +115,7 @@ static int check_own(int fd, const char *path, struct why why)
 	if (fstat(fd, &st))
 		return fail_errno(why, "look at", path);
 	if (st.st_uid != geteuid() || (st.st_mode & OTHERS_ADD))
-		return refuse(&st, path, why);
+		return refuse_pins(&st, path, why);
 	if (!is_bpffs(fd))
 		return fail(why, -EPERM, "%s is not on bpffs: umount %s", path, path);
 	if ((st.st_mode & OTHERS) && fchmod(fd, 0700))
@@ -123,8 +123,8 @@ static int check_own(int fd, const char *path, struct why why)
 	return 0;
 }
 
-/* The directory `name` in `at`, which is made if need be; `path` is for people. -EAGAIN:
- * somebody removed it meanwhile. */
+/* Opens the directory `name` in `at`, and makes it if it is not there. `path` is for messages.
+ * Returns a descriptor or -errno; -EAGAIN if another process removed the directory meanwhile. */
 static int open_own(int at, const char *name, const char *path, struct why why)
 {
 	int fd, err;
@@ -141,7 +141,8 @@ static int open_own(int at, const char *name, const char *path, struct why why)
 	return err;
 }
 
-/* -EAGAIN: somebody has it, or removed it between our two calls. */
+/* Opens and locks the directory of the interface. Returns a descriptor or -errno; -EAGAIN if
+ * another process has locked it, or removed it meanwhile. */
 static int open_locked(const struct pins *p, const char *path, struct why why)
 {
 	int err, fd = open_own(p->root, p->ifname, path, why);
@@ -171,9 +172,9 @@ static int explain_busy(const char *ifname, const char *path, struct why why)
 }
 
 /*
- * `wg-quick down` returns when the interface is deleted, and a restart starts us while
- * the process that had it is still detaching from its NICs. So where pins have an owner
- * and the interface is not there, wait for it to end.
+ * As open_locked(), but waits for the directory's owner to end if its interface is gone:
+ * `wg-quick down` returns as soon as the interface is deleted, so after a restart the old
+ * process may still be detaching from its NICs.
  */
 static int wait_for_lock(const struct pins *p, struct why why)
 {
@@ -215,7 +216,7 @@ int pins_open(struct pins *p, const char *ifname, char *why_text, size_t why_len
 	return fd;
 }
 
-/* bpf(2) takes a path, and one relative to a descriptor only since Linux 6.6. */
+/* bpf(2) accepts a path relative to a descriptor only since Linux 6.6, hence /proc. */
 int pins_add(const struct pins *p, const char *name, int map_fd)
 {
 	char path[128];

@@ -14,7 +14,7 @@
 #define MESSAGES_AT_ONCE 64
 #define INTERVAL_NS	 NS_PER_SEC
 
-/* What it is about follows, from its IPv6 header on. */
+/* An ICMPv6 "packet too big" and the beginning of the packet that it quotes. */
 struct too_big {
 	struct icmp6_hdr icmp;
 	struct ip6_hdr ip;

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Word of an IPv6 path's MTU.
+ * Notices when the MTU of an IPv6 path shrinks. Control thread only.
  *
- * Theory of operation: nobody on the way cuts an IPv6 packet. Who cannot pass it on tells
- * its source so (RFC 4443 section 3.2), and the kernel, which finds our UDP socket by the
- * ports even though a worker sent the packet by AF_XDP, notes the path's MTU. But it makes
- * no event of that. So a raw socket hears what it hears; then the paths have to be looked
- * up anew, and what is too long goes by the UDP socket, in fragments.
+ * Theory of operation: routers do not fragment IPv6 packets. A router that cannot forward a
+ * packet sends "packet too big" to its source (RFC 4443 section 3.2). The kernel finds the UDP
+ * socket by the ports, even if a worker sent the packet by AF_XDP, and stores the path's MTU
+ * in its routing table, but sends no rtnetlink event. A raw socket therefore receives these
+ * messages, too. After one, the paths are resolved again; packets longer than the new MTU then
+ * leave by the UDP socket, which fragments them.
  */
 #ifndef PMTU_H
 #define PMTU_H
@@ -15,18 +16,20 @@
 #include <stdint.h>
 
 struct pmtu {
-	int fd;	      /* -1: none, on a host without IPv6 */
-	uint64_t due; /* ns: when paths are, or last were, to be looked up */
+	int fd;	      /* -1: the host has no IPv6 */
+	uint64_t due; /* ns: when the paths are resolved again, or last were */
 };
 
-/* 0 or -errno, and then fd is -1. Needs CAP_NET_RAW. */
+/* Returns 0 or -errno; on error fd is -1. Needs CAP_NET_RAW. */
 int pmtu_open(struct pmtu *p);
 void pmtu_close(struct pmtu *p);
-/* Whether any of what came in is about a UDP packet from this port. Reads a bounded number;
- * the socket stays readable where there are more. */
+/* Reads messages without blocking. Returns true if any of them is about a UDP packet from this
+ * port (host byte order). Reads a bounded number; the socket stays readable if there are
+ * more. */
 bool pmtu_heard(struct pmtu *p, uint16_t port);
-/* When to look up paths, that being so: now, or within a second, for anybody can say that a
- * path is too small. */
+/* To be called after pmtu_heard() returned true. Returns when the paths are to be resolved: now,
+ * or up to one second later. The rate is limited because anybody can send such messages.
+ * Times are in nanoseconds of a monotonic clock. */
 uint64_t pmtu_schedule(struct pmtu *p, uint64_t now);
 
 #endif

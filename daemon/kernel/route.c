@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "route.h"
-#include "rtnl.h"
+#include "rtnl_query.h"
 
 /* What Linux uses where nobody says otherwise. */
 #define DEFAULT_TTL 64

@@ -1,157 +1,106 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The kernel's links, addresses, routes and neighbours, by rtnetlink (RFC 3549,
- * rtnetlink(7)). Control thread only. Both sockets belong to the network namespace
- * in which rtnl_open() was called, wherever the thread goes afterwards.
+ * A connection to rtnetlink, the kernel's interface to links, addresses, routes and
+ * neighbours (RFC 3549, rtnetlink(7)). Requests are in rtnl_query.h, events in
+ * rtnl_events.h; both build on this file.
  *
- * Calls return 0 or -errno; -ETIMEDOUT where the kernel did not answer in a second.
- * Addresses are in network order, everything else in host order. Callbacks get
- * pointers that are valid until they return, and must not call rtnl_close() or
- * rtnl_dispatch(); queries are allowed.
+ * Control thread only. Both sockets stay in the network namespace in which rtnl_open()
+ * was called, even if the thread enters another one later.
+ *
+ * Functions return 0 or -errno; -ETIMEDOUT if the kernel did not answer within one
+ * second. Addresses are in network byte order, everything else in host byte order.
  */
 #ifndef RTNL_H
 #define RTNL_H
 
-#include <net/if.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 #include "endpoint.h"
 
 struct mnl_socket;
+struct nlattr;
+struct nlmsghdr;
 
 struct rtnl {
 	struct mnl_socket *query;
 	struct mnl_socket *events;
-	uint32_t seq;
-	bool overrun;
-	char error[128];
+	uint32_t seq;	 /* sequence number of the latest request */
+	bool overrun;	 /* events were lost, and the handler has not been told yet */
+	char error[128]; /* extended ack of the latest request, or "" */
 };
 
-struct rtnl_route {
-	uint32_t ifindex;
-	struct ip_addr nexthop; /* the destination itself where it is on-link */
-	struct ip_addr source;
-	uint32_t mtu;	  /* bytes: route metric or learnt path MTU; 0: none */
-	uint8_t type;	  /* RTN_UNICAST, RTN_LOCAL, ...; never one that refuses */
-	uint8_t hoplimit; /* 0: the host's default */
-	bool encap;	  /* the route adds a header of its own (MPLS, SRv6, ...) */
-};
-
-/* Of a TUN or TAP device; zero for any other. */
-struct rtnl_tun {
-	uint32_t queues; /* attached ones, enabled or not */
-	uint32_t owner;	 /* uid; 0 where there is none, too */
-	bool persist;	 /* outlives its queues */
-};
-
-struct rtnl_link {
-	char name[IFNAMSIZ];
-	uint8_t mac[6]; /* zero where the device's address is not six bytes */
-	uint32_t mtu;
-	uint32_t flags;	    /* IFF_ */
-	uint16_t type;	    /* ARPHRD_ */
-	char kind[32];	    /* "veth", "tun", "vlan", ...; "" for hardware */
-	uint32_t rx_queues; /* allocated, which may be more than are in use */
-	uint32_t tx_queues;
-	uint32_t master;   /* ifindex of bridge, bond or VRF; 0: none */
-	uint8_t hop_limit; /* IPv6, where no route says another; 0: not known */
-	uint32_t mtu6;	   /* IPv6's own, which may be less than mtu; 0: not known */
-	struct rtnl_tun tun;
-};
-
-struct rtnl_addr {
-	struct ip_addr addr;
-	struct ip_addr broadcast; /* of its subnet; IP_NONE: it has none */
-	uint32_t ifindex;
-};
-
-/* Any callback may be NULL. */
-struct rtnl_handler {
-	/* A link appeared or changed (present) or went; a link in a bridge that only
-	 * leaves it is a change. */
-	void (*link)(void *ctx, bool present, const struct rtnl_link *link,
-		     uint32_t ifindex);
-	/* One address may be on several links. */
-	void (*addr)(void *ctx, bool added, const struct rtnl_addr *addr);
-	/* Routes, rules or next hop objects changed; once a rtnl_dispatch(). */
-	void (*route)(void *ctx);
-	/* NUD_ state; 0 where the entry was removed. mac: 6 bytes, NULL where none. */
-	void (*neigh)(void *ctx, uint32_t ifindex, const struct ip_addr *addr,
-		      uint16_t state, const uint8_t *mac);
-	/* A qdisc or filter of that link was removed, added or replaced. */
-	void (*tc_changed)(void *ctx, uint32_t ifindex);
-	/* Events were lost: read everything again. */
-	void (*overrun)(void *ctx);
-};
-
-/* IPv6 may be missing on this host. On error nothing is left open. */
+/* Opens both sockets and subscribes to events. Works on a host without IPv6. On error
+ * nothing is left open. */
 int rtnl_open(struct rtnl *r);
 
-/* Also good after a failed rtnl_open(), and twice. */
+/* May be called after a failed rtnl_open(), and more than once. */
 void rtnl_close(struct rtnl *r);
 
-/* The kernel's own sentence (extended ack) on the last call that failed, or "". */
+/* Returns the kernel's own explanation (extended ack) of why the latest request failed, or
+ * "". Valid until the next request. */
 const char *rtnl_error(const struct rtnl *r);
 
-/*
- * The path of a UDP packet. src IP_NONE: the kernel chooses one. oif_scope 0: any
- * device. The ports (0: not said) take part in multipath hashing and in `ip rule`.
- * IPv4 fails where src is not ours (-EINVAL or -ENETUNREACH, by kernel), IPv6 does not
- * check it. -ENETUNREACH: no route; -EHOSTUNREACH, -EINVAL, -EACCES: an unreachable,
- * blackhole, prohibit route; -EAFNOSUPPORT: dst is no address, or src of another
- * family. *out is zeroed on error.
- */
-int rtnl_route_get(struct rtnl *r, const struct ip_addr *dst, const struct ip_addr *src,
-		   uint32_t oif_scope, uint32_t fwmark, uint16_t sport, uint16_t dport,
-		   struct rtnl_route *out);
-
-/* The link that an address of ours is on; -EADDRNOTAVAIL where it is not ours. */
-int rtnl_addr_link(struct rtnl *r, const struct ip_addr *addr, uint32_t *ifindex);
-
-/* Whether a neighbour in that NUD_ state has a link-layer address to send to. */
-bool rtnl_neigh_usable(uint16_t state);
-
-/* -ENOENT where there is none or it is not usable. */
-int rtnl_neigh_get(struct rtnl *r, uint32_t ifindex, const struct ip_addr *addr,
-		   uint8_t mac[6]);
-
-/*
- * Has the kernel resolve the neighbour, or confirm it where it is stale, as if it
- * had sent it a packet (NTF_USE). Returns at once; the result comes as an event.
- * Entries that are static, managed or externally learnt are left as they are.
- */
-int rtnl_neigh_probe(struct rtnl *r, uint32_t ifindex, const struct ip_addr *addr);
-
-/* -ENODEV where there is no such link. */
-int rtnl_link_get(struct rtnl *r, uint32_t ifindex, struct rtnl_link *out);
-
-/* -ENODEV where there is no such link. */
-int rtnl_link_delete(struct rtnl *r, uint32_t ifindex);
-
-/*
- * All addresses of this namespace. Where they change during the dump it is started
- * again, so that `each` may see an address twice; -EAGAIN after several such.
- */
-int rtnl_addr_dump(struct rtnl *r, void (*each)(void *ctx, const struct rtnl_addr *addr),
-		   void *ctx);
-
-/*
- * Prepares wg0: address, MTU, largest GSO packet in bytes (0: as it is), no ARP, no multicast, no
- * link-local address of the kernel's making. Does not bring it up.
- */
-int rtnl_link_setup(struct rtnl *r, uint32_t ifindex, const uint8_t mac[6], uint32_t mtu,
-		    uint32_t gso_max);
-
-/* Removes the clsact or ingress qdisc of the link, with all filters. -ENOENT: it has none. */
-int rtnl_clsact_remove(struct rtnl *r, uint32_t ifindex);
-
-/* To poll for POLLIN, level-triggered; owned by r. */
+/* Returns the descriptor to poll for POLLIN before rtnl_dispatch(), level-triggered;
+ * owned by r. */
 int rtnl_event_fd(const struct rtnl *r);
 
+/* --- for rtnl_query.c and rtnl_events.c --- */
+
+/* Large enough for any dump message: the kernel fills dumps up to this size if the
+ * reader's buffer allows it. */
+#define RTNL_RECEIVE_BYTES 32768
+#define RTNL_REQUEST_BYTES 512
+
+struct rtnl_request {
+	_Alignas(uint32_t) char buf[RTNL_REQUEST_BYTES];
+};
+
+/* Starts a message in req, which must outlive it. Attributes are appended with
+ * mnl_attr_put*(). */
+struct nlmsghdr *rtnl_request_init(struct rtnl_request *req, uint16_t type,
+				   uint16_t flags);
+
+/* Takes one message of an answer. Returns 0 or -errno. */
+typedef int (*rtnl_parse_fn)(const struct nlmsghdr *nlh, void *ctx);
+
 /*
- * Takes the events that are there, without blocking; a bounded number, so that a
- * flood of them does not keep the thread: poll again afterwards.
+ * Sends a request and calls `parse` (may be NULL) for each message of the answer. nlh with
+ * NLM_F_DUMP asks for a dump. Returns the kernel's error, or else what `parse` returned for
+ * the last message; -ENODATA if `parse` was given but only an acknowledgement came; -EAGAIN if the dumped
+ * table changed during the dump.
  */
-int rtnl_dispatch(struct rtnl *r, const struct rtnl_handler *h, void *ctx);
+int rtnl_query(struct rtnl *r, struct nlmsghdr *nlh, rtnl_parse_fn parse, void *ctx);
+
+/* Receives one datagram. Returns its length, 0 if it did not come from the kernel, or
+ * -errno; -EMSGSIZE if the buffer was too small. `flags` as in recv(2). */
+ssize_t rtnl_receive(int fd, void *buf, size_t size, int flags);
+
+/*
+ * Fills tb[0..max] with the attributes behind a fixed header of `header` bytes, by type;
+ * absent ones are NULL, types above max are ignored. Returns the fixed header, or NULL if
+ * the message is too short for it.
+ */
+const void *rtnl_parse_message(const struct nlmsghdr *nlh, size_t header,
+			       const struct nlattr **tb, unsigned max);
+/* The same for the attributes inside `nest`, which may be NULL. */
+void rtnl_parse_nested(const struct nlattr *nest, const struct nlattr **tb, unsigned max);
+
+/* Returns 0 if the attribute is absent (NULL) or too short. */
+uint32_t rtnl_attr_u32(const struct nlattr *attr);
+/* Leaves `out` unchanged if the attribute is absent. */
+void rtnl_attr_string(const struct nlattr *attr, char *out, size_t size);
+/* Returns false if the attribute is absent or is not an address of this AF_ family. */
+bool rtnl_attr_addr(const struct nlattr *attr, int family, struct ip_addr *out);
+/* Returns the 6 bytes, or NULL if the attribute is absent or not an Ethernet address. */
+const uint8_t *rtnl_attr_mac(const struct nlattr *attr);
+/* Fills *out from the bytes of an address. Returns false if the length does not fit the AF_
+ * family. */
+bool rtnl_addr_set(struct ip_addr *out, int family, const void *bytes, size_t len);
+
+/* Returns AF_INET, AF_INET6 or AF_UNSPEC. */
+int rtnl_addr_family(const struct ip_addr *a);
+void rtnl_put_addr(struct nlmsghdr *nlh, uint16_t type, const struct ip_addr *a);
 
 #endif

@@ -1,18 +1,19 @@
-/* SPDX-License-Identifier: MIT */
+// SPDX-License-Identifier: MIT
 /*
- * Theory of operation: 2^16, 2^32 and 2^64 are all 1 modulo 0xffff, so that wide
- * words may be summed instead of 16-bit ones, provided that no carry is lost. To
- * keep carries out of the loop, it makes two sums of the 64-bit words: of the whole
- * words, which may wrap, and of their high halves, which cannot. The sum of the low
- * halves is the first less 2^32 times the second, modulo 2^64, and being less than
- * 2^64 itself it is exact. These are vector instructions on every CPU, without a
- * flag to carry from one to the next.
+ * Theory of operation
+ *
+ * 2^16, 2^32 and 2^64 are all 1 modulo 0xffff. Wide words may therefore be summed instead of
+ * 16-bit ones, if no carry is lost. To keep carries out of the loop, it computes two sums of
+ * the 64-bit words: one of the whole words, which may wrap, and one of their high halves, which
+ * cannot. The sum of the low halves is the first sum minus 2^32 times the second, modulo 2^64;
+ * it is less than 2^64, so the result is exact. Every CPU has vector instructions for these
+ * additions, and no carry flag links one to the next.
  */
 #include "checksum.h"
 
 #include <string.h>
 
-/* Two 64-bit lanes: what SSE2 and NEON have without asking the CPU first. */
+/* Two 64-bit lanes, because every x86-64 and arm64 CPU has SSE2 or NEON. */
 typedef uint64_t lanes __attribute__((vector_size(16)));
 
 #define BLOCK (2 * sizeof(lanes))
@@ -42,7 +43,7 @@ static inline uint64_t add_word(uint64_t sum, uint64_t w)
 	return sum + (w & 0xffffffff) + (w >> 32);
 }
 
-/* Less than a block; with dst not NULL also copied there. */
+/* Adds less than a block. If dst is not NULL, copies the bytes there, too. */
 static inline uint64_t add_tail(uint64_t sum, uint8_t *dst, const uint8_t *src,
 				size_t len)
 {

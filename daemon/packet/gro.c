@@ -1,20 +1,21 @@
-/* SPDX-License-Identifier: MIT */
+// SPDX-License-Identifier: MIT
 /*
- * Theory of operation: a flow (peer, addresses, ports, protocol) that has sent a
- * segment that others might continue is held in one of a few slots. A packet of a held
- * flow either continues it, or the flow is emitted first and the packet begins it anew
- * or follows alone: so the order within a flow is kept. Flows are found by a linear
- * search, since there are few.
+ * Theory of operation
  *
- * A segment continues a flow only where the segmentation of the result would give it
- * back: next sequence number, the first's size (or less, which ends the flow, as PSH
- * does), all other header fields and the options equal, IPv4 IDs counting up or without
- * meaning (DF set: RFC 6864 section 4). Segmentation makes new checksums, so each
- * segment's checksum is verified before: a wrong one must reach the stack and be
- * counted there, not come out right.
+ * A flow (peer, addresses, ports, protocol) is held in one of a few slots if its latest
+ * segment may be continued by others. A packet of a held flow either continues it, or the
+ * flow is emitted first and the packet starts a new one or is emitted alone. This keeps the
+ * order within a flow. Flows are found by a linear search, because there are few.
  *
- * Nothing is copied. The headers of the first packet become those of the super-packet,
- * modified only when it is emitted with others behind it.
+ * A segment continues a flow only if the kernel's segmentation of the super-packet gives back
+ * the same segment: its sequence number is the next one; its payload is as long as the
+ * first one's, or shorter, which ends the flow, as PSH does; all other header fields and
+ * options are equal; IPv4 IDs count up, or have no meaning because DF is set (RFC 6864
+ * section 4). Segmentation makes new checksums. Each segment's checksum is therefore verified
+ * first: a packet with a wrong one must reach the stack as it came and be counted there.
+ *
+ * Nothing is copied. The headers of the first packet become those of the super-packet. They
+ * are modified only when it is emitted with more than one packet.
  */
 #include "gro.h"
 
@@ -22,10 +23,10 @@
 #include "gso.h"
 #include "inet.h"
 
-/* IP's limit, and so that of a super-packet: the whole of it, also for IPv6. */
+/* The largest super-packet in bytes, with its IP header: the limit of IPv4, kept for IPv6. */
 #define GRO_MAX_LEN 65535
 
-static const struct virtio_net_hdr as_it_is;
+static const struct virtio_net_hdr no_offload;
 static const struct virtio_net_hdr data_valid = {.flags = VIRTIO_NET_HDR_F_DATA_VALID};
 
 void gro_init(struct gro *gro, gro_emit_fn emit, void *ctx)
@@ -52,7 +53,7 @@ static bool same_flow(const struct gro_packet *a, const struct gro_packet *b)
 	return a->ports == b->ports && a->proto == b->proto && same_addrs(a, b);
 }
 
-/* 0 where there is no whole L4 header of a kind that we know. */
+/* Returns 0 if there is no complete TCP or UDP header. */
 static size_t l4_header_len(const struct gro_packet *p)
 {
 	const uint8_t *l4 = p->data + p->l4;
@@ -71,6 +72,8 @@ static size_t l4_header_len(const struct gro_packet *p)
 	return len <= room ? len : 0;
 }
 
+/* Fills in what the headers say. Leaves l4 zero if the packet is malformed, and header_len zero
+ * if it has no ports. */
 static void parse(struct gro_packet *p)
 {
 	int total = inner_packet_len(p->data, p->len);
@@ -95,6 +98,7 @@ static uint64_t pseudo_sum(const struct gro_packet *p, size_t l4_len)
 			       : csum_pseudo6(addrs(p), p->proto, l4_len);
 }
 
+/* Returns true if the checksums of the IPv4 and the L4 header are right. */
 static bool verify(const struct gro *gro, const struct gro_packet *p)
 {
 	const uint8_t *l4 = p->data + p->l4;
@@ -103,7 +107,7 @@ static bool verify(const struct gro *gro, const struct gro_packet *p)
 	if (p->version == 4 && csum_fold(csum_add(0, p->data, p->l4)) != 0xffff)
 		return false;
 	if (p->proto == IP_PROTO_UDP) {
-		/* Not worth a pass over the data if nothing can come of it. */
+		/* Without udp_gso the result would not be used. */
 		if (!gro->udp_gso || get_be16(l4 + UDP_LEN) != l4_len ||
 		    !load16(l4 + UDP_CHECK))
 			return false;
@@ -116,7 +120,7 @@ static bool has_push(const struct gro_packet *p)
 	return p->proto == IP_PROTO_TCP && p->data[p->l4 + TCP_FLAGS] & TCP_FLAG_PSH;
 }
 
-/* May this packet be part of a super-packet at all? */
+/* Returns true if the packet may be part of a super-packet at all. */
 static bool is_mergeable(const struct gro_packet *p)
 {
 	const uint8_t *l4 = p->data + p->l4;
@@ -131,7 +135,7 @@ static bool is_mergeable(const struct gro_packet *p)
 	       !(l4[TCP_DATA_OFFSET] & 0x0f);
 }
 
-/* Does the IP header differ from the flow's in nothing that would be lost? */
+/* Returns true if segmentation would give back the IP header of p. */
 static bool continues_ip(const struct gro_flow *flow, const struct gro_packet *p)
 {
 	const uint8_t *a = flow->first.data, *b = p->data;
@@ -147,7 +151,7 @@ static bool continues_ip(const struct gro_flow *flow, const struct gro_packet *p
 	return get_be16(a + IPV4_FRAG) & IPV4_DF || get_be16(b + IPV4_ID) == id;
 }
 
-/* The same for TCP. Flags are known to be ACK and PSH, which the flow has not seen. */
+/* The same for the TCP header. Its flags are ACK and perhaps PSH; no held segment has PSH. */
 static bool continues_tcp(const struct gro_flow *flow, const struct gro_packet *p)
 {
 	const uint8_t *a = flow->first.data + flow->first.l4, *b = p->data + p->l4;
@@ -162,6 +166,7 @@ static bool continues_tcp(const struct gro_flow *flow, const struct gro_packet *
 		       p->header_len - p->l4 - TCP_HEADER_LEN);
 }
 
+/* Returns true if p, which is mergeable, continues the flow. */
 static bool continues(const struct gro_flow *flow, const struct gro_packet *p)
 {
 	return flow->packets < GRO_MAX_PACKETS &&
@@ -174,11 +179,11 @@ static void emit_alone(struct gro *gro, const struct gro_packet *p)
 {
 	struct iovec iov[2] = {{0}, {.iov_base = p->data, .iov_len = p->len}};
 
-	gro->emit(gro->ctx, p->peer_slot, p->verified ? &data_valid : &as_it_is, iov, 2,
+	gro->emit(gro->ctx, p->peer_slot, p->verified ? &data_valid : &no_offload, iov, 2,
 		  1, p->wire);
 }
 
-/* Lengths and checksums of the first packet become those of the super-packet. */
+/* Sets the lengths and checksums in the first packet to those of the super-packet. */
 static void finish_headers(const struct gro_flow *flow)
 {
 	const struct gro_packet *p = &flow->first;
@@ -208,7 +213,7 @@ static uint8_t gso_type(const struct gro_packet *p)
 	return p->version == 4 ? VIRTIO_NET_HDR_GSO_TCPV4 : VIRTIO_NET_HDR_GSO_TCPV6;
 }
 
-/* Emits what the flow holds, and holds nothing then. */
+/* Emits what the flow holds and frees its slot. */
 static void emit_flow(struct gro *gro, struct gro_flow *flow)
 {
 	const struct gro_packet *p = &flow->first;
@@ -221,7 +226,7 @@ static void emit_flow(struct gro *gro, struct gro_flow *flow)
 		.csum_offset = p->proto == IP_PROTO_UDP ? (int)UDP_CHECK : (int)TCP_CHECK,
 	};
 
-	flow->born = 0;
+	flow->order = 0;
 	if (flow->packets == 1) {
 		emit_alone(gro, p);
 		return;
@@ -250,35 +255,35 @@ static struct gro_flow *find_flow(struct gro *gro, const struct gro_packet *p)
 	for (unsigned i = 0; i < GRO_FLOWS; i++) {
 		struct gro_flow *flow = &gro->flows[i];
 
-		if (flow->born && same_flow(&flow->first, p))
+		if (flow->order && same_flow(&flow->first, p))
 			return flow;
 	}
 	return NULL;
 }
 
-/* NULL where nothing is held. */
-static struct gro_flow *longest_held(struct gro *gro)
+/* Returns NULL if nothing is held. */
+static struct gro_flow *oldest_flow(struct gro *gro)
 {
 	struct gro_flow *oldest = NULL;
 
 	for (unsigned i = 0; i < GRO_FLOWS; i++) {
 		struct gro_flow *flow = &gro->flows[i];
 
-		if (flow->born && (!oldest || flow->born < oldest->born))
+		if (flow->order && (!oldest || flow->order < oldest->order))
 			oldest = flow;
 	}
 	return oldest;
 }
 
-/* A slot to hold a flow in; the longest held makes room. */
+/* Returns a free slot; if there is none, emits the oldest flow. */
 static struct gro_flow *free_slot(struct gro *gro)
 {
 	struct gro_flow *flow;
 
 	for (unsigned i = 0; i < GRO_FLOWS; i++)
-		if (!gro->flows[i].born)
+		if (!gro->flows[i].order)
 			return &gro->flows[i];
-	flow = longest_held(gro);
+	flow = oldest_flow(gro);
 	emit_flow(gro, flow);
 	return flow;
 }
@@ -288,7 +293,7 @@ static void hold(struct gro *gro, const struct gro_packet *p)
 	struct gro_flow *flow = free_slot(gro);
 
 	flow->first = *p;
-	flow->born = ++gro->births;
+	flow->order = ++gro->last_order;
 	flow->len = p->len;
 	flow->packets = 1;
 	flow->wire = p->wire;
@@ -301,7 +306,7 @@ static void emit_same_addrs(struct gro *gro, const struct gro_packet *p)
 	for (unsigned i = 0; i < GRO_FLOWS; i++) {
 		struct gro_flow *flow = &gro->flows[i];
 
-		if (flow->born && same_addrs(&flow->first, p))
+		if (flow->order && same_addrs(&flow->first, p))
 			emit_flow(gro, flow);
 	}
 }
@@ -345,6 +350,6 @@ void gro_flush(struct gro *gro)
 {
 	struct gro_flow *flow;
 
-	while ((flow = longest_held(gro)))
+	while ((flow = oldest_flow(gro)))
 		emit_flow(gro, flow);
 }

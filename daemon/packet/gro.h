@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Coalescing of decrypted packets before they are written to wg0 (a TAP with
- * IFF_VNET_HDR): consecutive segments of one TCP flow of one peer cross into the
- * kernel as a single packet of up to 64 KB. What comes out of the kernel's own
- * segmentation of such a packet is what came in; where that would not hold, or the
- * checksum is wrong, packets are passed on one by one, as they are.
+ * Coalescing of decrypted packets (generic receive offload) before they are written to wg0, a
+ * TAP device with IFF_VNET_HDR. Consecutive segments of one TCP flow of one peer are handed to
+ * the kernel as a single super-packet of up to 64 KB. If the kernel segments it again, the
+ * result is the packets that came in. Packets for which that would not hold, or whose checksum
+ * is wrong, are passed on one by one, unchanged.
  *
- * A struct gro belongs to one thread. It allocates nothing.
+ * A struct gro belongs to one thread. Nothing is allocated.
  */
 #ifndef GRO_H
 #define GRO_H
@@ -17,36 +17,35 @@
 #include <sys/uio.h>
 #include <linux/virtio_net.h>
 
-/* Flows held at a time, and packets that one super-packet is made of at most. */
+/* How many flows are held at a time, and how many packets a super-packet consists of at most. */
 #define GRO_FLOWS	8
 #define GRO_MAX_PACKETS 64
-/* Bytes of the link header that the emit function puts into iov[0]; the offsets in the
- * virtio-net header count from its begin (an Ethernet header, no VLAN tag). */
+/* Length in bytes of the link header that the emit function puts into iov[0]: an Ethernet
+ * header without VLAN tag. The offsets in the virtio-net header count from its start. */
 #define GRO_LINK_LEN 14
 
 /*
- * Takes one packet to be written to wg0. iov[0] is empty and left for the link header;
- * iov[1] is the packet, or the headers and first payload of a super-packet, with the
- * other payloads behind it: `iovcnt` entries, at most 1 + GRO_MAX_PACKETS. The array may
- * be changed. It and vh are valid during the call; the bytes are in the memory that was
- * given to gro_receive(), and gro.c does not touch them again. `packets` is the number of
- * packets inside, `wire` the sum of theirs. vh is in host byte order. Must not call into the
- * same struct gro.
+ * Writes one packet or super-packet to wg0. iov[0] is empty, for the link header. iov[1] is the
+ * packet, or the headers and the first payload of a super-packet, whose other payloads follow:
+ * `iovcnt` entries, at most 1 + GRO_MAX_PACKETS. The function may change the array. The array
+ * and vh (host byte order) are valid during the call. The bytes are in the memory that was
+ * given to gro_receive(); gro.c does not use them again. `packets` is the number of packets
+ * inside, `wire` the sum of their `wire`. Must not call into the same struct gro.
  */
 typedef void (*gro_emit_fn)(void *ctx, uint32_t peer_slot,
 			    const struct virtio_net_hdr *vh, struct iovec *iov,
 			    int iovcnt, unsigned packets, uint32_t wire);
 
-/* What gro.c knows of a packet after parsing it. */
+/* Private to gro.c: a packet after parsing. */
 struct gro_packet {
 	uint8_t *data;
 	uint32_t len;
 	uint32_t peer_slot;
-	uint32_t wire;	/* bytes of the message that it came in */
+	uint32_t wire;	/* bytes of the transport message that it came in */
 	uint32_t ports; /* source and destination, as they lie in memory */
 	uint32_t payload_len;
 	uint16_t l4;	     /* offset of the L4 header; 0: not parsed */
-	uint16_t header_len; /* IP and L4 headers; 0: no ports to tell flows by */
+	uint16_t header_len; /* IP and L4 headers; 0: the packet has no ports */
 	uint8_t version;
 	uint8_t proto;
 	bool verified; /* IPv4 header and L4 checksum are right */
@@ -54,8 +53,8 @@ struct gro_packet {
 
 struct gro_flow {
 	struct gro_packet first;
-	uint64_t born; /* to find the oldest; 0: nothing held here */
-	uint32_t len;  /* of all that is held, as one packet */
+	uint64_t order; /* lower is older; 0: the slot is free */
+	uint32_t len;	/* bytes, as one packet with headers */
 	uint32_t packets;
 	uint32_t wire;
 	struct iovec iov[1 + GRO_MAX_PACKETS];
@@ -65,31 +64,31 @@ struct gro {
 	gro_emit_fn emit;
 	void *ctx;
 	/* Coalesce UDP datagrams too (VIRTIO_NET_HDR_GSO_UDP_L4). Off after gro_init();
-	 * the owner may set it where the TAP takes USO (TUN_F_USO4, Linux 6.2). */
+	 * the owner may set it if the TAP device supports USO (TUN_F_USO4, Linux 6.2). */
 	bool udp_gso;
-	uint64_t births;
+	uint64_t last_order; /* of the flow that was held last */
 	struct gro_flow flows[GRO_FLOWS];
 };
 
-/* Nothing held, udp_gso off. There is nothing to free. */
+/* Starts with nothing held and udp_gso off. There is nothing to free. */
 void gro_init(struct gro *gro, gro_emit_fn emit, void *ctx);
 
 /*
- * Takes one decrypted IP packet, trimmed to the length that its header states, of the
- * peer in `peer_slot`, out of a message of `wire` bytes; it is emitted at once or held. The
- * memory must stay valid and unchanged until the next gro_flush() returns, and for as long as
- * the emit function needs it; headers in it may be modified. Packets of one peer and 5-tuple
- * are emitted in the order in which they came, fragments and other packets without ports in
- * order with all that is held of their addresses.
+ * Takes one decrypted IP packet of the peer in `peer_slot`, trimmed to the length that its
+ * header states, and emits or holds it. `wire`: bytes of the transport message that it came
+ * in. The memory must stay valid and unchanged until the next gro_flush() returns, and for as
+ * long as the emit function needs it; gro.c may modify headers in it. Packets of one peer and
+ * 5-tuple are emitted in the order in which they came. Fragments and other packets without
+ * ports are emitted after all held packets with the same addresses.
  *
- * A packet that is emitted alone is untouched, its vh all zero but for
- * VIRTIO_NET_HDR_F_DATA_VALID where its checksum has been verified (TCP; UDP only with
- * udp_gso). Malformed packets are emitted that way, too.
+ * A packet that is emitted alone is unchanged. Its vh is zero, except for
+ * VIRTIO_NET_HDR_F_DATA_VALID if its checksum has been verified (TCP; UDP only with
+ * udp_gso). Malformed packets are emitted alone, too.
  */
 void gro_receive(struct gro *gro, uint32_t peer_slot, uint8_t *packet, size_t len,
 		 uint32_t wire);
 
-/* Emits all that is held, the oldest first. */
+/* Emits everything that is held, the oldest flow first. */
 void gro_flush(struct gro *gro);
 
 #endif

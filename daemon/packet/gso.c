@@ -1,14 +1,15 @@
-/* SPDX-License-Identifier: MIT */
+// SPDX-License-Identifier: MIT
 /*
- * Theory of operation: gso_begin() checks everything once and sums up those parts of
- * the headers that are the same in all segments. Each segment then costs a copy of the
- * headers, one pass over its payload (copy and checksum at a time), and a few additions
- * for the fields that differ.
+ * Theory of operation
  *
- * With NEEDS_CSUM, the kernel has put the sum of the pseudo-header, with the length of
- * the whole packet, into the L4 checksum field. That sum is taken from there and not
- * made from the IP header again: behind an IPv6 routing header only the kernel's is
- * right, because the final destination is not the one in the IP header.
+ * gso_begin() checks all headers once and sums those parts of them that are the same in all
+ * segments. Each segment then costs a copy of the headers, one pass over its payload, which
+ * copies and sums at the same time, and a few additions for the fields that differ.
+ *
+ * With NEEDS_CSUM, the kernel has put the sum of the pseudo-header, with the length of the
+ * whole packet, into the L4 checksum field. That sum is used instead of one over the IP
+ * header's addresses, because with an IPv6 routing header the final destination is not the
+ * one in the IP header.
  */
 #include "gso.h"
 
@@ -16,7 +17,7 @@
 #include "inet.h"
 
 enum gso_kind {
-	GSO_PLAIN,    /* nothing to do: copy */
+	GSO_PLAIN,    /* one packet, copied unchanged */
 	GSO_CHECKSUM, /* one packet, L4 checksum to be completed */
 	GSO_TCP,
 	GSO_UDP,
@@ -36,9 +37,9 @@ static int begin_single(struct gso *gso, const struct virtio_net_hdr *vh, size_t
 	return 1;
 }
 
-/* Where the L4 header follows the IP header at once, the latter must agree about what
- * it is; behind IPv6 extension headers it is the kernel that says so. */
-static bool leads_to(const struct gso *gso, uint8_t proto)
+/* Returns true if the L4 header is of this protocol. If it follows the IP header directly, the
+ * IP header must say so; behind IPv6 extension headers the kernel is believed. */
+static bool l4_is(const struct gso *gso, uint8_t proto)
 {
 	bool follows = gso->l4 == ip_header_len(gso->packet);
 
@@ -47,7 +48,8 @@ static bool leads_to(const struct gso *gso, uint8_t proto)
 	return follows ? ip_proto(gso->packet) == proto : gso->v6;
 }
 
-/* Sum of the L4 header and the pseudo-header less its length field. */
+/* Returns the sum of the L4 header and the pseudo-header, without the length field of the
+ * latter. */
 static uint64_t l4_sum(const struct gso *gso, const struct virtio_net_hdr *vh,
 		       uint8_t proto)
 {
@@ -62,6 +64,7 @@ static uint64_t l4_sum(const struct gso *gso, const struct virtio_net_hdr *vh,
 			      : csum_pseudo4(gso->packet + IPV4_ADDRS, proto, 0));
 }
 
+/* Returns the sum of the IPv4 header, without the fields that differ between segments. */
 static uint64_t ipv4_sum(const uint8_t *packet)
 {
 	uint64_t sum = csum_add(0, packet, ip_header_len(packet));
@@ -71,17 +74,17 @@ static uint64_t ipv4_sum(const uint8_t *packet)
 	return csum_sub16(sum, load16(packet + IPV4_CHECK));
 }
 
-/* What TCP and UDP have in common; header_len and check are set. */
+/* The part of begin_tcp() and begin_udp() that is common; header_len and check must be set. */
 static int begin_split(struct gso *gso, const struct virtio_net_hdr *vh, size_t total,
 		       uint8_t proto)
 {
-	/* A packet that says nothing of its checksum could have a wrong one, and would
-	 * come out with right ones. */
+	/* Without these flags the packet may have a wrong checksum, which segmentation would
+	 * replace by right ones. */
 	if (!(vh->flags & (VIRTIO_NET_HDR_F_NEEDS_CSUM | VIRTIO_NET_HDR_F_DATA_VALID)))
 		return -EBADMSG;
 	if (needs_csum(vh) && vh->csum_offset != gso->check - gso->l4)
 		return -EBADMSG;
-	if (!vh->gso_size || gso->header_len > total || !leads_to(gso, proto))
+	if (!vh->gso_size || gso->header_len > total || !l4_is(gso, proto))
 		return -EBADMSG;
 	gso->size = vh->gso_size;
 	gso->payload_len = total - gso->header_len;
@@ -132,7 +135,7 @@ static int begin_udp(struct gso *gso, const struct virtio_net_hdr *vh, size_t to
 	return segments;
 }
 
-/* The offsets of the L4 header and its checksum, as vh gives them. */
+/* Takes the offsets of the L4 header and of its checksum from vh. Returns 0 or -EBADMSG. */
 static int find_l4(struct gso *gso, const struct virtio_net_hdr *vh, size_t total,
 		   size_t link_len)
 {
@@ -210,7 +213,7 @@ static void finish_tcp(const struct gso *gso, uint8_t *tcp, unsigned i, size_t l
 	uint32_t seq = get_be32(gso->packet + gso->l4 + TCP_SEQ) + i * gso->size;
 	uint64_t sum = gso->l4_sum + payload_sum;
 
-	/* CWR answers one congestion signal, once: RFC 3168 section 6.1.2. */
+	/* CWR must be in one segment only (RFC 3168 section 6.1.2): the first. */
 	if (i > 0)
 		tcp[TCP_FLAGS] &= ~TCP_FLAG_CWR;
 	if (i < gso->segments - 1)
@@ -226,7 +229,7 @@ static void finish_udp(const struct gso *gso, uint8_t *udp, size_t len,
 	uint64_t sum = gso->l4_sum + payload_sum;
 
 	put_be16(udp + UDP_LEN, len);
-	/* Once for the header, once for the pseudo-header. */
+	/* The length is in the UDP header and in the pseudo-header. */
 	sum = csum_add_be16(csum_add_be16(sum, len), len);
 	store16(udp + UDP_CHECK, csum_finish_nonzero(sum));
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Where the fields of IPv4, IPv6, TCP and UDP headers are (RFC 791, 8200, 9293,
- * 768), for packets that begin at any address: fields are read and written by
- * offset, never through a pointer to a struct that would have to be aligned.
+ * The layout of IPv4, IPv6, TCP and UDP headers (RFC 791, 8200, 9293, 768). Packets may have
+ * any alignment, so fields are read and written by offset, never through a pointer to a struct,
+ * which would have to be aligned.
  */
 #ifndef INET_H
 #define INET_H
@@ -68,7 +68,7 @@ enum ip_proto {
 	IP_PROTO_UDP = 17,
 };
 
-/* The bytes as they lie there: for comparing, and for checksums. */
+/* In memory order, for comparisons and checksums. */
 static inline uint16_t load16(const uint8_t *p)
 {
 	uint16_t v;
@@ -90,7 +90,7 @@ static inline void store16(uint8_t *p, uint16_t v)
 	memcpy(p, &v, sizeof(v));
 }
 
-/* Numbers in network byte order. */
+/* Numbers in network byte order, from and to host byte order. */
 static inline uint16_t get_be16(const uint8_t *p)
 {
 	return be16toh(load16(p));
@@ -112,29 +112,29 @@ static inline void put_be32(uint8_t *p, uint32_t v)
 	memcpy(p, &v, sizeof(v));
 }
 
-/* The following take a packet that inner_packet_len() accepted. */
+/* The following functions take a packet that inner_packet_len() accepted. */
 static inline unsigned ip_version(const uint8_t *packet)
 {
 	return packet[0] >> 4;
 }
 
-/* Bytes of the IPv4 header with its options, or of the fixed IPv6 header. */
+/* Returns the length in bytes of the IPv4 header with options, or of the fixed IPv6 header. */
 static inline size_t ip_header_len(const uint8_t *packet)
 {
 	return ip_version(packet) == 4 ? (packet[0] & 15) * 4U : (size_t)IPV6_HEADER_LEN;
 }
 
-/* IPv4 protocol or first IPv6 next header. */
+/* Returns the IPv4 protocol, or the next header of the fixed IPv6 header. */
 static inline uint8_t ip_proto(const uint8_t *packet)
 {
 	return packet[ip_version(packet) == 4 ? (int)IPV4_PROTO : (int)IPV6_NEXT_HEADER];
 }
 
 /*
- * The length in bytes that the IP header of `packet` states (IPv4 total length;
- * IPv6 payload length and the header's 40), at most `len`: what follows is padding
- * (whitepaper section 5.4.6). -EBADMSG where there is no sane IPv4 or IPv6 header
- * in the `len` bytes, or it states more than they are.
+ * Returns the length in bytes that the IP header of `packet` states: the IPv4 total length, or
+ * the IPv6 payload length plus 40 for the header. It is at most `len`; the bytes behind it are
+ * padding (whitepaper section 5.4.6). Returns -EBADMSG if the `len` bytes do not begin with a
+ * valid IPv4 or IPv6 header, or the header states more than `len`.
  */
 static inline int inner_packet_len(const uint8_t *packet, size_t len)
 {

@@ -24,7 +24,7 @@
 #include "bpf_objects.h"
 #include "clock.h"
 #include "log.h"
-#include "rtnl.h"
+#include "rtnl_query.h"
 
 /* What the kernel keeps for itself in front of a packet. */
 #define KERNEL_HEADROOM 256

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "checksum.h"
+#include "ecn.h"
 #include "inet.h"
 
 static void read_v4(const uint8_t *ip, struct endpoint *from)
@@ -63,36 +64,4 @@ bool outer_checksum_right(const struct nic_frame *f)
 uint8_t outer_ecn(const struct nic_frame *f)
 {
 	return ip_ecn(f->data + ETH_HLEN);
-}
-
-/* The checksum follows the change (RFC 1624): a wrong one stays wrong. */
-static void set_ecn_v4(uint8_t *packet, uint8_t ecn)
-{
-	uint64_t sum = csum_sub16((uint16_t)~load16(packet + IPV4_CHECK), load16(packet));
-
-	packet[IPV4_TOS] = (uint8_t)((packet[IPV4_TOS] & ~ECN_MASK) | ecn);
-	store16(packet + IPV4_CHECK, csum_finish(sum + load16(packet)));
-}
-
-static void set_ecn(uint8_t *packet, uint8_t ecn)
-{
-	if (ip_version(packet) == 4)
-		set_ecn_v4(packet, ecn);
-	else
-		packet[1] = (uint8_t)((packet[1] & ~(ECN_MASK << 4)) | ecn << 4);
-}
-
-/* RFC 6040 section 4.2. Who does not know ECN learns of congestion by the loss. */
-bool outer_ecn_to_inner(uint8_t outer, uint8_t *packet)
-{
-	uint8_t inner;
-
-	if (outer != ECN_CE && outer != ECN_ECT1)
-		return true;
-	inner = ip_ecn(packet);
-	if (inner == ECN_NOT_ECT)
-		return outer != ECN_CE;
-	if (outer == ECN_CE || inner == ECN_ECT0)
-		set_ecn(packet, outer);
-	return true;
 }

@@ -18,11 +18,11 @@
 #include "events.h"
 #include "handshake_queue.h"
 #include "helpers.h"
-#include "icmp.h"
 #include "keypair.h"
 #include "nic.h"
 #include "peers.h"
 #include "udp.h"
+#include "unreachable.h"
 #include "wg_maps.h"
 
 /* What a worker tells handshake messages to us from junk by. */

@@ -20,6 +20,7 @@
 #include "clock.h"
 #include "cookie.h"
 #include "dataplane.h"
+#include "ecn.h"
 #include "handshake_queue.h"
 #include "inet.h"
 #include "outer.h"

@@ -16,9 +16,9 @@
 
 #include "clock.h"
 #include "dataplane.h"
+#include "ecn.h"
 #include "gso.h"
 #include "icmp.h"
-#include "outer.h"
 #include "peer.h"
 #include "worker.h"
 

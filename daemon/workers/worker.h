@@ -27,7 +27,6 @@
 #include "aead.h"
 #include "batch.h"
 #include "gro.h"
-#include "icmp.h"
 #include "nic.h"
 #include "tap_queue.h"
 #include "udp.h"

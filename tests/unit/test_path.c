@@ -10,6 +10,7 @@
 #include <net/if.h>
 #include <stdlib.h>
 
+#include "ecn.h"
 #include "nic.h"
 #include "outer.h"
 #include "path.h"

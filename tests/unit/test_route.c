@@ -27,7 +27,8 @@
 #include <time.h>
 
 #include "route.h"
-#include "rtnl.h"
+#include "rtnl_events.h"
+#include "rtnl_query.h"
 #include "tap.h"
 #include "testutil.h"
 
@@ -174,7 +175,7 @@ static void on_overrun(void *ctx)
 
 static const struct rtnl_handler handler = {.link = on_link,
 					    .addr = on_addr,
-					    .route = on_route,
+					    .routes_changed = on_route,
 					    .neigh = on_neigh,
 					    .overrun = on_overrun};
 

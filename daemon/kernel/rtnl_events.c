@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Theory of operation
+ *
+ * If the event socket's buffer overflows, the kernel reports ENOBUFS once and then drops
+ * events silently until the buffer has been read empty. rtnl_dispatch() therefore
+ * remembers the loss and calls `overrun` only when the buffer is empty: what the handler
+ * reads from the kernel then cannot miss a later event.
+ */
+#include "rtnl_events.h"
+
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/neighbour.h>
+#include <linux/rtnetlink.h>
+#include <sys/socket.h>
+
+/* Datagrams read by one rtnl_dispatch(). */
+#define EVENT_READS_MAX 512
+
+static void event_link(const struct nlmsghdr *nlh, const struct rtnl_handler *h,
+		       void *ctx)
+{
+	struct rtnl_link link;
+	uint32_t ifindex;
+
+	if (h->link && rtnl_parse_link(nlh, &link, &ifindex))
+		h->link(ctx, nlh->nlmsg_type == RTM_NEWLINK, &link, ifindex);
+}
+
+static void event_addr(const struct nlmsghdr *nlh, const struct rtnl_handler *h,
+		       void *ctx)
+{
+	struct rtnl_addr addr;
+
+	if (h->addr && rtnl_parse_addr(nlh, &addr))
+		h->addr(ctx, nlh->nlmsg_type == RTM_NEWADDR, &addr);
+}
+
+/* The same group also carries bridges' forwarding entries (AF_BRIDGE), which are ignored. */
+static void event_neigh(const struct nlmsghdr *nlh, const struct rtnl_handler *h,
+			void *ctx)
+{
+	const struct nlattr *tb[NDA_LLADDR + 1];
+	const struct ndmsg *ndm = rtnl_parse_message(nlh, sizeof(*ndm), tb, NDA_LLADDR);
+	struct ip_addr addr;
+
+	if (!h->neigh || !ndm || (ndm->ndm_flags & NTF_PROXY) ||
+	    !rtnl_attr_addr(tb[NDA_DST], ndm->ndm_family, &addr))
+		return;
+	h->neigh(ctx, (uint32_t)ndm->ndm_ifindex, &addr,
+		 nlh->nlmsg_type == RTM_NEWNEIGH ? ndm->ndm_state : 0,
+		 rtnl_attr_mac(tb[NDA_LLADDR]));
+}
+
+static void event_tc_changed(const struct nlmsghdr *nlh, const struct rtnl_handler *h,
+			     void *ctx)
+{
+	const struct tcmsg *tcm = mnl_nlmsg_get_payload(nlh);
+
+	if (h->tc_changed && mnl_nlmsg_get_payload_len(nlh) >= sizeof(*tcm))
+		h->tc_changed(ctx, (uint32_t)tcm->tcm_ifindex);
+}
+
+/* Returns true if the event was about routes, rules or next hops. */
+static bool event(const struct nlmsghdr *nlh, const struct rtnl_handler *h, void *ctx)
+{
+	switch (nlh->nlmsg_type) {
+	case RTM_NEWLINK:
+	case RTM_DELLINK:
+		event_link(nlh, h, ctx);
+		return false;
+	case RTM_NEWADDR:
+	case RTM_DELADDR:
+		event_addr(nlh, h, ctx);
+		return false;
+	case RTM_NEWNEIGH:
+	case RTM_DELNEIGH:
+		event_neigh(nlh, h, ctx);
+		return false;
+	case RTM_NEWQDISC:
+	case RTM_DELQDISC:
+	case RTM_NEWTFILTER:
+	case RTM_DELTFILTER:
+	case RTM_DELCHAIN:
+		event_tc_changed(nlh, h, ctx);
+		return false;
+	case RTM_NEWROUTE:
+	case RTM_DELROUTE:
+	case RTM_NEWRULE:
+	case RTM_DELRULE:
+	case RTM_NEWNEXTHOP:
+	case RTM_DELNEXTHOP:
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool events_walk(const char *buf, int len, const struct rtnl_handler *h, void *ctx)
+{
+	const struct nlmsghdr *nlh = (const void *)buf;
+	bool routes = false;
+
+	for (; mnl_nlmsg_ok(nlh, len); nlh = mnl_nlmsg_next(nlh, &len))
+		routes |= event(nlh, h, ctx);
+	return routes;
+}
+
+/* Returns true if routes changed. *err: 0 if there may be more events, -EAGAIN if all have
+ * been read, or another error. */
+static bool events_read(struct rtnl *r, const struct rtnl_handler *h, void *ctx, int *err)
+{
+	_Alignas(struct nlmsghdr) char buf[RTNL_RECEIVE_BYTES];
+	bool routes = false;
+
+	*err = 0;
+	for (int i = 0; i < EVENT_READS_MAX && !*err; i++) {
+		ssize_t len =
+			rtnl_receive(rtnl_event_fd(r), buf, sizeof(buf), MSG_DONTWAIT);
+
+		if (len == -ENOBUFS || len == -EMSGSIZE)
+			r->overrun = true;
+		else if (len < 0)
+			*err = (int)len;
+		else
+			routes |= events_walk(buf, (int)len, h, ctx);
+	}
+	return routes;
+}
+
+int rtnl_dispatch(struct rtnl *r, const struct rtnl_handler *h, void *ctx)
+{
+	int err;
+
+	if (events_read(r, h, ctx, &err) && h->routes_changed)
+		h->routes_changed(ctx);
+	if (err != -EAGAIN)
+		return err;
+	if (r->overrun && h->overrun)
+		h->overrun(ctx);
+	r->overrun = false;
+	return 0;
+}
