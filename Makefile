@@ -9,7 +9,7 @@
 # make bench   compares with wireguard-go: build/bench/performance.md
 # make SANITIZE=address,undefined all tests, or =thread: for sanitizers, below build/;
 #              tests/run with the same SANITIZE=... runs what is there
-# make install PREFIX=/usr/local DESTDIR=
+# make install PREFIX=/usr/local DESTDIR=, make uninstall with the same
 
 CC	?= gcc
 CLANG	?= clang
@@ -71,7 +71,7 @@ BENCHES	:= $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
 
 DEPS	:= deps deps-run deps-test deps-vm deps-bench deps-fresh deps-format
 
-.PHONY: all tests check check-long vmtest vmtest-all demo bench $(DEPS) install clean format format-check
+.PHONY: all tests check check-long vmtest vmtest-all demo bench $(DEPS) install uninstall clean format format-check
 .SECONDARY:
 
 all: $(B)/wgxdp
@@ -171,6 +171,9 @@ $(DEPS):
 		apt-get update -q && DEBIAN_FRONTEND=noninteractive \
 		apt-get install -y -q --no-install-recommends $$missing; }
 
+# Laid out as here, so that their links work.
+INSTALLED_DOCS = $(DESTDIR)$(PREFIX)/share/doc/wgxdp
+
 install: all
 	install -D -m 755 $(B)/wgxdp $(DESTDIR)$(PREFIX)/bin/wgxdp
 	install -D -m 644 daemon/wgxdp.8 $(DESTDIR)$(PREFIX)/share/man/man8/wgxdp.8
@@ -180,6 +183,16 @@ install: all
 		daemon/wgxdp@.service \
 		>$(DESTDIR)$(PREFIX)/lib/systemd/system/wgxdp@.service
 	chmod 644 $(DESTDIR)$(PREFIX)/lib/systemd/system/wgxdp@.service
+	install -d $(INSTALLED_DOCS)/docs/performance
+	install -m 644 README.md CHANGELOG.md LICENSE $(INSTALLED_DOCS)
+	install -m 644 docs/*.md $(INSTALLED_DOCS)/docs
+	install -m 644 docs/performance/*.svg $(INSTALLED_DOCS)/docs/performance
+
+# Removes what install puts there. An interface that runs goes on until it is stopped.
+uninstall:
+	rm -f $(DESTDIR)$(PREFIX)/bin/wgxdp $(DESTDIR)$(PREFIX)/share/man/man8/wgxdp.8 \
+		$(DESTDIR)$(PREFIX)/lib/systemd/system/wgxdp@.service
+	rm -rf $(DESTDIR)$(PREFIX)/lib/wgxdp $(INSTALLED_DOCS)
 
 FORMATTED = $(wildcard daemon/*.[ch] daemon/*/*.[ch] include/*.h bpf/*.[ch] tests/*/*.[ch])
 

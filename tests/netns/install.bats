@@ -37,13 +37,17 @@ conf() {
 	on A chmod 600 /etc/wireguard/wg0.conf
 }
 
-@test "make install puts the program, its man page and its unit under DESTDIR and PREFIX" {
+@test "make install puts the program, its documents and its unit under DESTDIR and PREFIX" {
+	local docs=opt/wgxdp/share/doc/wgxdp
+
 	install_to DESTDIR="$TMP" PREFIX=/opt/wgxdp
 	(cd "$TMP" && find opt -type f -printf '%p %m\n' | sort) | tee "$TMP/files"
 	diff "$TMP/files" - <<-END
 		opt/wgxdp/bin/wgxdp 755
 		opt/wgxdp/lib/systemd/system/wgxdp@.service 644
 		opt/wgxdp/lib/wgxdp/wgxdp-setconf 755
+		$(cd "$REPO" && find README.md CHANGELOG.md LICENSE docs -type f \( -name '*.md' -o \
+			-name '*.svg' -o -name LICENSE \) -printf "$docs/%p 644\n" | sort)
 		opt/wgxdp/share/man/man8/wgxdp.8 644
 	END
 	cmp "$WGXDP" "$TMP/opt/wgxdp/bin/wgxdp"
@@ -51,6 +55,14 @@ conf() {
 	[ "$start" = "/opt/wgxdp/bin/wgxdp wg0" ]
 	start=$(unit_command ExecStartPost "$TMP/opt/wgxdp/lib/systemd/system/wgxdp@.service")
 	[ "$start" = "/opt/wgxdp/lib/wgxdp/wgxdp-setconf setconf wg0" ]
+}
+
+@test "make uninstall removes what make install put there, and nothing else" {
+	install_to DESTDIR="$TMP" PREFIX=/opt/wgxdp
+	touch "$TMP/opt/wgxdp/bin/other"
+	env -u MAKEFLAGS -u MAKELEVEL make -s -C "$REPO" DESTDIR="$TMP" PREFIX=/opt/wgxdp uninstall
+	(cd "$TMP" && find opt -type f) | tee "$TMP/files"
+	[ "$(<"$TMP/files")" = opt/wgxdp/bin/other ]
 }
 
 @test "the man page is without mistakes" {
