@@ -33,8 +33,8 @@ struct options {
 	bool version;
 	unsigned workers;
 	struct nics nics;
-	unsigned nic_args,
-		none_args; /* how many --nic, and how many of them say "none" */
+	unsigned nic_args;  /* how many --nic there were */
+	unsigned none_args; /* how many of these said "none" */
 	const char *ifname;
 };
 
