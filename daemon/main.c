@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -32,22 +33,27 @@ struct options {
 	bool version;
 	unsigned workers;
 	struct nics nics;
+	unsigned nic_args;  /* how many --nic there were */
+	unsigned none_args; /* how many of these said "none" */
 	const char *ifname;
 };
 
 static const char usage[] =
 	"usage: wgxdp [-f] [--nic auto|none|IF[:zc|:copy|:skb]]... [--workers N] IFNAME\n"
 	"       wgxdp status [IFNAME] [--json]\n"
-	"       wgxdp --version\n"
+	"       wgxdp --help | --version\n"
 	"\n"
-	"  -f, --foreground  do not go to the background\n"
-	"  --nic auto        use AF_XDP on the devices that routes to peers name "
+	"  -f, --foreground  stay in the foreground, and log to standard error\n"
+	"  --nic auto        use AF_XDP on the NICs that routes to peers lead to "
 	"(default)\n"
 	"  --nic none        use the UDP socket only\n"
-	"  --nic IF          use this device; :zc, :copy, :skb say how (WGXDP_NIC=IF,... "
-	"too)\n"
-	"  --workers N       at most so many worker threads, and N - 1 that help them\n"
-	"                    (default: one a CPU)\n";
+	"  --nic IF          use AF_XDP on this NIC; :zc, :copy and :skb choose the "
+	"mode\n"
+	"                    (the environment variable WGXDP_NIC=IF,... does the same)\n"
+	"  --workers N       start at most N worker threads, and N - 1 helpers\n"
+	"                    (default: one worker per CPU)\n"
+	"\n"
+	"`ip link del IFNAME` ends the interface and its process.\n";
 
 /* --- options --- */
 
@@ -75,35 +81,50 @@ static bool is_requested(const struct nics *nics, const char *name)
 	return false;
 }
 
-static bool parse_nic(struct nics *nics, const char *arg)
+/* Says what is wrong with the command line, in one line. Returns false, for the caller to
+ * return. */
+__attribute__((format(printf, 1, 2))) static bool wrong(const char *format, ...)
+{
+	va_list args;
+
+	fputs("wgxdp: ", stderr);
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputs(" (`wgxdp --help` shows the options)\n", stderr);
+	return false;
+}
+
+static bool parse_nic_request(struct nics *nics, const char *arg)
 {
 	struct nic_request r = {.mode = NIC_ANY};
 	const char *colon = strchr(arg, ':');
 	size_t len = colon ? (size_t)(colon - arg) : strlen(arg);
 
-	if (!strcmp(arg, "auto")) {
-		nics->automatic = true;
-		return true;
-	}
-	nics->automatic = false;
-	if (!strcmp(arg, "none"))
-		return true;
-	if (!len || len >= IFNAMSIZ || nics->request_count == WG_MAX_NICS ||
-	    (colon && !parse_mode(colon + 1, &r.mode))) {
-		fprintf(stderr,
-			"wgxdp: --nic %s: want auto, none, or IF[:zc|:copy|:skb]\n", arg);
-		return false;
-	}
+	if (!len || len >= IFNAMSIZ || (colon && !parse_mode(colon + 1, &r.mode)))
+		return wrong("--nic %s: want auto, none, or IF[:zc|:copy|:skb]", arg);
+	if (nics->request_count == WG_MAX_NICS)
+		return wrong("--nic %s: at most %u NICs can be named", arg, WG_MAX_NICS);
 	memcpy(r.name, arg, len);
-	if (is_requested(nics, r.name)) {
-		fprintf(stderr, "wgxdp: --nic %s: this device was named already\n", arg);
-		return false;
-	}
+	if (is_requested(nics, r.name))
+		return wrong("--nic %s: this NIC was named already", arg);
 	nics->requests[nics->request_count++] = r;
 	return true;
 }
 
-static bool parse_nic_list(struct nics *nics, const char *list)
+static bool parse_nic(struct options *o, const char *arg)
+{
+	bool none = !strcmp(arg, "none");
+
+	o->nic_args++;
+	o->none_args += none;
+	if (o->none_args && o->none_args != o->nic_args)
+		return wrong("--nic none: cannot be combined with another --nic");
+	o->nics.automatic = !strcmp(arg, "auto");
+	return none || o->nics.automatic || parse_nic_request(&o->nics, arg);
+}
+
+static bool parse_nic_list(struct options *o, const char *list)
 {
 	char *copy = strdup(list), *save = NULL;
 	bool ok = copy;
@@ -113,7 +134,7 @@ static bool parse_nic_list(struct nics *nics, const char *list)
 
 	for (char *s = copy ? strtok_r(copy, ", ", &save) : NULL; ok && s;
 	     s = strtok_r(NULL, ", ", &save))
-		ok = parse_nic(nics, s);
+		ok = parse_nic(o, s);
 	free(copy);
 	return ok;
 }
@@ -123,11 +144,9 @@ static bool parse_workers(const char *arg, unsigned *out)
 	char *end;
 	unsigned long n = strtoul(arg, &end, 10);
 
-	if (*end || n < 1 || n > WG_MAX_WORKERS) {
-		fprintf(stderr, "wgxdp: --workers %s: want a number from 1 to %u\n", arg,
-			WG_MAX_WORKERS);
-		return false;
-	}
+	if (*end || n < 1 || n > WG_MAX_WORKERS)
+		return wrong("--workers %s: want a number from 1 to %u", arg,
+			     WG_MAX_WORKERS);
 	*out = (unsigned)n;
 	return true;
 }
@@ -146,7 +165,68 @@ static bool env_is(const char *name, const char *value)
 	return is && !strcmp(is, value);
 }
 
-/* Returns whether to go on. */
+#define SHORT_OPTIONS "fhV"
+
+/* What getopt_long() refused. It tells options that it knows by their letter in optopt. */
+static bool refuse_option(int c, char **argv)
+{
+	if (c == ':')
+		return wrong("%s: wants a value", argv[optind - 1]);
+	if (!optopt)
+		return wrong("%s: no such option", argv[optind - 1]);
+	if (strchr(SHORT_OPTIONS, optopt))
+		return wrong("%s: takes no value", argv[optind - 1]);
+	return wrong("-%c: no such option", optopt);
+}
+
+/* Words that somebody may try as a command, and what to do instead. Without this they would
+ * become interfaces of these names. */
+static const struct {
+	const char *word, *instead;
+} no_names[] = {
+	{"start", "`wgxdp IFNAME` starts an interface"},
+	{"up", "`wgxdp IFNAME` starts an interface, `ip link set IFNAME up` sets it up"},
+	{"down", "`ip link set IFNAME down` sets an interface down, `ip link del IFNAME` "
+		 "ends it"},
+	{"stop", "`ip link del IFNAME` ends an interface"},
+	{"restart", "`ip link del IFNAME` ends an interface, `wgxdp IFNAME` starts it"},
+	{"show", "use `wgxdp status [IFNAME]` or `wg show`"},
+	{"status", "as a command it comes first: `wgxdp status [IFNAME] [--json]`"},
+};
+
+static bool refuse_word(const char *word)
+{
+	for (unsigned i = 0; i < sizeof(no_names) / sizeof(no_names[0]); i++)
+		if (!strcmp(word, no_names[i].word))
+			return wrong("%s: neither a command nor taken as an interface's "
+				     "name: %s",
+				     word, no_names[i].instead);
+	return true;
+}
+
+/* What is left of the command line when the options are taken off. */
+static bool parse_operands(int argc, char **argv, struct options *o)
+{
+	if (!argc)
+		return wrong("the name of the interface is missing");
+	o->help = !strcmp(argv[0], "help");
+	o->version = !strcmp(argv[0], "version");
+	if (o->help || o->version)
+		return true;
+	if (!refuse_word(argv[0]))
+		return false;
+	if (argc > 1)
+		return wrong("%s: not wanted after the name of the interface, %s",
+			     argv[1], argv[0]);
+	if (!tap_name_valid(argv[0]))
+		return wrong("%s: not a name for an interface: want 1 to %d characters "
+			     "without '/', ':', '%%' and white space",
+			     argv[0], IFNAMSIZ - 1);
+	o->ifname = argv[0];
+	return true;
+}
+
+/* Returns true if the options are good; else a line was printed. */
 static bool parse_options(int argc, char **argv, struct options *o)
 {
 	static const struct option longs[] = {
@@ -158,44 +238,32 @@ static bool parse_options(int argc, char **argv, struct options *o)
 		{0},
 	};
 	const char *env = getenv("WGXDP_NIC");
-	bool given = false;
 	int c;
 
 	o->workers = default_workers();
 	o->nics.automatic = true;
-	o->foreground = env_is("WG_PROCESS_FOREGROUND", "1"); /* as of wireguard-go */
-	while ((c = getopt_long(argc, argv, "fh", longs, NULL)) != -1) {
+	o->foreground = env_is("WG_PROCESS_FOREGROUND", "1"); /* as in wireguard-go */
+	opterr = 0;
+	while ((c = getopt_long(argc, argv, ":" SHORT_OPTIONS, longs, NULL)) != -1) {
 		if (c == 'h')
 			o->help = true;
 		else if (c == 'V')
 			o->version = true;
 		else if (c == 'f')
 			o->foreground = true;
-		else if (c == 'n' && (given = true, !parse_nic(&o->nics, optarg)))
+		else if (c == 'n' && !parse_nic(o, optarg))
 			return false;
 		else if (c == 'w' && !parse_workers(optarg, &o->workers))
 			return false;
-		else if (c == '?')
-			goto usage;
+		else if (c == '?' || c == ':')
+			return refuse_option(c, argv);
 	}
 	if (o->help || o->version)
 		return true;
-	if (optind + 1 != argc)
-		goto usage;
-	if (!given && env && *env && !parse_nic_list(&o->nics, env))
+	if (!parse_operands(argc - optind, argv + optind, o))
 		return false;
-	o->ifname = argv[optind];
-	if (!tap_name_valid(o->ifname)) {
-		fprintf(stderr,
-			"wgxdp: %s: not a name for an interface (1 to %d characters, "
-			"no '/', ':', '%%' or white space)\n",
-			o->ifname, IFNAMSIZ - 1);
-		return false;
-	}
-	return true;
-usage:
-	fputs(usage, stderr);
-	return false;
+	return o->help || o->version || o->nic_args || !env || !*env ||
+	       parse_nic_list(o, env);
 }
 
 /* --- the daemon --- */
@@ -216,11 +284,11 @@ static int block_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
-/* Keys are neither swapped nor dumped; pages count once they are used. */
+/* Keeps keys out of swap and core dumps. MCL_ONFAULT: a page is locked when it is first used. */
 static void guard_memory(void)
 {
 	prctl(PR_SET_DUMPABLE, 0);
-	/* Without the capability a limit would make later allocations fail. */
+	/* Without the capability, RLIMIT_MEMLOCK would make later allocations fail. */
 	if (!capabilities_lock_memory())
 		log_info("memory is not locked, and may be swapped out: needs "
 			 "CAP_IPC_LOCK");
@@ -240,7 +308,7 @@ static void detach_from_terminal(void)
 	dup2(null, STDERR_FILENO);
 }
 
-/* Two sockets a queue of each NIC: more than the 1024 that are usual at first. */
+/* Each queue of each NIC needs two sockets, which may be more than the usual soft limit, 1024. */
 static void raise_file_limit(void)
 {
 	struct rlimit limit;
@@ -251,7 +319,7 @@ static void raise_file_limit(void)
 	setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/* Tells the waiting parent, if there is one, that the interface is there. */
+/* Tells the waiting parent that the interface is there; fd -1: there is none. */
 static void report_ready(int fd)
 {
 	if (fd < 0)
@@ -294,8 +362,8 @@ static int serve(struct options *o, int ready_fd)
 	return err ? 1 : 0;
 }
 
-/* The child does all the work; the parent waits until it is ready or has failed, and
- * says so by its exit status. */
+/* The child serves; the parent waits until the child is ready or has failed. Returns the parent's
+ * exit status. */
 static int serve_in_background(struct options *o)
 {
 	int fds[2];
@@ -328,8 +396,10 @@ static int status_command(int argc, char **argv)
 			json = true;
 		else if (argv[i][0] != '-' && !ifname)
 			ifname = argv[i];
+		else if (argv[i][0] == '-')
+			return wrong("status: %s: no such option", argv[i]), 2;
 		else
-			return fputs(usage, stderr), 2;
+			return wrong("status: %s: one interface at most", argv[i]), 2;
 	}
 	return status_main(ifname, json);
 }

@@ -12,25 +12,26 @@
 #include "listen.h"
 #include "identity.h"
 #include "peer.h"
+#include "snapshot.h"
 
 /* --- get --- */
 
 static void put_peer(FILE *out, struct peer *peer)
 {
 	const struct allowedips_entry *entry;
+	struct peer_snapshot p;
 
-	uapi_put_key(out, "public_key", peer->remote.public_key);
+	snapshot_peer(peer, &p);
+	uapi_put_key(out, "public_key", p.public_key);
 	uapi_put_key(out, "preshared_key", peer->remote.psk);
 	uapi_put_number(out, "protocol_version", 1);
-	if (peer->has_endpoint)
-		uapi_put_endpoint(out, &peer->endpoint);
-	uapi_put_number(out, "last_handshake_time_sec",
-			peer->last_handshake / NS_PER_SEC);
-	uapi_put_number(out, "last_handshake_time_nsec",
-			peer->last_handshake % NS_PER_SEC);
-	uapi_put_number(out, "tx_bytes", atomic_load(&peer->wire.tx_bytes));
-	uapi_put_number(out, "rx_bytes", peer_rx_bytes(peer));
-	uapi_put_number(out, "persistent_keepalive_interval", peer->persistent_keepalive);
+	if (p.has_endpoint)
+		uapi_put_endpoint(out, &p.endpoint);
+	uapi_put_number(out, "last_handshake_time_sec", p.latest_handshake / NS_PER_SEC);
+	uapi_put_number(out, "last_handshake_time_nsec", p.latest_handshake % NS_PER_SEC);
+	uapi_put_number(out, "tx_bytes", p.tx_bytes);
+	uapi_put_number(out, "rx_bytes", p.rx_bytes);
+	uapi_put_number(out, "persistent_keepalive_interval", p.persistent_keepalive);
 	cds_list_for_each_entry (entry, &peer->allowed.entries, of_owner)
 		uapi_put_allowed_ip(out, &entry->addr, entry->cidr);
 }

@@ -12,8 +12,6 @@
 
 int config_get(void *ctx, FILE *out);
 int config_set(void *ctx, const struct uapi_set *set);
-/* stats.c: everything there is to see, as one JSON document. */
-int config_status(void *ctx, FILE *out);
 void config_refused(void *ctx, const struct uapi_error *error);
 
 #endif

@@ -1,21 +1,28 @@
 // SPDX-License-Identifier: MIT
 /*
- * What `wgxdp status` shows, as JSON: sums over workers, BPF maps and peers.
+ * Theory of operation: json-c builds an object of the tunnel, then one of each peer, and each is
+ * printed and freed before the next one is built. When memory runs out the object at hand is
+ * dropped (its pointer becomes NULL, and adding to NULL does nothing), and printing it fails.
  */
+#include "status.h"
+
 #include <errno.h>
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
+#include <stddef.h>
 
 #include <json-c/json.h>
 #include <sodium.h>
 
-#include "config.h"
-#include "bpf_objects.h"
-#include "tunnel.h"
+#include "clock.h"
 #include "peer.h"
+#include "snapshot.h"
+#include "tunnel.h"
+#include "uapi_proto.h"
 
-/* Field by field, from a struct of 64-bit counters. */
+#define LENGTH(a) (sizeof(a) / sizeof((a)[0]))
+
+/* --- tables of counters --- */
+
+/* A 64-bit counter in a struct of them. */
 struct counter {
 	const char *name;
 	size_t offset;
@@ -47,33 +54,45 @@ static const struct counter peer_counters[] = {
 	COUNTER(peer_stats, nic_bytes),
 };
 
-static const char *const drop_names[] = {
-#define X(name, text) #name,
+static const struct counter drop_counters[] = {
+#define X(name, text) COUNTER(drops, name),
 	WG_DROP_REASONS(X)
 #undef X
 };
 
-#define LENGTH(a) (sizeof(a) / sizeof((a)[0]))
-
-static void put_string(struct json_object *o, const char *name, const char *value)
+static uint64_t counter_value(const struct counter *c, const void *from)
 {
-	json_object_object_add(o, name, json_object_new_string(value));
+	return *(const uint64_t *)((const char *)from + c->offset);
 }
 
-static void put_number(struct json_object *o, const char *name, uint64_t value)
+/* --- values into objects --- */
+
+/* Takes `value`. Without memory for it, *o is freed and becomes NULL. */
+static void put(struct json_object **o, const char *name, struct json_object *value)
 {
-	json_object_object_add(o, name, json_object_new_uint64(value));
+	if (*o && value && !json_object_object_add(*o, name, value))
+		return;
+	json_object_put(value);
+	json_object_put(*o);
+	*o = NULL;
 }
 
-static void put_counters(struct json_object *o, const void *from, const struct counter *c,
-			 size_t n)
+static void put_string(struct json_object **o, const char *name, const char *value)
 {
-	for (size_t i = 0; i < n; i++)
-		put_number(o, c[i].name,
-			   *(const uint64_t *)((const char *)from + c[i].offset));
+	put(o, name, json_object_new_string(value));
 }
 
-static void put_key(struct json_object *o, const char *name,
+static void put_number(struct json_object **o, const char *name, uint64_t value)
+{
+	put(o, name, json_object_new_uint64(value));
+}
+
+static void put_bool(struct json_object **o, const char *name, bool value)
+{
+	put(o, name, json_object_new_boolean(value));
+}
+
+static void put_key(struct json_object **o, const char *name,
 		    const uint8_t key[WG_KEY_LEN])
 {
 	char text[sodium_base64_ENCODED_LEN(WG_KEY_LEN, sodium_base64_VARIANT_ORIGINAL)];
@@ -83,142 +102,169 @@ static void put_key(struct json_object *o, const char *name,
 	put_string(o, name, text);
 }
 
-/* --- parts --- */
-
-static struct json_object *nic_object(const struct nic *nic)
+static struct json_object *counters_object(const void *from, const struct counter *c,
+					   size_t n)
 {
 	struct json_object *o = json_object_new_object();
-	unsigned zerocopy = 0;
 
-	for (unsigned i = 0; i < nic->tx_queue_count; i++)
-		zerocopy += nic->queues[i]->zerocopy;
-	put_string(o, "name", nic->name);
-	put_number(o, "ifindex", nic->ifindex);
-	put_string(o, "xdp", nic->native ? "native" : "generic");
-	put_string(o, "af_xdp",
-		   !zerocopy			     ? "copy"
-		   : zerocopy == nic->tx_queue_count ? "zero-copy"
-						     : "mixed");
-	put_number(o, "queues", nic->tx_queue_count);
-	put_number(o, "xdp_queues", nic->queue_count - nic->tx_queue_count);
+	for (size_t i = 0; i < n; i++)
+		put_number(&o, c[i].name, counter_value(&c[i], from));
 	return o;
 }
 
-static struct json_object *nics_array(const struct tunnel *tunnel)
+/* --- the tunnel --- */
+
+static const char *af_xdp_mode(const struct nic_snapshot *nic)
+{
+	if (!nic->zerocopy_queues)
+		return "copy";
+	return nic->zerocopy_queues == nic->queues ? "zero-copy" : "mixed";
+}
+
+static struct json_object *nic_object(const struct nic_snapshot *nic)
+{
+	struct json_object *o = json_object_new_object();
+
+	put_string(&o, "name", nic->name);
+	put_number(&o, "ifindex", nic->ifindex);
+	put_string(&o, "xdp", nic->native ? "native" : "generic");
+	put_string(&o, "af_xdp", af_xdp_mode(nic));
+	put_number(&o, "queues", nic->queues);
+	put_number(&o, "xdp_queues", nic->receive_queues);
+	return o;
+}
+
+/* NULL without memory. */
+static struct json_object *nics_array(const struct snapshot *s)
 {
 	struct json_object *a = json_object_new_array();
 
-	for (unsigned i = 0; i < WG_MAX_NICS; i++)
-		if (tunnel->dp.nics[i])
-			json_object_array_add(a, nic_object(tunnel->dp.nics[i]));
+	for (unsigned i = 0; a && i < s->nic_count; i++) {
+		struct json_object *nic = nic_object(&s->nics[i]);
+
+		if (nic && !json_object_array_add(a, nic))
+			continue;
+		json_object_put(nic);
+		json_object_put(a);
+		a = NULL;
+	}
 	return a;
 }
 
-static void add_nic_losses(const struct tunnel *tunnel, struct drops *drops)
-{
-	for (unsigned i = 0; i < WG_MAX_NICS; i++) {
-		struct nic_losses l = {0};
-
-		if (tunnel->dp.nics[i])
-			l = nic_losses(tunnel->dp.nics[i]);
-		drops->rx_ring_full += l.data;
-		drops->handshake_queue_full += l.handshake;
-	}
-}
-
-/* The drops of the BPF programs, of the NICs' rings and of all workers. */
-static void sum_stats(struct tunnel *tunnel, struct worker_stats *sum)
-{
-	uint64_t *to = (uint64_t *)sum;
-	struct drops bpf;
-
-	memset(sum, 0, sizeof(*sum));
-	for (unsigned i = 0; i <= WG_MAX_WORKERS; i++)
-		for (size_t j = 0; j < sizeof(*sum) / sizeof(*to); j++)
-			to[j] += __atomic_load_n((uint64_t *)&tunnel->dp.stats[i] + j,
-						 __ATOMIC_RELAXED);
-	add_nic_losses(tunnel, &sum->drops);
-	if (!bpf_objects_drops(tunnel->bpf, &bpf))
-		for (unsigned i = 0; i < DROP_REASONS; i++)
-			((uint64_t *)&sum->drops)[i] += ((const uint64_t *)&bpf)[i];
-}
-
+/* Only the reasons that there were. */
 static struct json_object *drops_object(const struct drops *drops)
 {
 	struct json_object *o = json_object_new_object();
 
-	for (unsigned i = 0; i < DROP_REASONS; i++)
-		if (((const uint64_t *)drops)[i])
-			put_number(o, drop_names[i], ((const uint64_t *)drops)[i]);
+	for (size_t i = 0; i < LENGTH(drop_counters); i++)
+		if (counter_value(&drop_counters[i], drops))
+			put_number(&o, drop_counters[i].name,
+				   counter_value(&drop_counters[i], drops));
 	return o;
 }
 
-static void put_path(struct json_object *o, const struct peer *peer)
-{
-	const struct path *path = rcu_dereference(peer->path);
-
-	if (!path || !path->route.ifindex || !tunnel_of(peer)->dp.udp)
-		put_string(o, "path", "none");
-	else
-		put_string(o, "path", path->nic ? "af_xdp" : "udp");
-	if (path && path->nic)
-		put_string(o, "nic", path->nic->name);
-}
-
-static struct json_object *peer_object(struct tunnel *tunnel, struct peer *peer)
+static struct json_object *tunnel_object(const struct snapshot *s)
 {
 	struct json_object *o = json_object_new_object();
-	struct json_object *stats = json_object_new_object();
+
+	put_string(&o, "interface", s->name);
+	put_string(&o, "version", VERSION);
+	if (s->has_key)
+		put_key(&o, "public_key", s->public_key);
+	put_number(&o, "listen_port", s->port);
+	put_bool(&o, "up", s->up);
+	put_bool(&o, "listening", s->listening);
+	put_number(&o, "fwmark", s->fwmark);
+	put_number(&o, "pid", (uint64_t)s->pid);
+	put_number(&o, "uptime", s->uptime);
+	put_string(&o, "aead", s->aead);
+	put_number(&o, "workers", s->workers);
+	put(&o, "nics", nics_array(s));
+	put(&o, "paths",
+	    counters_object(&s->stats, path_counters, LENGTH(path_counters)));
+	put(&o, "drops", drops_object(&s->stats.drops));
+	return o;
+}
+
+/* --- peers --- */
+
+static const char *const way_names[] = {
+	[PEER_WAY_NONE] = "none",
+	[PEER_WAY_UDP] = "udp",
+	[PEER_WAY_AF_XDP] = "af_xdp",
+};
+
+static struct json_object *peer_object(const struct peer_snapshot *p)
+{
+	struct json_object *o = json_object_new_object();
 	char endpoint[UAPI_ENDPOINT_TEXT];
-	struct peer_stats sum;
 
-	put_key(o, "public_key", peer->remote.public_key);
-	put_number(o, "slot", peer->slot);
-	if (peer->has_endpoint)
-		put_string(o, "endpoint", uapi_endpoint_text(&peer->endpoint, endpoint));
-	put_path(o, peer);
-	put_number(o, "rx_bytes", peer_rx_bytes(peer));
-	put_number(o, "tx_bytes", atomic_load(&peer->wire.tx_bytes));
-	put_number(o, "latest_handshake", peer->last_handshake / NS_PER_SEC);
-	put_number(o, "allowed_ips", peer->allowed.count);
-	if (!bpf_objects_peer_stats(tunnel->bpf, peer->slot, &sum))
-		put_counters(stats, &sum, peer_counters, LENGTH(peer_counters));
-	json_object_object_add(o, "stats", stats);
+	put_key(&o, "public_key", p->public_key);
+	put_number(&o, "slot", p->slot);
+	if (p->has_endpoint)
+		put_string(&o, "endpoint", uapi_endpoint_text(&p->endpoint, endpoint));
+	put_string(&o, "path", way_names[p->way]);
+	if (p->nic[0])
+		put_string(&o, "nic", p->nic);
+	put_number(&o, "rx_bytes", p->rx_bytes);
+	put_number(&o, "tx_bytes", p->tx_bytes);
+	put_number(&o, "latest_handshake", p->latest_handshake / NS_PER_SEC);
+	put_number(&o, "persistent_keepalive", p->persistent_keepalive);
+	put_number(&o, "allowed_ips", p->allowed_ips);
+	put(&o, "stats",
+	    counters_object(&p->stats, peer_counters,
+			    p->has_stats ? LENGTH(peer_counters) : 0));
 	return o;
 }
 
-static struct json_object *peers_array(struct tunnel *tunnel)
-{
-	struct json_object *a = json_object_new_array();
-	struct peer *peer;
+/* --- printing --- */
 
-	cds_list_for_each_entry (peer, &tunnel->peers.list, list)
-		json_object_array_add(a, peer_object(tunnel, peer));
-	return a;
+/* Prints the object and frees it; `open`: without its closing brace. Returns 0, or -ENOMEM if
+ * the object is NULL or there is no memory for its text. */
+static int print_object(FILE *out, struct json_object *o, bool open)
+{
+	const char *text = NULL;
+	size_t len = 0;
+
+	if (o)
+		text = json_object_to_json_string_length(
+			o, JSON_C_TO_STRING_NOSLASHESCAPE, &len);
+	if (text)
+		fwrite(text, 1, open ? len - 1 : len, out);
+	json_object_put(o);
+	return text ? 0 : -ENOMEM;
 }
 
-int config_status(void *ctx, FILE *out)
+static int print_peers(FILE *out, const struct tunnel *tunnel)
 {
-	struct tunnel *tunnel = ctx;
-	struct json_object *o = json_object_new_object();
-	struct json_object *paths = json_object_new_object();
-	struct worker_stats sum;
+	const char *separator = "";
+	struct peer_snapshot p;
+	struct peer *peer;
+	int err;
 
-	sum_stats(tunnel, &sum);
-	put_string(o, "interface", tunnel->name);
-	if (tunnel->identity.set)
-		put_key(o, "public_key", tunnel->identity.public_key);
-	put_number(o, "listen_port", tunnel_port(tunnel));
-	put_number(o, "pid", (uint64_t)getpid());
-	put_string(o, "aead", tunnel->dp.aead->name);
-	put_number(o, "workers", tunnel->workers.count);
-	json_object_object_add(o, "nics", nics_array(tunnel));
-	put_counters(paths, &sum, path_counters, LENGTH(path_counters));
-	json_object_object_add(o, "paths", paths);
-	json_object_object_add(o, "drops", drops_object(&sum.drops));
-	json_object_object_add(o, "peers", peers_array(tunnel));
-	fprintf(out, "%s\n",
-		json_object_to_json_string_ext(o, JSON_C_TO_STRING_NOSLASHESCAPE));
-	json_object_put(o);
-	return ferror(out) ? -ENOMEM : 0;
+	cds_list_for_each_entry (peer, &tunnel->peers.list, list) {
+		snapshot_peer(peer, &p);
+		fputs(separator, out);
+		err = print_object(out, peer_object(&p), false);
+		if (err || ferror(out))
+			return -ENOMEM;
+		separator = ",";
+	}
+	return 0;
+}
+
+int status_write(void *ctx, FILE *out)
+{
+	const struct tunnel *tunnel = ctx;
+	struct snapshot s;
+	int err;
+
+	snapshot_take(tunnel, &s);
+	err = print_object(out, tunnel_object(&s), true);
+	if (err)
+		return err;
+	fputs(",\"peers\":[", out);
+	err = print_peers(out, tunnel);
+	fputs("]}\n", out);
+	return err || ferror(out) ? -ENOMEM : 0;
 }

@@ -11,9 +11,11 @@
 #include <urcu-qsbr.h>
 
 #include "bpf_objects.h"
+#include "clock.h"
 #include "config.h"
 #include "kernel_events.h"
 #include "peer.h"
+#include "status.h"
 #include "uapi.h"
 
 void tunnel_drop(struct tunnel *tunnel, enum drop_reason reason, uint64_t n)
@@ -68,7 +70,7 @@ static int attach_named(struct tunnel *tunnel, char *why, size_t why_len)
 static const struct uapi_ops uapi_ops = {
 	.get = config_get,
 	.set = config_set,
-	.status = config_status,
+	.status = status_write,
 	.refused = config_refused,
 };
 
@@ -128,6 +130,7 @@ int tunnel_open(struct tunnel *tunnel, const char *ifname, const struct nics *ni
 	tunnel->dp.events.urgent.fd = tunnel->dp.events.lazy.fd = -1;
 	snprintf(tunnel->name, sizeof(tunnel->name), "%s", ifname);
 	tunnel->nics = *nics;
+	tunnel->opened = clock_now();
 	tunnel->dp.aead = aead_pick();
 	why[0] = '\0';
 	err = open_parts(tunnel, workers, why, why_len);

@@ -35,6 +35,7 @@ struct uapi;
 
 struct tunnel {
 	char name[IFNAMSIZ];
+	uint64_t opened;     /* when, ns */
 	struct dataplane dp; /* what workers read */
 	struct peers peers;
 	struct nics nics;

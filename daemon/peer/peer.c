@@ -145,22 +145,6 @@ void peer_note_endpoint(struct peer *peer, const struct endpoint *ep)
 	peer->has_endpoint = true;
 }
 
-/* A worker counts a batch when all of it has been written to wg0, and TC has refused some of
- * it by then: for a moment the difference is less than it was. What is told never is. */
-uint64_t peer_rx_bytes(struct peer *peer)
-{
-	uint64_t bytes = atomic_load(&peer->wire.rx_bytes);
-	struct peer_stats sum;
-
-	if (!bpf_objects_peer_stats(peer->peers->bpf, peer->slot, &sum))
-		bytes = bytes > sum.from_peer_refused_bytes
-				? bytes - sum.from_peer_refused_bytes
-				: 0;
-	if (bytes > peer->rx_told)
-		peer->rx_told = bytes;
-	return peer->rx_told;
-}
-
 void peer_reschedule(struct peer *peer)
 {
 	if (timerq_set(&peer->peers->timers, &peer->timer_node,

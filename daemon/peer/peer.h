@@ -75,7 +75,7 @@ struct peer {
 
 	/* The control thread's own. */
 	struct keypair *previous;
-	uint64_t rx_told;	 /* by peer_rx_bytes() */
+	uint64_t rx_told;	 /* the most that snapshot_peer() told */
 	struct keypair *pending; /* the handshake under way as initiator */
 	bool badly_answered;	 /* that handshake, by somebody who knew its index */
 	struct noise_remote remote;
@@ -118,8 +118,6 @@ void peer_note_endpoint(struct peer *peer, const struct endpoint *ep);
 /* Puts this path, which may be NULL, in the place of the one that is there. The control
  * thread, and a worker that saw the peer move. */
 void peer_publish_path(struct peer *peer, struct path *path);
-/* What `wg show` calls received: not what TC refused for its source. */
-uint64_t peer_rx_bytes(struct peer *peer);
 /* Lets the timer queue know the peer's next deadline. */
 void peer_reschedule(struct peer *peer);
 

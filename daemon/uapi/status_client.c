@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: MIT
+/*
+ * Theory of operation: the answer to "status=1" is one line, a JSON object whose last member is
+ * the array of peers (control/status.h). With --json the line is printed as it is. For people, it
+ * is split before that array: the tunnel is parsed and printed first, then one peer at a time, so
+ * that beside the line itself memory holds one peer at most.
+ */
 #include "status_client.h"
 
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <inttypes.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,12 +26,13 @@
 #include "uapi.h"
 #include "wg_maps.h"
 
-#define ANSWER_TIMEOUT 5 /* seconds */
+#define ANSWER_TIMEOUT 5	 /* seconds */
+#define PEER_MAX       (1 << 16) /* bytes of JSON of one peer */
 
 /* --- asking --- */
 
-/* Whoever could make a file in the directory could answer: anything, without an end. The
- * kernel tells who called listen(). */
+/* Returns true if the process that called listen() on the socket is root's or our own user's. Any
+ * other one, which could make a file in the directory, may answer with lies, and endlessly. */
 static bool is_trusted(int fd)
 {
 	struct ucred peer;
@@ -54,27 +62,25 @@ static int connect_to(const char *ifname)
 	return err;
 }
 
-/* The answer's first line, the JSON document; the caller frees it. NULL: `err` is -EAGAIN, or
- * -EPROTO where something else answers. */
-static char *ask(int fd, int *err)
+/* Reads the JSON line of the answer; *answer is for the caller to free in any case. Closes fd.
+ * Returns 0, -EAGAIN if nothing came in time, or -EPROTO if what came is no JSON. */
+static int ask(int fd, char **answer)
 {
 	static const char request[] = "status=1\n\n";
-	char *line = NULL;
-	size_t room = 0;
 	FILE *f = fdopen(fd, "r+");
+	size_t room = 0;
+	int err = 0;
 
+	*answer = NULL;
 	errno = 0;
 	if (!f || write(fd, request, sizeof(request) - 1) != sizeof(request) - 1 ||
-	    getline(&line, &room, f) < 0 || line[0] != '{') {
-		*err = errno == EAGAIN ? -EAGAIN : -EPROTO;
-		free(line);
-		line = NULL;
-	}
+	    getline(answer, &room, f) < 0 || (*answer)[0] != '{')
+		err = errno == EAGAIN ? -EAGAIN : -EPROTO;
 	if (f)
 		fclose(f);
 	else
 		close(fd);
-	return line;
+	return err;
 }
 
 /* --- printing --- */
@@ -101,10 +107,17 @@ static const char *explain(const char *reason)
 	return "";
 }
 
+static bool flag(struct json_object *o, const char *name)
+{
+	return json_object_get_boolean(json_object_object_get(o, name));
+}
+
 static void print_nics(struct json_object *o)
 {
 	struct json_object *nics = json_object_object_get(o, "nics");
-	size_t n = nics ? json_object_array_length(nics) : 0;
+	size_t n = json_object_is_type(nics, json_type_array)
+			   ? json_object_array_length(nics)
+			   : 0;
 
 	for (size_t i = 0; i < n; i++) {
 		struct json_object *nic = json_object_array_get_idx(nics, i);
@@ -117,7 +130,7 @@ static void print_nics(struct json_object *o)
 		putchar('\n');
 	}
 	if (!n)
-		printf("  no device with AF_XDP: packets go by the UDP socket\n");
+		printf("  no device with AF_XDP: all packets use the UDP socket\n");
 }
 
 static void print_paths(struct json_object *o)
@@ -132,19 +145,23 @@ static void print_paths(struct json_object *o)
 	printf("  %-12s %16s %16s %16s %16s\n", "UDP socket", text(p, "rx_udp_packets"),
 	       text(p, "rx_udp_bytes"), text(p, "tx_udp_packets"),
 	       text(p, "tx_udp_bytes"));
-	if (json_object_get_int64(json_object_object_get(p, "helped")))
-		printf("  %s packets en- or decrypted by helpers of busy workers\n",
+	if (number(p, "helped"))
+		printf("  helpers of busy workers encrypted or decrypted %s packets\n",
 		       text(p, "helped"));
 }
 
 static void print_drops(struct json_object *o)
 {
-	json_object_object_foreach(json_object_object_get(o, "drops"), reason, count)
+	struct json_object *drops = json_object_object_get(o, "drops");
+
+	if (!json_object_is_type(drops, json_type_object))
+		return;
+	json_object_object_foreach(drops, reason, count)
 		printf("  dropped %s: %s (%s)\n", json_object_get_string(count), reason,
 		       explain(reason));
 }
 
-/* Wall-clock time: it may have been set back since. */
+/* `when`: Unix time in seconds. The clock may have been set back since then. */
 static void print_handshake(time_t when)
 {
 	time_t now = time(NULL);
@@ -153,6 +170,8 @@ static void print_handshake(time_t when)
 		printf("    latest handshake in the future: the clock was set back\n");
 	else if (when)
 		printf("    latest handshake %lld s ago\n", (long long)(now - when));
+	else
+		printf("    no handshake yet\n");
 }
 
 static void print_peer(struct json_object *peer)
@@ -174,19 +193,90 @@ static void print_peer(struct json_object *peer)
 	       text(stats, "from_peer_bad_source"));
 }
 
-static void print_status(struct json_object *o)
+/* A daemon of before these members were there says nothing of them. */
+static const char *listening(struct json_object *o)
 {
-	struct json_object *peers = json_object_object_get(o, "peers");
+	if (!json_object_object_get(o, "up") || flag(o, "listening"))
+		return "";
+	return flag(o, "up") ? " (cannot listen on it: the log says why)"
+			     : " (the interface is down)";
+}
 
+static void print_tunnel(struct json_object *o)
+{
 	printf("interface %s\n", text(o, "interface"));
-	printf("  public key %s, port %s, pid %s\n", text(o, "public_key"),
-	       text(o, "listen_port"), text(o, "pid"));
+	printf("  public key %s, port %s%s, pid %s\n", text(o, "public_key"),
+	       text(o, "listen_port"), listening(o), text(o, "pid"));
+	if (number(o, "fwmark"))
+		printf("  fwmark 0x%" PRIx64 "\n", number(o, "fwmark"));
+	printf("  version %s, running for %s s\n", text(o, "version"), text(o, "uptime"));
 	printf("  AEAD engine %s, %s worker(s)\n", text(o, "aead"), text(o, "workers"));
 	print_nics(o);
 	print_paths(o);
 	print_drops(o);
-	for (size_t i = 0; peers && i < json_object_array_length(peers); i++)
-		print_peer(json_object_array_get_idx(peers, i));
+}
+
+/* Parses the first object of the text, up to `end`, and prints it. Returns where it ends; NULL if
+ * there is no whole object. */
+static const char *print_first(struct json_tokener *parser, const char *json,
+			       const char *end, void (*print)(struct json_object *o))
+{
+	size_t len = (size_t)(end - json);
+	struct json_object *o;
+
+	json_tokener_reset(parser);
+	o = json_tokener_parse_ex(parser, json, (int)(len < PEER_MAX ? len : PEER_MAX));
+	if (!json_object_is_type(o, json_type_object)) {
+		json_object_put(o);
+		return NULL;
+	}
+	print(o);
+	json_object_put(o);
+	return json + json_tokener_get_parse_end(parser);
+}
+
+/* `json`: what follows the bracket that opens the array of peers. */
+static int print_peers(struct json_tokener *parser, const char *json, const char *end)
+{
+	while (json && *json == '{') {
+		json = print_first(parser, json, end, print_peer);
+		if (json && *json == ',')
+			json++;
+	}
+	return json && *json == ']' ? 0 : -EBADMSG;
+}
+
+/* Ends the object of the tunnel at its last member, the array of peers. Returns what follows the
+ * bracket that opens the array, or NULL if there is none. Within a JSON string, the quotes of the
+ * text that is looked for would be escaped. */
+static const char *split_peers(char *json)
+{
+	static const char peers[] = ",\"peers\":[";
+	char *at = strstr(json, peers);
+
+	if (!at)
+		return NULL;
+	at[0] = '}';
+	at[1] = '\0';
+	return at + strlen(peers);
+}
+
+/* Returns 0, -EBADMSG if that is not what a wgxdp answers, or -ENOMEM. */
+static int print_status(char *json)
+{
+	const char *end = json + strlen(json), *peers = split_peers(json);
+	struct json_tokener *parser;
+	int err = -EBADMSG;
+
+	if (!peers)
+		return err;
+	parser = json_tokener_new();
+	if (!parser)
+		return -ENOMEM;
+	if (print_first(parser, json, json + strlen(json), print_tunnel))
+		err = print_peers(parser, peers, end);
+	json_tokener_free(parser);
+	return err;
 }
 
 static const char *why_not(int err)
@@ -196,6 +286,8 @@ static const char *why_not(int err)
 		return "it is there, but busy or stopped";
 	case EPROTO:
 		return "not a wgxdp interface";
+	case EBADMSG:
+		return "its answer is not what this version understands";
 	case ENOENT:
 		return "it is not running here";
 	case ECONNREFUSED:
@@ -216,26 +308,22 @@ static int no_answer(const char *ifname, int err)
 	return err;
 }
 
-/* 0; -errno, after a message unless it is -EPROTO, somebody else's interface. */
+/* Returns 0 or -errno. Prints a message for each error but -EPROTO, another program's interface:
+ * only the caller knows if somebody asked for that one. */
 static int show(const char *ifname, bool json)
 {
-	int fd = connect_to(ifname), err = 0;
-	struct json_object *o;
+	int fd = connect_to(ifname), err;
 	char *answer;
 
 	if (fd < 0)
 		return no_answer(ifname, fd);
-	answer = ask(fd, &err);
-	if (err)
-		return err == -EPROTO ? err : no_answer(ifname, err);
-	o = json ? NULL : json_tokener_parse(answer);
-	if (json)
+	err = ask(fd, &answer);
+	if (!err && json)
 		fputs(answer, stdout);
-	else if (o)
-		print_status(o);
-	json_object_put(o);
+	else if (!err)
+		err = print_status(answer);
 	free(answer);
-	return 0;
+	return err && err != -EPROTO ? no_answer(ifname, err) : err;
 }
 
 static int status_one(const char *ifname, bool json)
@@ -247,7 +335,8 @@ static int status_one(const char *ifname, bool json)
 	return err ? 1 : 0;
 }
 
-/* "wg0" of "wg0.sock". What a user has made may have any name, and is not to be printed. */
+/* Makes "wg0" of "wg0.sock". Returns false if that is no socket's name, or if it has control
+ * characters, which a user may have put there for the terminal. */
 static bool interface_of(const char *file, char name[IFNAMSIZ])
 {
 	size_t len = strlen(file);
@@ -262,7 +351,7 @@ static bool interface_of(const char *file, char name[IFNAMSIZ])
 	return true;
 }
 
-/* Beside other WireGuards' interfaces, which are passed over. */
+/* Interfaces of other WireGuards are skipped. */
 static int status_all(bool json)
 {
 	DIR *dir = opendir(UAPI_DIR);

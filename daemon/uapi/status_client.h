@@ -4,8 +4,9 @@
 
 #include <stdbool.h>
 
-/* `wgxdp status`: asks the running process of that interface (NULL: of all) over its
- * UAPI socket, and prints for people or as JSON. Returns an exit status. */
+/* `wgxdp status`: asks the process that serves the interface (NULL: each one) over its UAPI
+ * socket, and prints its answer (control/status.h) to standard output, as JSON or for people.
+ * Messages go to standard error. Returns the exit status: 0, or 1 if one did not answer. */
 int status_main(const char *ifname, bool json);
 
 #endif

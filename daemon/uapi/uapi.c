@@ -3,19 +3,17 @@
  * Theory of operation: one epoll descriptor, which the caller nests into its own,
  * covers the listener, an inotify watch on the directory, and the clients.
  *
- * A request is everything up to a blank line. A client is either read from, until
- * it has sent a whole request, or written to, until it has taken the whole answer;
- * what it sends meanwhile waits in its socket. So a client costs at most the
- * largest request and the largest answer, however fast it sends and slowly it
- * reads. Each event serves one request at most; if another one is here already,
- * waiting for EPOLLOUT brings us back, after the other clients had their turn.
+ * A request ends at a blank line. The server either reads from a client, until it has a whole
+ * request, or writes to it, until the client has taken the whole answer; what the client sends
+ * meanwhile waits in its socket. So a client never costs more memory than the largest request and
+ * the largest answer. Each event serves one request at most. If the next one was already read, the
+ * server waits for EPOLLOUT, so that the other clients have their turn first.
  *
- * Clients are listed by their latest progress, the stalest first: the one whose
- * time is up next, and the one that makes room for the 65th.
+ * The list of clients begins with the one whose latest progress is the oldest. That one is the
+ * next to be ended as idle, and it is ended when a client more than UAPI_CLIENTS_MAX connects.
  *
- * Requests and answers hold private keys. They live in buffers that are wiped
- * before they are freed, also where growing moves them (realloc(3) and
- * open_memstream(3) would leave copies behind).
+ * Requests and answers contain private keys. Their buffers are wiped before they are freed, also
+ * when they grow and so move; realloc(3) and open_memstream(3) would leave copies in freed memory.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -39,12 +37,12 @@
 #define ACCEPT_PAUSE NS_PER_SEC
 #define ACCEPT_BATCH 16
 #define BUFFER_MIN   4096
-#define READ_MAX     (1U << 20) /* at once, of one client */
+#define READ_MAX     (1U << 20) /* bytes of one client per event */
 #define ANSWER_MAX   (512U << 20)
 
 struct buffer {
 	char *data;
-	size_t start, end; /* what is in use */
+	size_t start, end; /* of the content, in data */
 	size_t size;
 };
 
@@ -53,11 +51,11 @@ enum request { REQUEST_GET, REQUEST_SET, REQUEST_STATUS };
 struct client {
 	struct cds_list_head link;
 	int fd;
-	bool eof;     /* sends no more */
-	bool closing; /* is closed when its answer is written */
-	uint64_t progress;
+	bool eof;	   /* sends no more */
+	bool closing;	   /* is closed when its answer is written */
+	uint64_t progress; /* when bytes were moved last, ns */
 	struct buffer in, out;
-	size_t scanned; /* bytes of `in` known to hold no end of a request */
+	size_t scanned; /* bytes of `in` in which no end of a request begins */
 };
 
 struct uapi {
@@ -68,7 +66,7 @@ struct uapi {
 	dev_t dev; /* the socket's file; ino 0: none is ours */
 	ino_t ino;
 	bool removed;
-	uint64_t accept_after; /* UINT64_MAX: the listener is polled */
+	uint64_t accept_after; /* ns, when to poll the listener; UINT64_MAX: now */
 	struct cds_list_head clients;
 	unsigned client_count;
 };
@@ -86,7 +84,7 @@ static void buffer_free(struct buffer *b)
 	*b = (struct buffer){NULL, 0, 0, 0};
 }
 
-/* Moves the content into an area of `size` bytes, and wipes where it was. */
+/* Moves the content into an area of `size` bytes, and wipes the old one. */
 static int buffer_move(struct buffer *b, size_t size)
 {
 	struct buffer n = {malloc(size), 0, buffer_len(b), size};
@@ -100,7 +98,8 @@ static int buffer_move(struct buffer *b, size_t size)
 	return 0;
 }
 
-/* Makes room for `want` bytes behind the end; -EMSGSIZE if that is beyond `max`. */
+/* Makes room for `want` more bytes. Returns 0, -ENOMEM, or -EMSGSIZE if the content would be
+ * longer than `max`. */
 static int buffer_reserve(struct buffer *b, size_t want, size_t max)
 {
 	size_t len = buffer_len(b), size = b->size ? b->size : BUFFER_MIN;
@@ -140,10 +139,10 @@ static ssize_t stream_write(void *cookie, const char *text, size_t len)
 	if (!err)
 		return (ssize_t)len;
 	errno = -err;
-	return 0; /* which is how such a stream says that it failed */
+	return 0; /* means an error, see fopencookie(3) */
 }
 
-/* What `write` writes goes to the buffer; on an error the buffer is left empty. */
+/* Collects what `write` writes in the buffer. On an error the buffer is left empty. */
 static int buffer_collect(struct buffer *b, int (*write)(void *ctx, FILE *out), void *ctx)
 {
 	const cookie_io_functions_t io = {.write = stream_write};
@@ -173,8 +172,9 @@ static const char *const request_lines[] = {
 #define REQUESTS (sizeof(request_lines) / sizeof(request_lines[0]))
 
 /*
- * What the text begins with, or may once there is more of it (which of those does
- * not matter yet). -EINVAL, without waiting for a blank line, if it is nothing.
+ * Returns the request that the text begins with. If the text is still too short to tell, returns
+ * any one that it can become; -EINVAL if it can become none, so that nonsense is refused without
+ * waiting for a blank line.
  */
 static int request_kind(const char *text, size_t len)
 {
@@ -188,13 +188,14 @@ static int request_kind(const char *text, size_t len)
 	return -EINVAL;
 }
 
-/* The length of the first request with its blank line, 0 if it is not complete. */
+/* Returns the length of the first request with its blank line; 0 if it is not complete; -EINVAL
+ * if it is no request, or -EMSGSIZE. */
 static ssize_t request_len(struct client *c)
 {
 	const char *text, *end;
 	size_t len;
 
-	/* One blank line too many, as of `echo 'get=1\n\n'`, is not a request. */
+	/* Skips blank lines before a request: `echo 'get=1\n\n'` sends one too many. */
 	while (buffer_len(&c->in) && c->in.data[c->in.start] == '\n')
 		buffer_consume(&c->in, 1);
 	len = buffer_len(&c->in);
@@ -236,14 +237,14 @@ static int serve_status(struct uapi *u, struct buffer *out)
 	return err;
 }
 
-/* Does what a whole request asks for, and writes all of the answer but its end. */
+/* Executes a whole request, and writes its answer without the errno and the blank line. */
 static int serve_request(struct uapi *u, const char *text, size_t len, struct buffer *out)
 {
 	int kind = request_kind(text, len);
 
 	if (kind == REQUEST_SET)
 		return serve_set(u, text, len);
-	/* The other ones have no lines: only the blank one follows. */
+	/* The other requests have only the blank line after their first. */
 	if (kind < 0 || len != strlen(request_lines[kind]) + 1)
 		return -EINVAL;
 	if (kind == REQUEST_GET)
@@ -260,7 +261,8 @@ static void answer_end(struct client *c, int err)
 		c->closing = true;
 }
 
-/* Answers the first request, if it is complete; behind nonsense, closes. */
+/* Answers the first request if it is complete. If it is none, closes after the answer, because
+ * where the next request begins is not known. */
 static void client_serve(struct uapi *u, struct client *c, ssize_t len)
 {
 	int err;
@@ -292,7 +294,7 @@ static void client_progress(struct uapi *u, struct client *c, uint64_t now)
 	cds_list_add_tail(&c->link, &u->clients);
 }
 
-/* Takes what is there, once. Returns bytes, 0 if there is nothing, or -errno. */
+/* Reads once. Returns the number of bytes, 0 if there is nothing or at the end, or -errno. */
 static ssize_t client_read(struct client *c)
 {
 	int err = buffer_reserve(&c->in, 1, UAPI_REQUEST_MAX);
@@ -322,7 +324,7 @@ static ssize_t client_write(struct client *c)
 	return n;
 }
 
-/* One round of reading, serving and writing. Returns bytes moved, or -errno. */
+/* Reads, serves and writes, each at most once. Returns the bytes that were moved, or -errno. */
 static ssize_t client_round(struct uapi *u, struct client *c)
 {
 	ssize_t len, in = 0, out = 0;
@@ -342,7 +344,7 @@ static ssize_t client_round(struct uapi *u, struct client *c)
 	return out < 0 ? out : in + out;
 }
 
-/* What a client waits for next; 0: nothing, it is done with. */
+/* Returns the epoll event that a client waits for; 0: none, the client is to be closed. */
 static uint32_t client_waits_for(struct client *c)
 {
 	if (buffer_len(&c->out))
@@ -374,7 +376,7 @@ static struct client *stalest(const struct uapi *u)
 	return first == &u->clients ? NULL : cds_list_entry(first, struct client, link);
 }
 
-/* Takes the descriptor in any case. */
+/* The descriptor is the server's from here on, also on an error. */
 static void client_add(struct uapi *u, int fd, uint64_t now)
 {
 	struct client *c = calloc(1, sizeof(*c));
@@ -401,8 +403,8 @@ static void listener_poll(struct uapi *u, bool on)
 }
 
 /*
- * Out of descriptors or memory, a connection cannot be taken and its event stays:
- * the loop would spin. Look away for a while instead.
+ * Without descriptors or memory, a connection cannot be accepted and its event stays, so that the
+ * loop would spin. Stops polling the listener for a while instead.
  */
 static void accept_pause(struct uapi *u, uint64_t now)
 {
@@ -446,7 +448,7 @@ static bool file_is_ours(const struct uapi *u)
 	       st.st_dev == u->dev && st.st_ino == u->ino;
 }
 
-/* The events only say that something happened in the directory. */
+/* What the events say does not matter: the file is looked at. */
 static void watch_ready(struct uapi *u)
 {
 	char events[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
@@ -476,7 +478,7 @@ int uapi_dispatch(struct uapi *u, uint64_t now)
 		else
 			client_ready(u, events[i].data.ptr, now);
 	}
-	/* Both may free any client, and so come behind the events of clients. */
+	/* Both may free any client, and so come after the events of clients. */
 	if (incoming)
 		accept_clients(u, now);
 	expire(u, now);
@@ -518,7 +520,7 @@ static int unix_socket(void)
 	return socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 }
 
-/* Does a process listen there? A full backlog (EAGAIN) is a sign of life. */
+/* Returns true if a process listens on that socket. A full backlog (EAGAIN) means that one does. */
 static bool is_alive(const struct sockaddr_un *addr)
 {
 	int fd = unix_socket();
@@ -532,7 +534,7 @@ static bool is_alive(const struct sockaddr_un *addr)
 	return alive;
 }
 
-/* Only what is a socket and nobody's is removed. */
+/* Removes the file only if it is a socket and no process listens on it. */
 static int remove_stale(struct uapi *u, const struct sockaddr_un *addr, struct why why)
 {
 	struct stat st;
@@ -553,8 +555,8 @@ static int remove_stale(struct uapi *u, const struct sockaddr_un *addr, struct w
 }
 
 /*
- * Two that start at once may both find a stale socket. The second then removes
- * what the first has just made, the first sees that by its watch, and ends.
+ * If two processes start at once, both may find a stale socket, and the second may remove the
+ * socket that the first has just made. The watch of the first then reports that, and it ends.
  */
 static int bind_socket(struct uapi *u, const struct sockaddr_un *addr, struct why why)
 {
@@ -563,7 +565,7 @@ static int bind_socket(struct uapi *u, const struct sockaddr_un *addr, struct wh
 	int err;
 
 	u->listener = unix_socket();
-	/* Linux gives the file this mode, with no moment of a wider one. */
+	/* bind() makes the file with this mode, so that it never has a wider one. */
 	if (u->listener < 0 || fchmod(u->listener, 0600))
 		return fail_errno(why, "make", addr->sun_path);
 	if (bind(u->listener, sa, sizeof(*addr))) {
@@ -600,8 +602,8 @@ static int watch(struct uapi *u, const char *dir, struct why why)
 	return 0;
 }
 
-/* Whoever may write to the directory may put a socket there that gets wg(8)'s keys. With
- * this, its path and its descriptor lead to the same files from here on. */
+/* A user who may write to the directory can put a socket there, to which wg(8) would send keys.
+ * After this check, the directory's path and its descriptor lead to the same files. */
 static int check_dir(const struct stat *st, const char *dir, struct why why)
 {
 	if (!S_ISDIR(st->st_mode))
@@ -618,7 +620,7 @@ static int check_dir(const struct stat *st, const char *dir, struct why why)
 	return 0;
 }
 
-/* A link is not followed: a user may have made it. */
+/* Does not follow a link, which any user may have made. */
 static int open_dir(struct uapi *u, const char *dir, struct why why)
 {
 	struct stat st;

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The server end of the cross-platform userspace API: the socket that wg(8) finds
- * at /var/run/wireguard/<interface>.sock.
+ * The server side of the cross-platform userspace API: the socket at
+ * /var/run/wireguard/<interface>.sock, which wg(8) connects to.
  * Source: https://www.wireguard.com/xplatform/
  *
- * For one thread, the control thread, in its poll loop. No call blocks.
+ * Control thread, in its poll loop. No call blocks.
  */
 #ifndef UAPI_H
 #define UAPI_H
@@ -22,46 +22,50 @@
 struct uapi;
 
 /*
- * What requests do. Called from within uapi_dispatch(); they must not call the
- * functions below. Each returns 0 or -errno, which becomes the "errno=" line as it is:
- * wg(8) wants it negative. What was written to `out` before an error is discarded.
+ * What requests do. uapi_dispatch() calls these; they must not call the functions below. Each
+ * returns 0 or -errno. The "errno=" line has that value unchanged, because wg(8) expects a
+ * negative one. If the value is an error, what was written to `out` is discarded.
  */
 struct uapi_ops {
-	/* Writes the lines of "get=1", without the errno and the blank line. */
+	/* Writes the lines that answer "get=1", without the errno and the blank line. */
 	int (*get)(void *ctx, FILE *out);
-	/* Applies a request that is valid as a whole. The set is the caller's. */
+	/* Applies a request, all of whose lines are valid. The set stays the caller's. */
 	int (*set)(void *ctx, const struct uapi_set *set);
-	/* Writes one JSON document on one line, in answer to our own "status=1". */
+	/* Writes the answer to "status=1", a request of wgxdp's own: one JSON document on one
+	 * line. */
 	int (*status)(void *ctx, FILE *out);
-	/* Told of each "set=1" that was refused as invalid, for the log. May be NULL. */
+	/* Logs that a "set=1" was refused as invalid. May be NULL. */
 	void (*refused)(void *ctx, const struct uapi_error *error);
 };
 
 /*
- * Makes `dir` (NULL: UAPI_DIR; its parent must exist), and in it <ifname>.sock of
- * mode 0600, in the place of one that a dead process left. `ops` must outlive the
- * server. Returns 0 and the server in *uapi; or -errno and one line of explanation
- * in `why`: -EADDRINUSE if something lives there, -EINVAL for a name that is
- * none, -ENOTDIR or -EPERM for a directory that is a link or that another user could write
- * to, or what a system call returned.
+ * Makes the directory `dir` (NULL: UAPI_DIR; its parent must exist) and the socket <ifname>.sock
+ * in it, with mode 0600. A socket that a dead process left is replaced. `ops` must outlive the
+ * server.
+ * Returns 0 and the server in *uapi; or -errno and one line of explanation in `why`:
+ * -EADDRINUSE if another process serves that socket, or if that file is no socket; -EINVAL if
+ * `ifname` cannot be an interface's name; -ENOTDIR if the directory is a link or another file;
+ * -EPERM if another user owns the directory or may write to it; or what a system call returned.
  */
 int uapi_open(struct uapi **uapi, const char *dir, const char *ifname,
 	      const struct uapi_ops *ops, void *ctx, char *why, size_t why_len);
 
-/* An epoll descriptor, readable where uapi_dispatch() has work. Not the caller's. */
+/* Returns an epoll descriptor, which is readable when uapi_dispatch() has work. It stays the
+ * server's. */
 int uapi_fd(const struct uapi *uapi);
 
 /*
- * Does what is ready, and ends clients whose time is up. `now` in nanoseconds, of
- * a clock that does not go back. Returns 1 once the socket's file was removed or
- * replaced by somebody else, which is how an administrator ends the daemon; else 0.
+ * Serves the clients that are ready, and ends those that were idle too long. `now`: nanoseconds
+ * of a clock that does not go back. Returns 1 if somebody removed or replaced the socket's file,
+ * which is one way for an administrator to end the daemon; else 0.
  */
 int uapi_dispatch(struct uapi *uapi, uint64_t now);
 
-/* When to call uapi_dispatch() although nothing is readable; UINT64_MAX: never. */
+/* Returns the time at which uapi_dispatch() must be called even if nothing is readable, ns;
+ * UINT64_MAX: there is none. */
 uint64_t uapi_next_deadline(const struct uapi *uapi);
 
-/* Ends all clients and removes the socket, if it is still ours. NULL is fine. */
+/* Ends all clients, and removes the socket's file if it is still ours. NULL is allowed. */
 void uapi_close(struct uapi *uapi);
 
 #endif

@@ -8,13 +8,13 @@
 
 #include "uapi_proto.h"
 
-/* A piece of the request; not terminated. Free of NULs once a line is checked. */
+/* A part of the request, without a NUL at its end. In a line that was checked, it has no NUL. */
 struct span {
 	const char *s;
 	size_t len;
 };
 
-/* Reads a value into op->value. Returns 0 or -errno. */
+/* Parses a value into op->value. Returns 0 or -errno. */
 typedef int parse_value(struct span value, struct uapi_op *op);
 
 struct key_spec {
@@ -22,7 +22,7 @@ struct key_spec {
 	enum uapi_key key;
 	bool of_peer;
 	parse_value *parse;
-	const char *wanted; /* the reason given where parse refuses */
+	const char *wanted; /* the reason for the log if parse() fails */
 };
 
 static bool span_is(struct span span, const char *text)
@@ -30,7 +30,7 @@ static bool span_is(struct span span, const char *text)
 	return span.len == strlen(text) && !memcmp(span.s, text, span.len);
 }
 
-/* A terminated copy for functions that need one. False where it does not fit. */
+/* Copies the span to `buf` and ends it with a NUL. Returns false if it does not fit. */
 static bool span_copy(struct span span, char *buf, size_t size)
 {
 	if (span.len >= size)
@@ -40,7 +40,7 @@ static bool span_copy(struct span span, char *buf, size_t size)
 	return true;
 }
 
-/* At the last `c`: what is before it, what behind. False where there is none. */
+/* Splits the span at its last `c`. Returns false if there is none. */
 static bool span_split(struct span span, char c, struct span *before, struct span *behind)
 {
 	const char *at = memrchr(span.s, c, span.len);
@@ -63,7 +63,7 @@ static int digit(char c)
 	return 16;
 }
 
-/* Digits only, at least one; strtoul() would take blanks and signs. */
+/* Takes nothing but digits, at least one. strtoul() would also take blanks and signs. */
 static bool parse_number(struct span span, int base, uint32_t max, uint32_t *number)
 {
 	uint64_t n = 0;
@@ -151,7 +151,7 @@ static bool parse_addr(struct span value, struct ip_addr *addr)
 	       1;
 }
 
-/* The name of an interface, or its index. */
+/* `value`: the name of an interface, or its index. */
 static bool parse_scope(struct span value, uint32_t *index)
 {
 	char name[IF_NAMESIZE];
@@ -164,7 +164,7 @@ static bool parse_scope(struct span value, uint32_t *index)
 	return *index != 0;
 }
 
-/* An IPv6 address between the brackets, with or without a scope. */
+/* `host`: the text between the brackets, an IPv6 address with or without a scope. */
 static bool parse_host6(struct span host, struct endpoint *ep)
 {
 	struct span addr, scope;
@@ -173,7 +173,7 @@ static bool parse_host6(struct span host, struct endpoint *ep)
 		return parse_addr(host, &ep->addr) && ep->addr.family == IP_V6;
 	if (!parse_addr(addr, &ep->addr) || !parse_scope(scope, &ep->scope_id))
 		return false;
-	/* Elsewhere it has no meaning, and would keep equal endpoints apart. */
+	/* Another address needs no scope, and equal endpoints must compare as equal. */
 	if (!ip_addr_link_local(&ep->addr))
 		ep->scope_id = 0;
 	return ep->addr.family == IP_V6;
@@ -223,7 +223,7 @@ static int parse_allowed_ip(struct span value, struct uapi_op *op)
 #define WANT_NUMBER "not a number from 0 to 65535"
 #define WANT_TRUE   "the only value is \"true\""
 
-/* Of the valid lines, with the newline: "fwmark=0\n", "remove=true\n" and so on. */
+/* Length of the shortest valid line, "fwmark=0\n", with its newline. */
 #define SHORTEST_LINE 9
 
 static const struct key_spec key_specs[] = {
@@ -262,7 +262,7 @@ static int refuse(const char **reason, const char *text)
 	return -EINVAL;
 }
 
-/* One line into one op. `in_peer`: a public_key came before it. */
+/* Parses one line into one op. `in_peer`: a public_key came before it. */
 static int parse_line(struct span line, bool in_peer, struct uapi_op *op,
 		      const char **reason)
 {
@@ -294,7 +294,7 @@ static int parse_line(struct span line, bool in_peer, struct uapi_op *op,
 	return spec->parse(value, op);
 }
 
-/* Takes the next line off `rest`. False where none is complete. */
+/* Takes the next line off `rest`. Returns false if there is no complete one. */
 static bool next_line(struct span *rest, struct span *line)
 {
 	const char *end = memchr(rest->s, '\n', rest->len);
@@ -307,7 +307,7 @@ static bool next_line(struct span *rest, struct span *line)
 	return true;
 }
 
-/* All lines behind "set=1". */
+/* Parses all lines after "set=1". */
 static int parse_lines(struct span rest, struct uapi_set *set, struct uapi_error *err)
 {
 	bool in_peer = false;
@@ -317,11 +317,11 @@ static int parse_lines(struct span rest, struct uapi_set *set, struct uapi_error
 
 	for (err->line = 2; next_line(&rest, &line); err->line++) {
 		if (!line.len && rest.len)
-			return refuse(&err->reason, "text behind the blank line");
+			return refuse(&err->reason, "text after the blank line");
 		if (!line.len)
 			return 0;
 		op = &set->ops[set->count];
-		/* Counted first: a bad key that was half read is wiped, too. */
+		/* Counted before it is parsed, so that a half-parsed key is wiped, too. */
 		set->count++;
 		ret = parse_line(line, in_peer, op, &err->reason);
 		if (ret)
@@ -347,8 +347,8 @@ int uapi_parse_set(const char *text, size_t len, struct uapi_set *out,
 	if (!next_line(&rest, &line) || !span_is(line, "set=1"))
 		return refuse(&err->reason, "not a request to set");
 	/*
-	 * In one piece, for growing it would leave copies of keys behind. Room for all
-	 * lines that can be valid, and for the one that is not.
+	 * Allocated at once, because growing it would leave copies of keys in freed memory. There
+	 * is room for as many valid lines as the text can hold, and for one that is invalid.
 	 */
 	out->ops = malloc((rest.len / SHORTEST_LINE + 1) * sizeof(*out->ops));
 	if (!out->ops) {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The text of the cross-platform userspace API, which wg(8) speaks: reading a
- * "set" request, and writing the lines that answer a "get".
+ * The text format of the cross-platform userspace API, which wg(8) speaks: parses a "set"
+ * request, and prints the lines that answer a "get".
  * Source: https://www.wireguard.com/xplatform/
  *
- * Pure functions, for any thread; the only question to the system is the index
- * of an interface named as an IPv6 scope.
+ * Pure functions, for any thread, with one exception: when an interface's name is the scope of
+ * an IPv6 address, its index is asked of the system.
  */
 #ifndef UAPI_PROTO_H
 #define UAPI_PROTO_H
@@ -22,25 +22,26 @@
 
 enum uapi_key {
 	/* of the device: before the first public_key */
-	UAPI_PRIVATE_KEY, /* value.key; all zero: none any more */
+	UAPI_PRIVATE_KEY, /* value.key; all zero: remove it */
 	UAPI_LISTEN_PORT, /* value.port; 0: any */
-	UAPI_FWMARK,	  /* value.fwmark; 0: none any more */
+	UAPI_FWMARK,	  /* value.fwmark; 0: remove it */
 	UAPI_REPLACE_PEERS,
 	/* begins a peer: value.key */
 	UAPI_PUBLIC_KEY,
 	/* of the peer named last */
 	UAPI_REMOVE,
 	UAPI_UPDATE_ONLY,
-	UAPI_PRESHARED_KEY, /* value.key; all zero: none any more */
+	UAPI_PRESHARED_KEY, /* value.key; all zero: remove it */
 	UAPI_ENDPOINT,
 	UAPI_PERSISTENT_KEEPALIVE_INTERVAL, /* value.keepalive, seconds; 0: off */
 	UAPI_REPLACE_ALLOWED_IPS,
 	UAPI_ALLOWED_IP,
-	/* only checked, never among the ops */
+	/* checked by the parser, and not among the ops */
 	UAPI_PROTOCOL_VERSION,
 };
 
-/* Numbers are in host order. The keys without a comment have no value. */
+/* One line of a request. Numbers are in host order. Keys that have no comment above have no
+ * value. */
 struct uapi_op {
 	enum uapi_key key;
 	union {
@@ -57,46 +58,48 @@ struct uapi_op {
 	} value;
 };
 
-/* What a request asks for, in its order. */
+/* The lines of a request, in their order. */
 struct uapi_set {
 	struct uapi_op *ops;
 	size_t count;
 };
 
-/* Where and why a request was refused, for the log. Holds nothing of its text. */
+/* Where and why a request was refused, for the log. It has no text of the request, which may be
+ * a secret. */
 struct uapi_error {
-	size_t line; /* 1 is the "set=1"; 0 where no line is to blame */
+	size_t line; /* 1 is the "set=1"; 0: no single line is the cause */
 	const char *reason;
 };
 
 /*
- * Reads a whole request, from "set=1\n" up to and with the blank line. Nothing is
- * to be applied unless all of it is right. A public key may come twice: the
- * second goes on with the same peer.
- * Returns 0, and *out is the caller's until uapi_set_free(); -EINVAL,
- * -EPROTONOSUPPORT (protocol_version) or -ENOMEM, with *err filled and *out empty.
+ * Parses a whole request, from "set=1\n" to the blank line, both included. One invalid line makes
+ * the whole request invalid. The same public key may come twice: the second one continues with the
+ * same peer.
+ * Returns 0, and the caller ends *out by uapi_set_free(); or -EINVAL, -EPROTONOSUPPORT (another
+ * protocol_version) or -ENOMEM, with *err filled and *out empty.
  */
 int uapi_parse_set(const char *text, size_t len, struct uapi_set *out,
 		   struct uapi_error *err);
 
-/* Wipes and frees; also good for an empty set. */
+/* Wipes and frees the ops. An empty set is allowed. */
 void uapi_set_free(struct uapi_set *set);
 
 /*
- * A peer's lines come after its public_key but change what that key means
- * (update_only: add no peer; remove). These look ahead. `i` is the index of an
- * UAPI_PUBLIC_KEY; uapi_peer_end() is the index behind that peer's last op.
+ * These look ahead, because lines after a public_key decide what to do with that key
+ * (update_only: add no peer; remove). `i` is the index of an UAPI_PUBLIC_KEY. uapi_peer_end()
+ * returns the index after the last op of that peer, uapi_peer_has() returns true if the key is
+ * among its ops.
  */
 size_t uapi_peer_end(const struct uapi_set *set, size_t i);
 bool uapi_peer_has(const struct uapi_set *set, size_t i, enum uapi_key key);
 
 /*
- * One "name=value" line each. Errors stay in the stream, for ferror(3).
- * uapi_put_key() leaves no copy of the key but the one in the stream.
+ * Each prints one "name=value" line. ferror(3) of the stream tells errors. uapi_put_key() leaves
+ * no copy of the key except the one in the stream.
  */
 void uapi_put_key(FILE *f, const char *name, const uint8_t key[32]);
 void uapi_put_number(FILE *f, const char *name, uint64_t number);
-/* "a.b.c.d:port" or "[v6%scope]:port", in `out`, which is returned. */
+/* Writes "a.b.c.d:port" or "[v6%scope]:port" to `out`, and returns `out`. */
 #define UAPI_ENDPOINT_TEXT 80
 const char *uapi_endpoint_text(const struct endpoint *endpoint,
 			       char out[UAPI_ENDPOINT_TEXT]);

@@ -3,7 +3,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/ethtool.h>
 #include <linux/if_tun.h>
+#include <linux/sockios.h>
 #include <linux/virtio_net.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -74,14 +76,35 @@ static void explain_open(int err, char *why, size_t why_len)
 	}
 }
 
+/* Returns true if that is a TUN or TAP device, which may be a tunnel's, not somebody's NIC. */
+static bool is_tun(const char *ifname)
+{
+	struct ethtool_drvinfo info = {.cmd = ETHTOOL_GDRVINFO};
+	struct ifreq ifr = {.ifr_data = (char *)&info};
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	bool yes;
+
+	if (fd < 0)
+		return false;
+	memcpy(ifr.ifr_name, ifname, strlen(ifname));
+	yes = !ioctl(fd, SIOCETHTOOL, &ifr) && !strcmp(info.driver, "tun");
+	close(fd);
+	return yes;
+}
+
 static void explain_create(const char *ifname, int err, char *why, size_t why_len)
 {
 	switch (-err) {
 	case EEXIST:
-		explain(why, why_len,
-			"there is a network device of that name already "
-			"(\"ip link del %s\" removes it)",
-			ifname);
+		if (is_tun(ifname))
+			explain(why, why_len,
+				"there is a network device of that name already "
+				"(\"ip link del %s\" removes it)",
+				ifname);
+		else
+			explain(why, why_len,
+				"there is a network device of that name already, which "
+				"is not a tunnel: take another name");
 		break;
 	case EPERM:
 		explain(why, why_len,

@@ -277,6 +277,47 @@ with_few_capabilities() {
 	traceless A
 }
 
+@test "a wrong command line: one line that says what is wrong" {
+	refuses "name of the interface is missing" "$WGXDP"
+	refuses "--nosuch: no such option" "$WGXDP" --nosuch wg0
+	refuses "-x: no such option" "$WGXDP" -xf wg0
+	refuses "--foreground=1: takes no value" "$WGXDP" --foreground=1 wg0
+	refuses "--workers: wants a value" "$WGXDP" wg0 --workers
+	refuses "wg1: not wanted after" "$WGXDP" wg0 wg1
+	refuses "--jsn: no such option" "$WGXDP" status --jsn
+	refuses "wg1: one interface at most" "$WGXDP" status wg0 wg1
+	refuses "a/b: not a name" "$WGXDP" a/b
+	traceless A
+}
+
+@test "words that are no commands become no interfaces" {
+	local word
+
+	for word in start stop restart up down show; do
+		refuses "$word: neither a command nor taken" "$WGXDP" $word
+		refuses "$word: neither a command nor taken" "$WGXDP" $word wg0
+		refute on A ip link show dev $word
+	done
+	refuses "wgxdp status .IFNAME" "$WGXDP" -f status
+	on A "$WGXDP" help | grep -q "^usage: "
+	[[ $(on A "$WGXDP" version) =~ ^wgxdp\ [0-9.]+$ ]]
+	refute on A pgrep -x wgxdp
+}
+
+@test "--nic none beside another --nic is refused" {
+	refuses "none: cannot be combined" "$WGXDP" --nic toB --nic none wg0
+	refuses "none: cannot be combined" "$WGXDP" --nic none --nic toB wg0
+	refuses "none: cannot be combined" "$WGXDP" --nic none --nic auto wg0
+	refuses "none: cannot be combined" env WGXDP_NIC=toB,none "$WGXDP" wg0
+	traceless A
+}
+
+@test "a start under the name of a NIC does not advise to delete it" {
+	refuses "toB: there is a network device of that name" "$WGXDP" toB
+	refute grep "ip link del" "$TMP/out"
+	on A ip link show toB
+}
+
 @test "status of an interface that is not there" {
 	refuses wg7 "$WGXDP" status wg7
 	[ "$(on A "$WGXDP" status wg7 2>/dev/null)" = "" ]

@@ -184,6 +184,48 @@ hanging_clients() {
 	grep -qx "wgxdp: no wgxdp answers for wg0: it is there, but busy or stopped" "$TMP/err"
 }
 
+@test "status to read: a port that is taken, and peers one by one" {
+	host_new A
+	start_wg wgxdp A
+	on A "$WGXDP" status wg0 >"$TMP/out"
+	grep -qx "  public key -, port 0 (the interface is down), pid $(status_of A .pid)" "$TMP/out"
+	grep -q "^  version $("$WGXDP" --version | cut -d ' ' -f 2), running for [0-9]* s" "$TMP/out"
+	refute grep -q "^  peer " "$TMP/out"
+
+	on_bg A timeout $((60 * PATIENCE)) socat -u "UDP4-RECV:$PORT" OPEN:/dev/null
+	wait_until 5 on A sh -c "ss -Huln | grep -q :$PORT"
+	for _ in 1 2 3; do
+		on A wg set wg0 fwmark 0x1f listen-port "$PORT" peer "$(wg genkey | wg pubkey)"
+	done
+	on A ip link set wg0 up
+	wait_until 5 status_is A .up
+	on A "$WGXDP" status wg0 | tee "$TMP/out"
+	grep -q "port $PORT (cannot listen on it" "$TMP/out"
+	grep -qx "  fwmark 0x1f" "$TMP/out"
+	[ "$(grep "^  peer " "$TMP/out")" = \
+		"$(status_of A '.peers[] | "  peer \(.public_key) (slot \(.slot))"')" ]
+	[ "$(grep -cx "    no handshake yet" "$TMP/out")" = 3 ]
+}
+
+# Of another version, or cut short.
+@test "status: an answer that is not understood is an error" {
+	local answer
+
+	host_new A
+	on A mkdir -p "$SOCKETS"
+	for answer in '{}' '{"a":1,"peers":[' '{"a":1,"peers":[{"slot":1},' '{"a":1,"peers":[{"slot":1' \
+		'{"a":1,"peers":[{"slot":1},2]}' '{"a":,"peers":[]}' '{"a":1,"peers":3}'; do
+		echo "$answer" >"$TMP/answer"
+		on_bg A timeout $((30 * PATIENCE)) socat "UNIX-LISTEN:$SOCKETS/wg0.sock" \
+			SYSTEM:"cat '$TMP/answer'; sleep 1"
+		wait_until 5 on A test -S "$SOCKETS/wg0.sock"
+		refute on A "$WGXDP" status wg0 2>"$TMP/err"
+		grep -qx "wgxdp: no wgxdp answers for wg0: its answer is not what this version understands" \
+			"$TMP/err"
+		on A rm "$SOCKETS/wg0.sock"
+	done
+}
+
 @test "status of all: others' interfaces are passed over, one that died is named; only root may ask" {
 	host_new A
 	start_wg wgxdp A

@@ -1362,9 +1362,13 @@ static void test_tap_name_in_use(void **state)
 	(void)state;
 	ip("link add d0 type veth peer name e0");
 	ip("tuntap add p0 mode tap multi_queue vnet_hdr");
+	/* Nobody is told to delete a NIC. */
 	refused("d0", -EEXIST,
-		"there is a network device of that name already (\"ip link del d0\" "
-		"removes it)");
+		"there is a network device of that name already, which is not a tunnel: "
+		"take another name");
+	refused("lo", -EEXIST,
+		"there is a network device of that name already, which is not a tunnel: "
+		"take another name");
 	refused("p0", -EEXIST,
 		"there is a network device of that name already (\"ip link del p0\" "
 		"removes it)");

@@ -15,6 +15,7 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <malloc.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,6 +27,7 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <json-c/json.h>
 #include <sodium.h>
 
 #include "config.h"
@@ -35,6 +37,8 @@
 #include "listen.h"
 #include "paths.h"
 #include "receive.h"
+#include "snapshot.h"
+#include "status.h"
 #include "tunnel.h"
 #include "worker.h"
 #include "peer.h"
@@ -1611,6 +1615,267 @@ static void test_nothing_is_written_without_tc(void **state)
 	writer->count = 0;
 }
 
+/* --- the snapshot, and the status that is printed from it --- */
+
+/* In the place of json-c's, which is a shared library. */
+
+static unsigned strings_left = UINT32_MAX; /* before there is no memory */
+
+struct json_object *json_object_new_string(const char *text)
+{
+	static struct json_object *(*new_string)(const char *text);
+
+	if (!strings_left)
+		return NULL;
+	if (strings_left != UINT32_MAX)
+		strings_left--;
+	if (!new_string)
+		*(void **)&new_string = dlsym(RTLD_NEXT, "json_object_new_string");
+	return new_string(text);
+}
+
+/* For the caller to put. */
+static struct json_object *status(struct tunnel *tunnel)
+{
+	struct json_object *o;
+	char *text = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	assert_non_null(f);
+	assert_int_equal(status_write(tunnel, f), 0);
+	assert_int_equal(fclose(f), 0);
+	assert_ptr_equal(strchr(text, '\n'), text + len - 1);
+	o = json_tokener_parse(text);
+	assert_non_null(o);
+	free(text);
+	return o;
+}
+
+static const char *in_json(struct json_object *o, const char *name)
+{
+	struct json_object *value = NULL;
+
+	if (!json_object_object_get_ex(o, name, &value))
+		fail_msg("no %s in %s", name, json_object_to_json_string(o));
+	return json_object_get_string(value);
+}
+
+static void test_status_of_the_device(void **state)
+{
+	struct fixture *f = *state;
+	struct json_object *o = status(&f->tunnel);
+
+	assert_string_equal(in_json(o, "interface"), IFNAME);
+	assert_string_equal(in_json(o, "version"), VERSION);
+	assert_string_equal(in_json(o, "listen_port"), "0");
+	assert_string_equal(in_json(o, "up"), "false");
+	assert_string_equal(in_json(o, "listening"), "false");
+	assert_string_equal(in_json(o, "fwmark"), "0");
+	assert_string_equal(in_json(o, "workers"), "1");
+	assert_string_equal(in_json(o, "nics"), "[ ]");
+	assert_string_equal(in_json(o, "drops"), "{ }");
+	assert_string_equal(in_json(o, "peers"), "[ ]");
+	assert_int_equal(atoi(in_json(o, "pid")), getpid());
+	assert_null(json_object_object_get(o, "public_key"));
+	json_object_put(o);
+
+	assert_set(&f->tunnel, "private_key=" ALICE "\nlisten_port=4003\nfwmark=7\n");
+	tunnel_set_up(&f->tunnel, true);
+	f->tunnel.opened -= 90 * NS_PER_SEC;
+	o = status(&f->tunnel);
+	assert_string_equal(in_json(o, "public_key"),
+			    "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=");
+	assert_string_equal(in_json(o, "listen_port"), "4003");
+	assert_string_equal(in_json(o, "up"), "true");
+	assert_string_equal(in_json(o, "listening"), "true");
+	assert_string_equal(in_json(o, "fwmark"), "7");
+	assert_in_range(atoi(in_json(o, "uptime")), 90, 150);
+	json_object_put(o);
+}
+
+/* A port in use: the interface is up, and nobody listens. */
+static void test_status_of_a_port_in_use(void **state)
+{
+	struct fixture *f = *state;
+	int theirs = bind_port(AF_INET, 4004);
+	struct json_object *o;
+
+	assert_true(theirs >= 0);
+	assert_set(&f->tunnel, "listen_port=4004\n");
+	tunnel_set_up(&f->tunnel, true);
+	o = status(&f->tunnel);
+	assert_string_equal(in_json(o, "up"), "true");
+	assert_string_equal(in_json(o, "listening"), "false");
+	json_object_put(o);
+	close(theirs);
+}
+
+/* A name may have any byte but a few. */
+static void test_status_is_escaped(void **state)
+{
+	struct tunnel *tunnel = &((struct fixture *)*state)->tunnel;
+	struct json_object *o;
+
+	strcpy(tunnel->name, "\"\\\x01\x1b[J\",[{");
+	o = status(tunnel);
+	assert_string_equal(in_json(o, "interface"), tunnel->name);
+	assert_string_equal(in_json(o, "peers"), "[ ]");
+	json_object_put(o);
+	strcpy(tunnel->name, IFNAME);
+}
+
+static void test_status_of_peers(void **state)
+{
+	struct fixture *f = *state;
+	struct json_object *o, *peers, *peer;
+
+	assert_set(&f->tunnel, BOB "endpoint=[2001:db8::9]:4567\nallowed_ip=10.0.0.0/8\n"
+				   "allowed_ip=::/0\n"
+				   "persistent_keepalive_interval=25\n" ALICE_PEER);
+	peer_of(&f->tunnel, BOB_PUBLIC)->last_handshake = 1700000000 * NS_PER_SEC + 5;
+	o = status(&f->tunnel);
+	peers = json_object_object_get(o, "peers");
+	assert_int_equal(json_object_array_length(peers), 2);
+	peer = json_object_array_get_idx(peers, 0);
+	assert_string_equal(in_json(peer, "public_key"),
+			    "3p7bfXt9wbTTW2HC7OQ1Nz+DQ8hbeGdNrfx+FG+IK08=");
+	assert_string_equal(in_json(peer, "endpoint"), "[2001:db8::9]:4567");
+	assert_string_equal(in_json(peer, "path"), "none");
+	assert_string_equal(in_json(peer, "latest_handshake"), "1700000000");
+	assert_string_equal(in_json(peer, "persistent_keepalive"), "25");
+	assert_string_equal(in_json(peer, "allowed_ips"), "2");
+	assert_int_equal(json_object_object_length(json_object_object_get(peer, "stats")),
+			 sizeof(struct peer_stats) / sizeof(uint64_t));
+	peer = json_object_array_get_idx(peers, 1);
+	assert_string_equal(in_json(peer, "public_key"),
+			    "hSDwCYkwp1R0i33ctD73Wg2/Og0mOBr066SpjqqbTmo=");
+	assert_null(json_object_object_get(peer, "endpoint"));
+	assert_null(json_object_object_get(peer, "nic"));
+	assert_string_equal(in_json(peer, "latest_handshake"), "0");
+	json_object_put(o);
+}
+
+/* What TC refused, as if it had done so. */
+static void set_refused(uint32_t slot, uint64_t bytes)
+{
+	int fd = pinned(PINS IFNAME "/peer_stats"), cpus = libbpf_num_possible_cpus();
+	struct peer_stats *values = calloc((size_t)cpus, sizeof(*values));
+
+	assert_non_null(values);
+	values[0].from_peer_refused_bytes = bytes;
+	assert_int_equal(bpf_map_update_elem(fd, &slot, values, BPF_EXIST), 0);
+	free(values);
+	close(fd);
+}
+
+static void assert_received(struct peer *peer, uint64_t want)
+{
+	struct peer_snapshot p;
+
+	snapshot_peer(peer, &p);
+	assert_true(p.has_stats);
+	assert_int_equal(p.rx_bytes, want);
+}
+
+static void test_received_bytes_never_go_back(void **state)
+{
+	struct fixture *f = *state;
+	struct peer *bob;
+
+	assert_set(&f->tunnel, BOB);
+	bob = peer_of(&f->tunnel, BOB_PUBLIC);
+	atomic_store(&bob->wire.rx_bytes, 1000);
+	set_refused(bob->slot, 1001);
+	assert_received(bob, 0);
+	set_refused(bob->slot, 300);
+	assert_received(bob, 700);
+	set_refused(bob->slot, 500);
+	assert_received(bob, 700);
+	atomic_store(&bob->wire.rx_bytes, 1201);
+	assert_received(bob, 701);
+}
+
+struct meter {
+	size_t in_use;	/* bytes of the heap, the most while something was written */
+	size_t written; /* bytes */
+};
+
+static ssize_t meter_write(void *cookie, const char *text, size_t len)
+{
+	struct meter *m = cookie;
+	size_t in_use = mallinfo2().uordblks;
+
+	if (in_use > m->in_use)
+		m->in_use = in_use;
+	m->written += len;
+	return (ssize_t)len;
+}
+
+/* What writing the status takes of the heap at most. */
+static size_t heap_for_status(struct tunnel *tunnel, struct meter *m)
+{
+	size_t before = mallinfo2().uordblks;
+	FILE *f = fopencookie(m, "w", (cookie_io_functions_t){.write = meter_write});
+
+	assert_non_null(f);
+	assert_int_equal(status_write(tunnel, f), 0);
+	assert_int_equal(fclose(f), 0);
+	return m->in_use > before ? m->in_use - before : 0;
+}
+
+static void add_peers(struct tunnel *tunnel, unsigned n)
+{
+	char line[128];
+
+	for (unsigned i = 1; i <= n; i++) {
+		snprintf(line, sizeof(line),
+			 "public_key=%064x\nendpoint=192.0.2.9:1234\n", i);
+		assert_set(tunnel, line);
+	}
+}
+
+static void test_status_needs_no_memory_per_peer(void **state)
+{
+	struct tunnel *tunnel = &((struct fixture *)*state)->tunnel;
+	struct meter few = {0}, many = {0};
+	size_t one, thousand;
+
+	add_peers(tunnel, 1);
+	one = heap_for_status(tunnel, &few);
+	add_peers(tunnel, 1000);
+	thousand = heap_for_status(tunnel, &many);
+	assert_true(many.written > 50 * few.written);
+	if (thousand > one + 16384)
+		fail_msg("%zu bytes for one peer, %zu for a thousand", one, thousand);
+}
+
+/* Wherever memory runs out, there is an error, and no JSON that looks whole. */
+static void test_status_without_memory(void **state)
+{
+	struct tunnel *tunnel = &((struct fixture *)*state)->tunnel;
+	struct meter m;
+	unsigned n;
+	int err = 0;
+
+	add_peers(tunnel, 2);
+	for (n = 0; n < 100; n++) {
+		FILE *f = fopencookie(&m, "w",
+				      (cookie_io_functions_t){.write = meter_write});
+
+		assert_non_null(f);
+		strings_left = n;
+		err = status_write(tunnel, f);
+		strings_left = UINT32_MAX;
+		fclose(f);
+		if (!err)
+			break;
+		assert_int_equal(err, -ENOMEM);
+	}
+	assert_int_equal(err, 0);
+	assert_true(n > 2 * 3); /* strings of each peer, and of the tunnel */
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 static const struct CMUnitTest tests[] = {
@@ -1630,6 +1895,13 @@ static const struct CMUnitTest tests[] = {
 	T(test_update_only),
 	T(test_remove_and_replace),
 	T(test_remove_and_add),
+	T(test_status_of_the_device),
+	T(test_status_of_a_port_in_use),
+	T(test_status_is_escaped),
+	T(test_status_of_peers),
+	T(test_received_bytes_never_go_back),
+	T(test_status_needs_no_memory_per_peer),
+	T(test_status_without_memory),
 	T(test_own_key_makes_no_peer),
 	T(test_new_key_drops_that_peer),
 	T(test_remotes_follow_the_key),
