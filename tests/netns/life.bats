@@ -332,6 +332,7 @@ with_few_capabilities() {
 	grep -q "${PUBKEY[B]}" "$TMP/status"
 	status_is A '.interface == "wg0" and .listen_port == 51820 and (.aead | length > 0)'
 	status_is A ".public_key == \"${PUBKEY[A]}\""
+	status_is A '.version and .up and .listening and .fwmark == 0 and .uptime < 600'
 	status_is A '.nics | length == 1 and (.[0] | .name == "toB" and .xdp == "native" and
 		.af_xdp == "copy" and .queues >= 1 and .ifindex > 0)'
 	status_is A ".peers | length == 1 and (.[0] | .public_key == \"${PUBKEY[B]}\" and
