@@ -22,16 +22,15 @@
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <net/if_arp.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "bpf_objects.h"
 #include "clock.h"
 #include "log.h"
+#include "netns.h"
 
 #define WG0_MTU	     1420
 #define CREATE_TRIES 8
@@ -58,41 +57,46 @@ void wgif_init(struct wgif *w, const char *name, struct rtnl *r, atomic_bool *un
 
 /* --- namespaces --- */
 
-static int enter(int ns)
-{
-	return setns(ns, CLONE_NEWNET) ? -errno : 0;
-}
-
-/* Not to come back would leave the process in a namespace that is not its own, with
- * sockets made there from then on: better to end. */
-static void come_home(struct wgif *w)
-{
-	int err = enter(w->home);
-
-	if (!err)
-		return;
-	log_error("cannot return to our network namespace: %s; ending", strerror(-err));
-	w->gone = true;
-}
-
-/* Whether it is in another namespace than when we last looked. */
+/* Reads which namespace wg0 is in. *changed: another one than at the last call. */
 static int note_namespace(struct wgif *w, bool *changed)
 {
-	struct stat here, home;
-	int ns = tap_netns(w->fd);
+	struct netns_id there, home;
+	int err, ns = tap_netns(w->fd);
 
 	if (ns < 0)
 		return ns;
-	if (fstat(ns, &here) || fstat(w->home, &home)) {
-		close(ns);
-		return -errno;
-	}
+	err = netns_identify(ns, &there);
+	if (!err)
+		err = netns_identify(w->home, &home);
 	close(ns);
-	*changed = here.st_dev != w->ns_dev || here.st_ino != w->ns_ino;
-	w->ns_dev = here.st_dev;
-	w->ns_ino = here.st_ino;
-	w->away = here.st_dev != home.st_dev || here.st_ino != home.st_ino;
+	if (err)
+		return err;
+	*changed = !netns_same(&there, &w->there);
+	w->there = there;
+	w->away = !netns_same(&there, &home);
 	return 0;
+}
+
+/*
+ * Calls fn(w) in the namespace where wg0 is, by the TAP's word. If the thread could not return
+ * from there, it would make sockets in a namespace that is not its own: then we end.
+ */
+static int visit(struct wgif *w, int (*fn)(void *w))
+{
+	int err, ns;
+
+	if (!w->away)
+		return fn(w);
+	ns = tap_netns(w->fd);
+	if (ns < 0)
+		return ns;
+	err = netns_visit(ns, w->home, fn, w);
+	close(ns);
+	if (err != -ENOTRECOVERABLE)
+		return err;
+	log_error("cannot return to our network namespace; ending");
+	w->gone = true;
+	return err;
 }
 
 /* --- whose it is --- */
@@ -201,9 +205,9 @@ int wgif_open(struct wgif *w, char *why, size_t why_len)
 	bool changed;
 	int err, copy;
 
-	w->home = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+	w->home = netns_current();
 	if (w->home < 0)
-		return -errno;
+		return w->home;
 	err = create(w, why, why_len);
 	if (!err)
 		err = set_filter(w, why, why_len);
@@ -233,28 +237,9 @@ bool wgif_is(const struct wgif *w, uint32_t ifindex)
 	return !w->away && ifindex == w->tap.ifindex;
 }
 
-/* In the namespace where wg0 is, by the TAP's word: fn, and home again. At home no
- * capability is needed for that. */
-static int visit(struct wgif *w, int (*fn)(struct wgif *w))
+static int add_queue(void *ctx)
 {
-	int err, ns;
-
-	if (!w->away)
-		return fn(w);
-	ns = tap_netns(w->fd);
-	if (ns < 0)
-		return ns;
-	err = enter(ns);
-	close(ns);
-	if (err)
-		return err;
-	err = fn(w);
-	come_home(w);
-	return err;
-}
-
-static int add_queue(struct wgif *w)
-{
+	struct wgif *w = ctx;
 	unsigned queues = w->queues + 1;
 	struct rtnl_link link;
 	struct rtnl r = {0};
@@ -360,8 +345,9 @@ static int look(struct wgif *w, struct rtnl *r, bool settle)
 	return err;
 }
 
-static int look_there(struct wgif *w)
+static int look_there(void *ctx)
 {
+	struct wgif *w = ctx;
 	struct rtnl r = {0};
 	int err = rtnl_open(&r);
 

@@ -9,8 +9,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include <sys/types.h>
 
+#include "netns.h"
 #include "rtnl.h"
 #include "tap.h"
 
@@ -33,12 +33,11 @@ struct wgif {
 	bool up;
 	uint32_t mtu;
 
-	struct tap tap; /* ifindex: in the namespace where it is now */
-	int fd;		/* a queue of it, to ask about it; a worker has a copy */
-	int home;	/* the namespace of this process and its sockets */
-	bool away;	/* it was moved to another one */
-	dev_t ns_dev;	/* which one that is */
-	ino_t ns_ino;
+	struct tap tap;	       /* ifindex: in the namespace where it is now */
+	int fd;		       /* a queue of it, to ask about it; a worker has a copy */
+	int home;	       /* the namespace of this process and its sockets */
+	bool away;	       /* it was moved to another one */
+	struct netns_id there; /* where it is */
 	bool settle;	       /* there, TC programs and the like are still to be made */
 	struct rtnl_link link; /* as last seen there */
 	int last_error;	       /* said already */
