@@ -9,6 +9,7 @@
 #include <linux/virtio_net.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -131,33 +132,36 @@ static int set_iff(int fd, const char *ifname, unsigned flags)
 	return ioctl(fd, TUNSETIFF, &ifr) ? -errno : 0;
 }
 
-/* Linux lets everybody who may open /dev/net/tun attach a queue to a multi-queue TAP without an
- * owner, and then set whatever belongs to the device. */
+/*
+ * If a multi-queue TAP has no owner, Linux lets every user who can open /dev/net/tun attach a
+ * queue and set whatever belongs to the device. With an owner and a group it takes both, or
+ * CAP_NET_ADMIN.
+ */
 static int set_owner(int fd)
 {
-	return ioctl(fd, TUNSETOWNER, (unsigned long)TAP_OWNER) ? -errno : 0;
+	return ioctl(fd, TUNSETOWNER, (unsigned long)TAP_OWNER) ||
+			       ioctl(fd, TUNSETGROUP, (unsigned long)TAP_OWNER)
+		       ? -errno
+		       : 0;
 }
 
-/* What somebody may have set before there was an owner. The errors are of kernels that do not
- * have what is reset. */
-static void reset(int fd)
+/* The errors are those of kernels that do not have the setting. */
+void tap_put_back(int fd)
 {
 	struct tun_filter all = {0};
-	int none = -1, no_limit = INT_MAX, on = 1;
+	int none = -1, no_limit = INT_MAX, header = TAP_VNET_HDR_LEN, native = 0;
 
+	ioctl(fd, TUNDETACHFILTER, NULL);
 	ioctl(fd, TUNSETSTEERINGEBPF, &none);
 	ioctl(fd, TUNSETTXFILTER, &all);
 	ioctl(fd, TUNSETSNDBUF, &no_limit);
-	ioctl(fd, TUNSETCARRIER, &on);
+	ioctl(fd, TUNSETVNETHDRSZ, &header);
+	ioctl(fd, TUNSETVNETLE, &native);
 }
 
-/* Header size and offloads belong to the device: all queues have them. */
+/* Offloads belong to the device: all queues have them. */
 static int set_offloads(int fd, bool *uso)
 {
-	int header = TAP_VNET_HDR_LEN;
-
-	if (ioctl(fd, TUNSETVNETHDRSZ, &header))
-		return -errno;
 	*uso = !ioctl(fd, TUNSETOFFLOAD, TAP_OFFLOADS | TUN_F_USO4 | TUN_F_USO6);
 	if (!*uso && ioctl(fd, TUNSETOFFLOAD, TAP_OFFLOADS))
 		return -errno;
@@ -179,8 +183,8 @@ static int rename_to(const char *from, const char *to)
 	return err;
 }
 
-/* Until it has an owner it has a name that nobody can guess: somebody who tries all the time
- * to attach to `ifname` would be faster than TUNSETOWNER. */
+/* Until the device has an owner, it has a name that nobody can guess: a user who tries to attach
+ * to a known name all the time is faster than TUNSETOWNER. */
 static int create_owned(int fd)
 {
 	char name[IFNAMSIZ];
@@ -192,72 +196,135 @@ static int create_owned(int fd)
 	return err ? err : set_owner(fd);
 }
 
-static int take_name(int fd, const char *ifname)
+static int note_name(int fd, struct tap *tap)
 {
 	struct ifreq ifr = {0};
 
 	if (ioctl(fd, TUNGETIFF, &ifr))
 		return -errno;
-	return rename_to(ifr.ifr_name, ifname);
+	memcpy(tap->name, ifr.ifr_name, sizeof(tap->name));
+	tap->ifindex = if_nametoindex(tap->name);
+	return tap->ifindex ? 0 : -errno;
 }
 
-static int set_up(int fd, const char *ifname, struct tap *tap)
+int tap_reset(int fd, struct tap *tap)
+{
+	int on = 1;
+
+	tap_put_back(fd);
+	ioctl(fd, TUNSETCARRIER, &on);
+	return set_offloads(fd, &tap->uso);
+}
+
+static int make(int fd, struct tap *tap)
 {
 	int err = create_owned(fd);
 
-	if (err)
-		return err;
-	reset(fd);
-	err = set_offloads(fd, &tap->uso);
 	if (!err)
-		err = take_name(fd, ifname);
-	if (err)
+		err = tap_reset(fd, tap);
+	return err ? err : note_name(fd, tap);
+}
+
+int tap_make(struct tap *tap, char *why, size_t why_len)
+{
+	int fd, err;
+
+	memset(tap, 0, sizeof(*tap));
+	explain(why, why_len, "%s", "");
+	fd = tun_open();
+	if (fd < 0) {
+		explain_open(fd, why, why_len);
+		return fd;
+	}
+	err = make(fd, tap);
+	if (!err)
+		return fd;
+	explain_create(tap->name, err, why, why_len);
+	close(fd);
+	return err;
+}
+
+int tap_rename(struct tap *tap, const char *ifname, char *why, size_t why_len)
+{
+	int err;
+
+	if (!tap_name_valid(ifname)) {
+		explain(why, why_len, "\"%s\" is not a name for a network device",
+			ifname);
+		return -EINVAL;
+	}
+	err = rename_to(tap->name, ifname);
+	if (err) {
+		explain_create(ifname, err, why, why_len);
 		return err;
-	tap->ifindex = if_nametoindex(ifname);
-	if (!tap->ifindex)
-		return -errno;
+	}
+	memset(tap->name, 0, sizeof(tap->name));
 	memcpy(tap->name, ifname, strlen(ifname));
 	return 0;
 }
 
 int tap_create(const char *ifname, struct tap *tap, char *why, size_t why_len)
 {
-	int fd, err;
+	int fd = tap_make(tap, why, why_len), err;
 
-	memset(tap, 0, sizeof(*tap));
-	explain(why, why_len, "%s", "");
-	if (!tap_name_valid(ifname)) {
-		explain(why, why_len, "\"%s\" is not a name for a network device",
-			ifname);
-		return -EINVAL;
-	}
-	fd = tun_open();
-	if (fd < 0) {
-		explain_open(fd, why, why_len);
+	if (fd < 0)
 		return fd;
-	}
-	err = set_up(fd, ifname, tap);
-	if (err) {
-		explain_create(ifname, err, why, why_len);
-		memset(tap, 0, sizeof(*tap));
-		close(fd);
-		return err;
-	}
-	return fd;
+	err = tap_rename(tap, ifname, why, why_len);
+	if (!err)
+		return fd;
+	memset(tap, 0, sizeof(*tap));
+	close(fd);
+	return err;
+}
+
+/* Of another network namespace's sysfs, a device of the same name may be seen there. */
+static bool is_in_sysfs(const struct tap *tap)
+{
+	char path[64], line[16] = "";
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/sys/class/net/%s/ifindex", tap->name);
+	f = fopen(path, "re");
+	if (!f)
+		return false;
+	if (!fgets(line, sizeof(line), f))
+		line[0] = '\0';
+	fclose(f);
+	return strtoul(line, NULL, 10) == tap->ifindex;
+}
+
+void tap_announce(const struct tap *tap)
+{
+	static const char add[] = "add";
+	char path[64];
+	int fd;
+
+	if (!is_in_sysfs(tap))
+		return;
+	snprintf(path, sizeof(path), "/sys/class/net/%s/uevent", tap->name);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (write(fd, add, strlen(add)) < 0)
+		errno = 0; /* nobody hears of it then */
+	close(fd);
 }
 
 bool tap_intact(int fd)
 {
 	const short flags = (short)(TAP_IFF_FLAGS | IFF_PERSIST);
 	struct ifreq ifr = {0};
+	int header, limit;
 
-	return !ioctl(fd, TUNGETIFF, &ifr) && (ifr.ifr_flags & flags) == TAP_IFF_FLAGS;
+	return !ioctl(fd, TUNGETIFF, &ifr) && (ifr.ifr_flags & flags) == TAP_IFF_FLAGS &&
+	       !ioctl(fd, TUNGETVNETHDRSZ, &header) && header == TAP_VNET_HDR_LEN &&
+	       !ioctl(fd, TUNGETSNDBUF, &limit) && limit == INT_MAX;
 }
 
 /*
- * TUNSETIFF goes by name, and makes a device where there is none. So the name is
- * asked for first and the index compared afterwards; a device made by mistake goes
- * again with its descriptor.
+ * TUNSETIFF goes by name, and makes a device if there is none. So the name is asked for
+ * first and the index compared afterwards; a device made by mistake goes again with its
+ * descriptor.
  */
 int tap_add_queue(const struct tap *tap)
 {

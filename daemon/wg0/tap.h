@@ -16,7 +16,7 @@
 #define TAP_VNET_HDR_LEN 10
 
 struct tap {
-	char name[IFNAMSIZ]; /* as created; it may be renamed later */
+	char name[IFNAMSIZ]; /* as we named it; others may rename it */
 	uint32_t ifindex;
 	bool uso; /* UDP segmentation offload too (kernel 6.2) */
 };
@@ -24,41 +24,60 @@ struct tap {
 /* Not empty, shorter than IFNAMSIZ, no '/', ':', '%' or white space, no "." or "..". */
 bool tap_name_valid(const char *ifname);
 
-/* The owner that tap_create() sets: no user has this uid, so that a queue can be attached only
- * with CAP_NET_ADMIN where the device is. */
+/* The owner and group of the device: ids that no user and no group has, so that a queue can be
+ * attached only with CAP_NET_ADMIN where the device is, or with CAP_SETUID and CAP_SETGID. */
 #define TAP_OWNER 0xfffffffeU
 
 /*
- * Makes the device, down, and returns its first queue: non-blocking, close-on-exec,
- * owned by the caller. -EINVAL: bad name; -EEXIST: a device of any kind has that
- * name; -ENOENT, -ENODEV: no /dev/net/tun; -EPERM, -EACCES: not allowed. On error
- * `why` gets a line for people, without line end.
+ * Makes the device, down, under a random name, and returns its first queue: non-blocking,
+ * close-on-exec, owned by the caller. Until TAP_OWNER was set, anybody could attach a queue and
+ * set what belongs to the device. So the caller asks how many queues there are (struct
+ * rtnl_tun), and calls tap_reset() if it is one. -ENOENT, -ENODEV: no /dev/net/tun; -EPERM,
+ * -EACCES: not allowed. On error `why` gets a line for people, without line end.
  */
+int tap_make(struct tap *tap, char *why, size_t why_len);
+
+/* Sets everything that a holder of a queue can set as tap_make() wants it. */
+int tap_reset(int fd, struct tap *tap);
+
+/* -EINVAL: bad name; -EEXIST: a device of any kind has that name. `why` as above. */
+int tap_rename(struct tap *tap, const char *ifname, char *why, size_t why_len);
+
+/* All of these: for callers alone in their network namespace. On error *tap is zeroed. */
 int tap_create(const char *ifname, struct tap *tap, char *why, size_t why_len);
 
 /*
- * Whether the device is as tap_create() makes it. Until the owner was set, anybody could attach
- * a queue, set flags by that, and close it: how many queues there are is for the caller to ask
- * (struct rtnl_tun).
+ * Makes udev act as on a device that appeared under its present name: it applies the sysctl.d
+ * settings of that name then, and does not do so on a renaming. Has no effect if /sys is
+ * read-only or of another network namespace. To be called after the device got its address: udev
+ * gives one to a device whose address is random.
  */
+void tap_announce(const struct tap *tap);
+
+/* Returns true if what the kernel tells about the device's settings is as tap_make() set it. Only
+ * a holder of a queue can change these. */
 bool tap_intact(int fd);
 
-/* A further queue of it, likewise. -ENODEV where the device has gone. To be called in
- * the namespace of the device. */
+/* Sets again what only a holder of a queue can change, except offloads and carrier, which others
+ * have a say in. Most of it the kernel does not tell. Causes no events. */
+void tap_put_back(int fd);
+
+/* Returns a further queue, like the first. -ENODEV: the device has gone. To be called in the
+ * namespace of the device. */
 int tap_add_queue(const struct tap *tap);
 
 /*
  * Makes the BPF socket filter decide on every frame that the kernel hands to the device,
  * for all queues and in whatever namespace the device is. `fd` is any queue of it; the
- * device keeps the program.
+ * device keeps the program. The kernel does not tell which one it has.
  */
 int tap_set_filter(int fd, int prog_fd);
 
-/* Whether the device has been deleted under its queue; reads say EBADFD then. */
+/* Returns true if the device was deleted under its queue; reads say EBADFD then. */
 bool tap_gone(int fd);
 
 /* Descriptor of the network namespace that the device is in, owned by the caller.
- * -EBADFD where the device has gone. Needs CAP_NET_ADMIN. */
+ * -EBADFD: the device has gone. Needs CAP_NET_ADMIN. */
 int tap_netns(int fd);
 
 #endif

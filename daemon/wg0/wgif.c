@@ -1,19 +1,24 @@
 // SPDX-License-Identifier: MIT
 /*
- * Theory of operation: wg0 is born in the namespace of this process. Somebody may move
- * it to another one; the sockets and NICs stay where they are, which is the use of it.
- * The kernel takes the TC programs off at that. Without the egress program nothing
- * leaves: the TAP's filter moves along with wg0 (bpf/wgif.bpf.c). Without the ingress
- * program the stack drops what workers write, but a device stacked on wg0 (macvlan in
- * passthru mode, a bridge) would take it. So workers write nothing to wg0
- * (w->dp.unguarded) from the moment the control thread knows that a program is missing
- * until both are back.
+ * Theory of operation: wg0 is made in the namespace of this process. Somebody may move it to
+ * another one; the sockets and NICs stay, which is what such a move is good for. The move
+ * makes the kernel remove the TC programs. Without the egress program nothing leaves: the
+ * TAP's filter moves along with wg0 (bpf/wgif.bpf.c). Without the ingress program the stack
+ * drops what workers write, but a device stacked on wg0 (macvlan in passthru mode, a bridge)
+ * would take it. So workers write nothing to wg0 (w->unguarded) from the moment the control
+ * thread knows that a program is missing until both are back.
  *
- * When wg0 leaves, we ask the TAP where it is, go there for a moment and put the programs
- * back. We keep nothing open there, or that namespace could not be deleted, with wg0 in
- * it, as others can: while wg0 is away we look at it a few times a second instead of
- * being told. The control thread alone changes namespaces, and is back before it does
- * anything else.
+ * After a move we ask the TAP where it is, visit that namespace and put the programs back. We
+ * keep nothing open there: that namespace could not be deleted, with wg0 in it, as others can.
+ * So events of that namespace do not reach us, and while wg0 is away we look at it a few times
+ * a second. Only the control thread changes namespaces, and it is back before it does anything
+ * else.
+ *
+ * wg0 is ours alone. If another process has, or had, a queue of it, the control thread deletes
+ * wg0, and the daemon ends. It compares the number of queues at the creation, whenever it adds
+ * one, whenever it looks at wg0, and in each link event of wg0. A process may attach, change
+ * settings and close before we look. So each event and each look also puts back the filter
+ * and the other settings that only a holder of a queue can change.
  */
 #include "wgif.h"
 
@@ -34,11 +39,13 @@
 
 #define WG0_MTU	     1420
 #define CREATE_TRIES 8
-/* The outer packets of a full GSO packet, headers and tags added, still make one of the
- * UDP socket's (64 KB): it goes from host to host whole. */
+/* A GSO packet of this length, with the outer headers and tags of its segments, still fits one
+ * GSO packet of the UDP socket (64 KB): it goes from host to host whole. */
 #define WG0_GSO_MAX 61440
 
-/* The log is told so often that programs were put back, if it goes on and on. */
+#define NEEDS_SYS_ADMIN " (in another namespace that needs CAP_SYS_ADMIN)"
+
+/* The log says so many times that programs were put back, while that goes on. */
 #define TC_SAID_MAX 5
 #define TC_SPELL_NS (60 * NS_PER_SEC)
 
@@ -101,62 +108,97 @@ static int visit(struct wgif *w, int (*fn)(void *w))
 
 /* --- whose it is --- */
 
-/* `queues` are ours. Everybody else's could read what is sent to peers, and write as any of
- * them. */
+/* Returns true if `queues` are all that it has: others could read what is sent to peers, and write
+ * as any of them. */
 static bool is_ours(const struct rtnl_link *link, unsigned queues)
 {
 	return link->type == ARPHRD_ETHER && link->tun.queues == queues &&
 	       link->tun.owner == TAP_OWNER && !link->tun.persist;
 }
 
-/* In the namespace where wg0 is. -EPERM if somebody else has a queue of it: deleted then, for
- * it would outlive ours. */
+/* wg0 would outlive us with a foreign queue, and give it what is sent to peers. */
+static void delete_attacked(struct wgif *w, struct rtnl *r, const struct rtnl_link *link,
+			    unsigned queues)
+{
+	int err = rtnl_link_delete(r, w->tap.ifindex);
+
+	log_error("another process attached to %s (%u queues, %u of them ours): %s%s; "
+		  "`chmod 600 /dev/net/tun` keeps other users away",
+		  w->name, link->tun.queues, queues,
+		  err ? "cannot delete it: " : "deleted", err ? strerror(-err) : "");
+}
+
+/* In the namespace where wg0 is. Returns -EUSERS if somebody else has a queue of it, or had one and
+ * left something changed: wg0 is deleted then. */
 static int check_ours(struct wgif *w, struct rtnl *r, unsigned queues,
 		      struct rtnl_link *link)
 {
-	uint32_t ifindex = w->tap.ifindex;
-	int err = rtnl_link_get(r, ifindex, link);
+	int err = rtnl_link_get(r, w->tap.ifindex, link);
 
 	if (err || (is_ours(link, queues) && tap_intact(w->fd)))
 		return err;
-	log_error("another process attached to %s (%u queues, %u of them ours): deleting "
-		  "it; "
-		  "`chmod 600 /dev/net/tun` keeps other users away",
-		  w->name, link->tun.queues, queues);
-	err = rtnl_link_delete(r, ifindex);
-	if (err)
-		log_error("cannot delete %s: %s", w->name, strerror(-err));
-	return -EPERM;
+	delete_attacked(w, r, link, queues);
+	return -EUSERS;
+}
+
+/* The same, of the wg0 that we have served: it was said why we end. */
+static int check_still_ours(struct wgif *w, struct rtnl *r, unsigned queues,
+			    struct rtnl_link *link)
+{
+	int err = check_ours(w, r, queues, link);
+
+	w->gone |= err == -EUSERS;
+	return err;
+}
+
+/* Sets what somebody who had a queue for a moment may have changed, and what the kernel does not
+ * tell. */
+static int put_back(struct wgif *w)
+{
+	tap_put_back(w->fd);
+	return tap_set_filter(w->fd, bpf_objects_filter_fd(w->bpf));
 }
 
 /* --- making it --- */
 
-/* Somebody who hears of new devices may still attach before there is an owner. */
-static int create(struct wgif *w, char *why, size_t why_len)
+/* Who hears of a new device may attach before it has an owner. He cannot attach any more once it is
+ * found to be ours, so what is reset then stays. */
+static int make(struct wgif *w, char *why, size_t why_len)
 {
 	struct rtnl_link link;
-	int err = -EPERM;
+	int err;
 
-	for (unsigned i = 0; err == -EPERM && i < CREATE_TRIES; i++) {
-		w->fd = tap_create(w->name, &w->tap, why, why_len);
-		if (w->fd < 0)
-			return w->fd;
-		err = check_ours(w, w->rtnl, 1, &link);
-		if (err) {
-			close(w->fd);
-			w->fd = -1;
-		}
-	}
-	if (err)
-		snprintf(
-			why, why_len,
-			"cannot keep %s to ourselves: %s (`chmod 600 /dev/net/tun` keeps "
-			"other users away)",
-			w->name, strerror(-err));
+	w->fd = tap_make(&w->tap, why, why_len);
+	if (w->fd < 0)
+		return w->fd;
+	err = check_ours(w, w->rtnl, 1, &link);
+	if (!err)
+		err = tap_reset(w->fd, &w->tap);
+	if (!err)
+		return 0;
+	close(w->fd);
+	w->fd = -1;
+	snprintf(why, why_len,
+		 "cannot keep %s to ourselves: %s (`chmod 600 /dev/net/tun` helps)",
+		 w->name, err == -EUSERS ? "others attach to it" : strerror(-err));
 	return err;
 }
 
-/* A qdisc or filter of another kind that keeps ours out goes, with what belongs to it. */
+static int create(struct wgif *w, char *why, size_t why_len)
+{
+	int err = -EUSERS;
+
+	for (unsigned i = 0; err == -EUSERS && i < CREATE_TRIES; i++)
+		err = make(w, why, why_len);
+	if (err)
+		return err;
+	why[0] = '\0';
+	memcpy(w->first_name, w->tap.name, sizeof(w->first_name));
+	return tap_rename(&w->tap, w->name, why, why_len);
+}
+
+/* If a qdisc or filter of another kind is in the place of ours, it is removed, with all that
+ * belongs to it. */
 static int attach_tc(struct wgif *w, struct rtnl *r)
 {
 	uint32_t ifindex = w->tap.ifindex;
@@ -189,7 +231,7 @@ static int set_up_link(struct wgif *w, char *why, size_t why_len)
 	return err ? err : attach_first_tc(w, why, why_len);
 }
 
-/* Before the interface can be up: the filter belongs to the device for good. */
+/* Before the interface can be up. */
 static int set_filter(struct wgif *w, char *why, size_t why_len)
 {
 	int err = tap_set_filter(w->fd, bpf_objects_filter_fd(w->bpf));
@@ -217,8 +259,9 @@ int wgif_open(struct wgif *w, char *why, size_t why_len)
 		err = note_namespace(w, &changed);
 	if (err)
 		return err;
+	tap_announce(&w->tap);
 	w->mtu = WG0_MTU;
-	w->queues = 1;
+	w->queues = w->queues_ever = 1;
 	copy = fcntl(w->fd, F_DUPFD_CLOEXEC, 0);
 	return copy < 0 ? -errno : copy;
 }
@@ -243,21 +286,24 @@ static int add_queue(void *ctx)
 	unsigned queues = w->queues + 1;
 	struct rtnl_link link;
 	struct rtnl r = {0};
-	int fd = tap_add_queue(&w->tap), err;
+	int fd, err;
 
+	/* Events tell of a queue, too, that is not kept. */
+	if (w->queues_ever < queues)
+		w->queues_ever = queues;
+	fd = tap_add_queue(&w->tap);
 	if (fd < 0)
 		return fd;
 	err = rtnl_open(&r);
 	if (!err)
-		err = check_ours(w, &r, queues, &link);
+		err = check_still_ours(w, &r, queues, &link);
 	rtnl_close(&r);
-	if (!err) {
-		w->queues = queues;
-		return fd;
+	if (err) {
+		close(fd);
+		return err;
 	}
-	close(fd);
-	w->gone |= err == -EPERM;
-	return err;
+	w->queues = queues;
+	return fd;
 }
 
 int wgif_add_queue(void *w)
@@ -267,7 +313,7 @@ int wgif_add_queue(void *w)
 
 /* --- following it --- */
 
-/* Its index may be another one there. */
+/* Its index may differ between namespaces. */
 static int find_index(struct wgif *w)
 {
 	struct ifreq ifr = {0};
@@ -278,7 +324,7 @@ static int find_index(struct wgif *w)
 	return w->tap.ifindex ? 0 : -ENODEV;
 }
 
-/* In the namespace where wg0 is: what the move took away. */
+/* In the namespace where wg0 is. Restores what the move took away. */
 static int restore(struct wgif *w, struct rtnl *r)
 {
 	struct rtnl_link link;
@@ -293,7 +339,7 @@ static int restore(struct wgif *w, struct rtnl *r)
 	return err;
 }
 
-/* Tells the workers whether wg0 has both TC programs, and returns that. */
+/* Returns true if wg0 has both TC programs; workers write to it only then. */
 static bool check_tc(struct wgif *w)
 {
 	bool has = bpf_objects_has_tc(w->bpf, w->tap.ifindex);
@@ -339,7 +385,9 @@ static int look(struct wgif *w, struct rtnl *r, bool settle)
 			note_put_back(w);
 	}
 	if (!err)
-		err = check_ours(w, r, w->queues, &link);
+		err = check_still_ours(w, r, w->queues, &link);
+	if (!err)
+		err = put_back(w);
 	if (!err)
 		w->link = link;
 	return err;
@@ -377,24 +425,20 @@ static int find(struct wgif *w)
 	return 0;
 }
 
-/* Until it is settled again nothing passes, so an error is only tried again. */
+/* After an error it only tries again: until wg0 is settled nothing passes. */
 void wgif_look(struct wgif *w, uint64_t now)
 {
 	int err = find(w);
 
-	if (tap_gone(w->fd))
-		w->gone = true;
-	else if (err && err != w->last_error)
+	w->gone |= tap_gone(w->fd);
+	if (err && err != w->last_error && !w->gone)
 		log_error("cannot look after the interface: %s%s; trying again",
-			  strerror(-err),
-			  err == -EPERM ? " (in another namespace that needs "
-					  "CAP_SYS_ADMIN)"
-					: "");
+			  strerror(-err), err == -EPERM ? NEEDS_SYS_ADMIN : "");
 	w->last_error = err;
 	w->look_due = w->away || err ? now + WGIF_LOOK_NS : UINT64_MAX;
 }
 
-/* The event of our own attachment leads here once more, and finds them. */
+/* The event of our own attachment calls this once more, and it finds the programs. */
 void wgif_check_tc(struct wgif *w, uint64_t now)
 {
 	int err;
@@ -418,11 +462,22 @@ void wgif_check_tc(struct wgif *w, uint64_t now)
 		w->tc_due = w->tc_next;
 }
 
+/*
+ * An event tells of the past. Those under the first name are from before wg0 was found to be
+ * ours. Later ones may tell of fewer queues than there are by now. If one tells of more than
+ * there ever were of ours, somebody attached, though his queue may be gone again.
+ */
 void wgif_link(struct wgif *w, bool present, const struct rtnl_link *link)
 {
-	/* What the event says of queues may be from before the latest ones of ours. */
-	if (present && is_ours(link, w->queues))
+	if (w->gone || (present && !strcmp(link->name, w->first_name)))
+		return;
+	if (present && link->tun.queues > w->queues_ever) {
+		delete_attacked(w, w->rtnl, link, w->queues);
+		w->gone = true;
+	} else if (present && is_ours(link, w->queues) && tap_intact(w->fd) &&
+		   !put_back(w)) {
 		apply_link(w, link);
-	else
+	} else {
 		wgif_look(w, clock_now());
+	}
 }

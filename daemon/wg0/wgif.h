@@ -27,9 +27,11 @@ struct wgif {
 	struct bpf_objects *bpf;
 	atomic_bool *unguarded; /* told to workers: wg0 is known to lack a TC program */
 	unsigned queues;	/* that are ours */
+	unsigned queues_ever;	/* the most that were ours at a time */
+	char first_name[IFNAMSIZ]; /* a random one, until it was found to be ours */
 
 	/* As last seen. */
-	bool gone; /* deleted, or not ours any more: we are to end */
+	bool gone; /* deleted, or not ours alone: the daemon must end */
 	bool up;
 	uint32_t mtu;
 
@@ -38,7 +40,7 @@ struct wgif {
 	int home;	       /* the namespace of this process and its sockets */
 	bool away;	       /* it was moved to another one */
 	struct netns_id there; /* where it is */
-	bool settle;	       /* there, TC programs and the like are still to be made */
+	bool settle;	       /* what the move took away is still to be restored */
 	struct rtnl_link link; /* as last seen there */
 	int last_error;	       /* said already */
 	uint64_t look_due;     /* ns; UINT64_MAX while it is at home */
@@ -61,22 +63,22 @@ int wgif_open(struct wgif *w, char *why, size_t why_len);
 /* Closes our queue; wg0 goes with the last one. */
 void wgif_close(struct wgif *w);
 
-/* Whether that link of our own namespace is wg0. */
+/* Returns true if that link of our own namespace is wg0. */
 bool wgif_is(const struct wgif *w, uint32_t ifindex);
 /* The descriptor of a further queue, which is the caller's, or -errno. `w` is a struct wgif.
  * A queue that is closed again must be taken off `queues`. */
 int wgif_add_queue(void *w);
 
-/* News of wg0 at home: present with its link, or gone from there. */
+/* Takes an event of wg0 at home: present with its link, or gone from there. */
 void wgif_link(struct wgif *w, bool present, const struct rtnl_link *link);
 /*
- * Looks whether wg0, at home, has our TC programs. If not, stops the workers' writing to it
+ * Looks whether wg0, at home, has our TC programs. If it has not, it stops the workers' writing to it
  * (`unguarded`) and puts the programs back, at most every WGIF_TC_PAUSE_NS. To be called
  * when tc_due comes.
  */
 void wgif_check_tc(struct wgif *w, uint64_t now);
-/* Finds out anew where wg0 is and how: sets `gone` if it is nowhere. To be called
- * when look_due comes. */
+/* Reads in which namespace wg0 is, its flags and MTU, and puts back what it lacks. Sets `gone` if
+ * it was deleted or is not ours alone. To be called when look_due comes. */
 void wgif_look(struct wgif *w, uint64_t now);
 
 #endif

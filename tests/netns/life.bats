@@ -209,6 +209,13 @@ with_few_capabilities() {
 	traceless A
 }
 
+@test "if memory runs out, most other processes go before the unit's daemon, but it is not exempt" {
+	local score
+
+	score=$(sed -n 's/^OOMScoreAdjust=//p' "$REPO/daemon/wgxdp@.service")
+	((score < 0 && score > -1000))
+}
+
 @test "--nic on the command line takes the place of WGXDP_NIC" {
 	on A env WGXDP_NIC=nosuch0 "$WGXDP" --nic none wg0 3>&-
 	refute has_xdp A toB

@@ -71,8 +71,114 @@ ours_alone() {
 	exec 9>&-
 	wait "$spinner"
 	tail -n 1 "$TMP/said"
-	grep -q "^attached [0-9]* read 0$" "$TMP/said"
+	grep -q "^attached 0 read 0$" "$TMP/said"
 }
+
+# ---- somebody who hears of new devices, whatever they are called
+
+# slow_daemon: the daemon waits before it sets the owner.
+slow_daemon() {
+	cat >"$TMP/slow" <<-SH
+		#!/bin/sh
+		exec "$BUILD/tests/tools/slow_owner" "$WGXDP" "\$@"
+	SH
+	chmod 755 "$TMP/slow"
+	WGXDP=$TMP/slow
+}
+
+# watcher HOW [MOST]: a user who attaches to new devices.
+watcher() {
+	mkfifo "$TMP/stdin"
+	as_nobody /run/loot/steal_queue /run/loot/tun "$@" <"$TMP/stdin" >"$TMP/said" 3>&- &
+	watcher=$!
+	exec 9>"$TMP/stdin"
+	wait_until 5 grep -q watching "$TMP/said"
+}
+
+# watched: ends the watcher, and says how often he got in. Shells that wait for daemons hold his
+# standard input, so the daemons are stopped before.
+watched() {
+	exec 9>&-
+	wait "$watcher"
+	tail -n 1 "$TMP/said"
+	attached=$(sed -n 's/^attached \([0-9]*\) read 0$/\1/p' "$TMP/said")
+}
+
+@test "somebody who attaches to a new device before it has an owner: it is made once more" {
+	slow_daemon
+	watcher watch 3
+	start_wg wgxdp A 9>&-
+	ours_alone 1
+	on A ip link set wg0 up
+	on A ip route add 10.9.9.0/24 dev wg0
+	on A bash -c 'echo >/dev/udp/10.9.9.9/9' || true
+	on A ip link set wg0 mtu 1400
+	answering_uapi A wg0
+	stop_wg A
+	watched
+	[ "$attached" = 3 ]
+	[ "$(grep -c "another process attached" "$TMP/A-wg0.log")" = 3 ]
+	refute grep -q wgxdp <(on A ip -o link)
+}
+
+@test "somebody who attaches to every new device: a start refuses, and leaves nothing" {
+	slow_daemon
+	watcher watch
+	refute start_wg wgxdp A 9>&-
+	refute wait_wg A
+	grep "cannot keep wg0 to ourselves: others attach to it" "$TMP/A-wg0.log"
+	refute on A ip link show wg0
+	watched
+	[ "$attached" = 8 ]
+	refute grep -q wgxdp <(on A ip -o link)
+}
+
+@test "what somebody sets before there is an owner does not stay" {
+	host_new B
+	join A B
+	slow_daemon
+	watcher spoil
+	start_wg wgxdp A 9>&-
+	start_wg wgxdp B 9>&-
+	wg_setup A B
+	wait_until 10 pings A "$(inner4 B)"
+	ping_all A "$(inner4 B)" 10
+	ours_alone 1
+	stop_wg A
+	stop_wg B
+	watched
+	[ "$attached" -ge 1 ]
+}
+
+# ---- somebody with the capabilities that make him the owner
+
+@test "the owner's uid is not enough without its group" {
+	start_wg wgxdp A
+	on A setpriv --reuid=4294967294 --clear-groups --no-new-privs --bounding-set=-all \
+		--inh-caps=-all /run/loot/steal_queue /run/loot/tun wg0 strip | tee "$TMP/said"
+	grep -q "^attach 1 " "$TMP/said"
+	ours_alone 1
+}
+
+# strip: as who has CAP_SETUID and CAP_SETGID, and nothing else.
+strip() {
+	"$@" setpriv --reuid=4294967294 --regid=4294967294 --clear-groups --no-new-privs \
+		--bounding-set=-all --inh-caps=-all /run/loot/steal_queue /run/loot/tun wg0 strip |
+		tee "$TMP/said"
+	grep -qx "attach 0 strip \(0\|77\)" "$TMP/said" # EBADFD: it was too late for that
+}
+
+@test "somebody takes the filter away by a queue that he closes at once: that ends wg0" {
+	start_wg wgxdp A
+	on A ip address add 10.0.0.1/24 dev wg0
+	on A ip link set wg0 up
+	strip on A
+	wait_wg A
+	refute on A ip link show wg0
+	grep "another process attached to wg0 (2 queues, 1 of them ours): deleted" "$TMP/A-wg0.log"
+	[ "$(grep -c "another process attached" "$TMP/A-wg0.log")" = 1 ]
+}
+
 
 @test "a queue of somebody else's is noticed when wg0 is looked at, and ends it" {
 	start_wg wgxdp A

@@ -15,6 +15,9 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <linux/filter.h>
+#include <linux/if_packet.h>
+#include <linux/if_tun.h>
 #include <malloc.h>
 #include <net/if.h>
 #include <stdio.h>
@@ -1615,6 +1618,82 @@ static void test_nothing_is_written_without_tc(void **state)
 	writer->count = 0;
 }
 
+/* --- whose the interface is --- */
+
+/* How many frames the TAP's filter has dropped, after one more that TC egress did not see. */
+static uint64_t filtered_after_a_frame(struct tunnel *tunnel)
+{
+	struct sockaddr_ll to = {.sll_family = AF_PACKET,
+				 .sll_ifindex = (int)tunnel->wgif.tap.ifindex};
+	int fd = socket(AF_PACKET, SOCK_RAW, 0), on = 1;
+	uint8_t frame[60] = {0};
+	struct drops drops;
+
+	assert_true(fd >= 0);
+	assert_int_equal(setsockopt(fd, SOL_PACKET, PACKET_QDISC_BYPASS, &on, sizeof(on)),
+			 0);
+	sendto(fd, frame, sizeof(frame), 0, (struct sockaddr *)&to, sizeof(to));
+	close(fd);
+	assert_int_equal(bpf_objects_drops(tunnel->bpf, &drops), 0);
+	return drops.egress_bypass;
+}
+
+/* As somebody who had a queue for a moment: no filter of ours, and one that drops all before
+ * ours is asked. */
+static void strip(struct tunnel *tunnel)
+{
+	struct sock_filter nothing = BPF_STMT(BPF_RET | BPF_K, 0);
+	struct sock_fprog drop = {.len = 1, .filter = &nothing};
+	uint64_t before = filtered_after_a_frame(tunnel);
+
+	assert_int_equal(tap_set_filter(tunnel->wgif.fd, -1), 0);
+	assert_int_equal(ioctl(tunnel->wgif.fd, TUNATTACHFILTER, &drop), 0);
+	assert_int_equal(filtered_after_a_frame(tunnel), before);
+}
+
+static void test_filter_is_put_back(void **state)
+{
+	struct tunnel *tunnel = &((struct fixture *)*state)->tunnel;
+	struct rtnl_link link;
+	uint64_t n;
+
+	assert_int_equal(system("ip link set " IFNAME " up"), 0);
+	assert_int_equal(rtnl_link_get(&tunnel->rtnl, tunnel->wgif.tap.ifindex, &link),
+			 0);
+	strip(tunnel);
+	n = filtered_after_a_frame(tunnel);
+	wgif_link(&tunnel->wgif, true, &link);
+	assert_int_equal(filtered_after_a_frame(tunnel), n + 1);
+	strip(tunnel);
+	wgif_look(&tunnel->wgif, 0);
+	assert_int_equal(filtered_after_a_frame(tunnel), n + 3);
+	assert_false(tunnel->wgif.gone);
+}
+
+static void test_event_of_a_foreign_queue(void **state)
+{
+	struct tunnel *tunnel = &((struct fixture *)*state)->tunnel;
+	struct wgif *w = &tunnel->wgif;
+	struct rtnl_link link;
+
+	assert_int_equal(rtnl_link_get(&tunnel->rtnl, w->tap.ifindex, &link), 0);
+	link.tun.queues++;
+	/* From before it was ours. */
+	strcpy(link.name, w->first_name);
+	wgif_link(w, true, &link);
+	assert_false(w->gone);
+	/* Of a queue of ours that was not kept. */
+	strcpy(link.name, IFNAME);
+	w->queues_ever++;
+	wgif_link(w, true, &link);
+	assert_false(w->gone);
+	assert_int_not_equal(if_nametoindex(IFNAME), 0);
+	w->queues_ever--;
+	wgif_link(w, true, &link);
+	assert_true(w->gone);
+	assert_int_equal(if_nametoindex(IFNAME), 0);
+}
+
 /* --- the snapshot, and the status that is printed from it --- */
 
 /* In the place of json-c's, which is a shared library. */
@@ -1936,6 +2015,8 @@ static const struct CMUnitTest tests[] = {
 	T(test_tries_at_the_ends),
 	T(test_another_tc_program_is_not_ours),
 	T(test_nothing_is_written_without_tc),
+	T(test_filter_is_put_back),
+	T(test_event_of_a_foreign_queue),
 };
 
 int main(void)
