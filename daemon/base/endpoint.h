@@ -9,6 +9,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/socket.h>
 
 enum ip_family { IP_NONE = 0, IP_V4 = 4, IP_V6 = 6 };
 
@@ -53,5 +54,13 @@ static inline unsigned ip_addr_len(const struct ip_addr *a)
 {
 	return a->family == IP_V4 ? 4 : a->family == IP_V6 ? 16 : 0;
 }
+
+/* Clears the host bits, and the bytes that the family does not use. Returns false, and leaves the
+ * address alone, if the family or the length is not possible. */
+bool ip_addr_mask(struct ip_addr *addr, unsigned cidr);
+
+void endpoint_to_sockaddr(const struct endpoint *ep, struct sockaddr_storage *to,
+			  socklen_t *len);
+void endpoint_from_sockaddr(const struct sockaddr_storage *from, struct endpoint *ep);
 
 #endif

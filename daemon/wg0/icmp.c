@@ -26,7 +26,6 @@
 #include "checksum.h"
 #include "clock.h"
 #include "inet.h"
-#include "path.h"
 #include "tap.h"
 
 #define TOKEN_NS (NS_PER_SEC / ICMP_PER_SECOND)

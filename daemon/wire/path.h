@@ -65,8 +65,4 @@ uint16_t path_take_ids(struct path *p, unsigned n);
 void path_write_headers(const struct path *p, uint8_t *out, uint32_t len, uint16_t ip_id,
 			uint8_t tos);
 
-void endpoint_to_sockaddr(const struct endpoint *ep, struct sockaddr_storage *to,
-			  socklen_t *len);
-void endpoint_from_sockaddr(const struct sockaddr_storage *from, struct endpoint *ep);
-
 #endif
