@@ -14,6 +14,7 @@
 #include "config.h"
 #include "kernel_events.h"
 #include "peer.h"
+#include "pick.h"
 #include "uapi.h"
 
 void tunnel_drop(struct tunnel *tunnel, enum drop_reason reason, uint64_t n)
