@@ -9,6 +9,10 @@
 # make bench   compares with wireguard-go: build/bench/performance.md
 # make SANITIZE=address,undefined all tests, or =thread: for sanitizers, below build/;
 #              tests/run with the same SANITIZE=... runs what is there
+# make layers  who includes whom in daemon/; fails on an upward arrow or a circle
+# make lint    clang-tidy and shellcheck; make format, format-check: clang-format
+# make coverage  the lines that the unit and BPF tests run, per file
+# make compile_commands.json  for editors
 # make install PREFIX=/usr/local DESTDIR=, make uninstall with the same
 
 CC	?= gcc
@@ -64,14 +68,19 @@ MAY_control	:= workers peer uapi wire wg0 kernel aead protocol packet base
 MAY_main	:= control $(MAY_control)
 FOLDERS		:= $(MAY_main)
 folder_of = $(word 2,$(subst /, ,$(1:daemon/main.c=daemon/main/)))
-quotes = $(addprefix -iquote daemon/,$(if $(filter daemon/%,$1),$(filter-out main,$(call folder_of,$1)) $(MAY_$(call folder_of,$1)),$(FOLDERS)))
+TABLE		= $(foreach f,main $(FOLDERS),'$f: $(MAY_$f)')
+may_of = $(if $(filter daemon/%,$1),$(filter-out main,$(call folder_of,$1)) $(MAY_$(call folder_of,$1)),$(FOLDERS))
+# The command that compiles a file. Tests may include everything.
+compile = $(if $(filter bpf/%,$1),$(CLANG) $(BPF_CFLAGS),$(CC) $(ALL_CFLAGS) $(addprefix -iquote daemon/,$(may_of)) \
+	  $(if $(filter %/boringssl.c,$1),-isystem $(BORINGSSL_INCLUDE))) -c $1
 TESTS	:= $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c tests/bpf/test_*.c))
 TOOLS	:= $(patsubst %.c,$(B)/%,$(wildcard tests/tools/*.c))
 BENCHES	:= $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
 
-DEPS	:= deps deps-run deps-test deps-vm deps-bench deps-fresh deps-format
+DEPS	:= deps deps-run deps-test deps-vm deps-bench deps-fresh deps-format deps-lint deps-coverage
 
-.PHONY: all tests check check-long vmtest vmtest-all demo bench $(DEPS) install uninstall clean format format-check
+.PHONY: all tests check check-long layers lint coverage coverage-tests vmtest vmtest-all demo bench \
+	$(DEPS) install uninstall clean format format-check print-compile print-table FORCE
 .SECONDARY:
 
 all: $(B)/wgxdp
@@ -83,21 +92,20 @@ $(B)/libwgxdp.a: $(OBJ)
 	rm -f $@
 	$(AR) rcs $@ $^
 
-# The flags are part of what an object depends on: WERROR or SANITIZE rebuild it.
+# The flags are part of what an object depends on: WERROR, SANITIZE or a change of the table
+# rebuild it.
+FLAGS	= $(CC) $(ALL_CFLAGS) $(foreach f,$(FOLDERS),$f: $(MAY_$f))
 $(B)/flags: FORCE
 	@mkdir -p $(@D)
-	@echo '$(CC) $(ALL_CFLAGS)' | cmp -s - $@ || echo '$(CC) $(ALL_CFLAGS)' > $@
-FORCE:
+	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
 
 $(B)/%.o: %.c $(B)/flags | $(SKEL)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(call quotes,$<) -MMD -MP -c -o $@ $<
-
-$(B)/daemon/aead/boringssl.o: private ALL_CFLAGS += -isystem $(BORINGSSL_INCLUDE)
+	$(call compile,$<) -MMD -MP -o $@
 
 $(B)/bpf/%.tmp.o: bpf/%.bpf.c
 	@mkdir -p $(@D)
-	$(CLANG) $(BPF_CFLAGS) -MMD -MP -MT $@ -MF $(@:.o=.d) -c -o $@ $<
+	$(call compile,$<) -MMD -MP -MT $@ -MF $(@:.o=.d) -o $@
 
 $(B)/bpf/%.bpf.o: $(B)/bpf/%.tmp.o
 	$(BPFTOOL) gen object $@ $<
@@ -109,6 +117,43 @@ $(B)/tests/%: $(B)/tests/%.o $(B)/libwgxdp.a
 	$(CC) -o $@ $^ $(LDFLAGS) -lcmocka -lb2 $(LDLIBS)
 
 tests: $(TESTS) $(TOOLS) $(BENCHES)
+
+layers: $(OBJ) $(B)/daemon/main.o
+	@tests/tools/layers.py daemon $(B)/daemon $(TABLE)
+
+print-table:
+	@printf '%s\n' $(TABLE)
+
+# The commands that compile FILES: make -s print-compile FILES=daemon/wire/nic.c
+print-compile:
+	@:$(foreach f,$(FILES),$(info $(call compile,$f)))
+
+# For editors and clang-tidy, which shall not look into the skeletons that bpftool writes.
+C_FILES	:= daemon/main.c $(SRC) $(wildcard bpf/*.bpf.c tests/*/*.c)
+define NEWLINE
+
+
+endef
+compile_commands.json: $(SKEL) FORCE
+	$(file >$@,[$(subst }$() {,}$(COMMA)$(NEWLINE){,$(foreach f,$(C_FILES),{"directory": "$(CURDIR)", \
+		"file": "$f", "command": "$(subst ",\",$(subst -I$(B),-isystem $(B),$(call compile,$f)))"}))])
+
+# C and shell. The checks of C are in .clang-tidy.
+SCRIPTS	= .ci/run daemon/wgxdp-setconf tests/run vmtest/init $(wildcard tests/*.sh tests/*.bash \
+	  tests/*/*.sh tests/*/*.bash tests/*/*.bats vmtest/*.sh)
+
+# Of the daemon's lines: BPF programs run in the kernel.
+coverage: deps-coverage
+	$(MAKE) B=build/coverage CFLAGS='-O0 -g --coverage' LDFLAGS=--coverage coverage-tests
+	find build/coverage -name '*.gcda' -delete
+	B=build/coverage tests/run unit bpf
+	gcovr --root . --filter daemon/ build/coverage | cut -c 1-66
+
+coverage-tests: $(TESTS)
+
+lint: deps-lint compile_commands.json
+	printf '%s\n' $(C_FILES) | xargs -P $(shell nproc) -n 1 clang-tidy --quiet -p .
+	shellcheck $(SCRIPTS)
 
 # Everything, warnings as errors; the closing line counts. TESTS of a kind or
 # file: tests/run unit, tests/run tests/netns/roaming.bats.
@@ -159,6 +204,8 @@ deps-vm: SECTIONS := build run test suites vm
 deps-bench: SECTIONS := build run test suites bench
 deps-fresh: SECTIONS := suites fresh
 deps-format: SECTIONS := format
+deps-lint: SECTIONS := build test format lint
+deps-coverage: SECTIONS := build run test coverage
 $(DEPS):
 	@want="$$(awk -v sections=' $(SECTIONS) ' -v arch="[$$(dpkg --print-architecture)]" \
 		'/^#/ { sub(/:/, "", $$2); on = index(sections, " " $$2 " "); next } \

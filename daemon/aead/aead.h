@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The bulk AEAD of transport data: ChaCha20-Poly1305 (RFC 8439) with no associated
- * data and a nonce of four zero bytes and the counter, little-endian (whitepaper
- * section 5.4.6), behind an interface that takes batches, so that a faster engine
- * can be chosen at start.
+ * The AEAD of transport data: ChaCha20-Poly1305 (RFC 8439) without associated data. The nonce
+ * is four zero bytes and the counter, little-endian (whitepaper section 5.4.6).
  *
- * To add an engine: one file daemon/aead_<name>.c, a line below and one in aead.c;
- * the unit test runs all that are usable.
+ * The interface takes batches, because some engines are faster with several packets at a time.
+ * pick.h chooses an engine at start; engines.h tells how to add one.
  */
 #ifndef AEAD_H
 #define AEAD_H
@@ -19,12 +17,12 @@
 #include "wg_proto.h"
 
 /*
- * One packet. len is the plaintext's length in bytes, which may be 0. dst equals
- * src, or they do not overlap.
- *   seal: len bytes at src -> len + 16 at dst; leaves ok alone. An engine that fails
- *         leaves zeros: nobody can open these.
- *   open: len + 16 bytes at src -> len at dst, and ok says whether it is authentic.
- *         If not, the len bytes at dst are zeroed.
+ * One packet. `len` is the plaintext's length in bytes, which may be 0. `dst` equals `src`, or
+ * they do not overlap.
+ *   seal: `len` bytes at `src` become `len` + 16 bytes at `dst`; `ok` is left alone. An engine
+ *         that fails writes zeros to `dst`, which no peer accepts as authentic.
+ *   open: `len` + 16 bytes at `src` become `len` bytes at `dst`, and `ok` is true if the packet
+ *         is authentic. If it is not, the `len` bytes at `dst` are zeroed.
  */
 struct aead_op {
 	const uint8_t *key; /* WG_KEY_LEN bytes */
@@ -36,10 +34,11 @@ struct aead_op {
 };
 
 /*
- * seal and open take n operations, independent of each other and in any mix of
- * keys. They keep nothing afterwards and do not allocate. What an engine has to
- * allocate is its state, one a thread, from begin to end; both are NULL where it has
- * none. usable says whether the CPU allows it.
+ * usable: returns true if the CPU can run the engine.
+ * begin, end: allocate and free the engine's state, one per thread; both are NULL if the engine
+ *       has no state.
+ * seal, open: take n operations that do not depend on each other, in any mix of keys. They
+ *       neither allocate nor keep a pointer after they return.
  */
 struct aead_engine {
 	const char *name;
@@ -50,33 +49,19 @@ struct aead_engine {
 	void (*open)(void *state, struct aead_op *ops, unsigned n);
 };
 
-/* An engine in the hands of one thread. */
+/* An engine with the state of one thread. */
 struct aead {
 	const struct aead_engine *engine;
 	void *state;
 };
 
-extern const struct aead_engine aead_sodium; /* always there */
-/* These two, where they were there to build with. */
-extern const struct aead_engine aead_ipsec_mb; /* on x86 */
-extern const struct aead_engine aead_boringssl;
-/* What that of ipsec-mb is on a CPU without AVX-512: in no table. */
-extern const struct aead_engine aead_ipsec_mb_avx2;
-
-/* All that were built in; NULL ends the table. */
-extern const struct aead_engine *const aead_engines[];
-
-/* The usable engine that is the fastest just now with packets of full size: takes
- * some milliseconds. Needs sodium_init() before; cannot fail. */
-const struct aead_engine *aead_pick(void);
-
-/* 0, -ENOMEM or -ENOTSUP; then there is nothing to end. */
+/* Returns 0, -ENOMEM or -ENOTSUP. After an error there is nothing to end. */
 int aead_begin(struct aead *aead, const struct aead_engine *engine);
 void aead_end(struct aead *aead);
 
 #define AEAD_NONCE_LEN 12
 
-/* For engines: the nonce of a counter (whitepaper section 5.4.6). */
+/* For engines: writes the nonce of a counter (whitepaper section 5.4.6). */
 static inline void aead_nonce(uint8_t nonce[AEAD_NONCE_LEN], uint64_t counter)
 {
 	counter = htole64(counter);

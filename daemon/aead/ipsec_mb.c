@@ -3,11 +3,11 @@
  * The AEAD by intel-ipsec-mb's job interface. With AVX-512 it takes a third of
  * libsodium's time for a full packet; with AVX2 alone, three quarters.
  *
- * Theory of operation: a manager takes jobs into a ring and may give them back later, in
- * their order. Each job names its operation, and a call ends with an empty ring. The
- * manager has no key or packet in it, only pointers; tags to compare are ours to wipe.
- * What does not come back as completed is zeroed: no plaintext leaves as if it were
- * sealed, and the far side refuses such a packet.
+ * Theory of operation: a manager takes jobs into a ring and may return them later, in the order
+ * in which it took them. Each job points to the `done` flag of its operation. seal() and open_()
+ * flush the ring before they return. The manager holds pointers to keys and packets, no copies;
+ * the computed tags are in struct scratch, which open_() wipes. The output of a job that does not
+ * complete is zeroed: plaintext never leaves as if it were sealed, and the peer drops the packet.
  */
 #include <errno.h>
 #include <intel-ipsec-mb.h>
@@ -15,8 +15,9 @@
 #include <string.h>
 
 #include "aead.h"
+#include "engines.h"
 
-/* Operations at a time: bounds what is on the stack. */
+/* Operations at a time: limits the size of struct scratch, which is on the stack. */
 #define CHUNK 32
 
 struct scratch {
@@ -42,7 +43,7 @@ static int begin_by(void **state, void (*init)(IMB_MGR *mgr))
 	if (!mgr)
 		return -ENOMEM;
 	init(mgr);
-	if (imb_get_errno(mgr)) { /* a CPU that it cannot do with */
+	if (imb_get_errno(mgr)) { /* the CPU lacks something */
 		free_mb_mgr(mgr);
 		return -ENOTSUP;
 	}
@@ -89,6 +90,7 @@ static void fill_job(IMB_JOB *job, struct aead_op *op, const uint8_t *nonce, uin
 	};
 }
 
+/* Sets the `done` flag of a job that the manager returned. Returns true if there was a job. */
 static bool note(const IMB_JOB *job)
 {
 	if (job)
@@ -96,7 +98,7 @@ static bool note(const IMB_JOB *job)
 	return job;
 }
 
-/* In which order they are done matters to nobody: only that all are. */
+/* Runs all n jobs to their end, in any order. */
 static void run(IMB_MGR *mgr, struct scratch *s, struct aead_op *ops, unsigned n,
 		IMB_CIPHER_DIRECTION direction)
 {
@@ -130,7 +132,7 @@ static void seal(void *state, struct aead_op *ops, unsigned n)
 	}
 }
 
-/* Opened in place, the tag behind the text is left as it was. */
+/* The tag to compare is still behind the ciphertext: opening in place overwrites only the text. */
 static void check(struct aead_op *op, const uint8_t *tag, bool done)
 {
 	op->ok = done && !crypto_verify_16(tag, op->src + op->len);
@@ -149,7 +151,7 @@ static void open_(void *state, struct aead_op *ops, unsigned n)
 		for (unsigned i = 0; i < some; i++)
 			check(&ops[at + i], s.tags[i], s.done[i]);
 	}
-	/* One of these would be the right tag of a forged message. */
+	/* For a forged packet, the computed tag is the one that would make it authentic. */
 	sodium_memzero(s.tags, sizeof(s.tags));
 }
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
-/* The AEAD by libsodium, a packet at a time. */
+/* The AEAD by libsodium, one packet at a time. */
 #include <sodium.h>
 #include <string.h>
 
 #include "aead.h"
+#include "engines.h"
 
 static bool usable(void)
 {

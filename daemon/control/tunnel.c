@@ -15,6 +15,7 @@
 #include "config.h"
 #include "kernel_events.h"
 #include "peer.h"
+#include "pick.h"
 #include "status.h"
 #include "uapi.h"
 

@@ -15,10 +15,11 @@
 #include <urcu-qsbr.h>
 
 #include "../unit/packet.h"
-#include "aead.h"
+#include "engines.h"
 #include "gro.h"
 #include "gso.h"
 #include "measure.h"
+#include "pick.h"
 #include "replay.h"
 #include "keypair.h"
 #include "tap.h"

@@ -13,6 +13,7 @@
 
 #include "batch.h"
 #include "clock.h"
+#include "pick.h"
 
 #define LEN	    1420
 #define ROUNDS	    9

@@ -191,7 +191,7 @@ with_few_capabilities() {
 	few=${few//cap_/}
 	few=${few// /,+}
 
-	setpriv --bounding-set=-all,+$few --inh-caps=-all,+$few "$@"
+	setpriv --bounding-set=-all,+"$few" --inh-caps=-all,+"$few" "$@"
 }
 
 @test "with no more capabilities than it needs it carries a tunnel" {

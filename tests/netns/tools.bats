@@ -31,7 +31,7 @@ sync_conf() {
 
 	tunnel wgxdp wgxdp
 	# So many that they are not replaced in a moment.
-	# shellcheck disable=SC2046 # words on purpose
+	# shellcheck disable=SC2046,SC2183 # words on purpose, two per use of the format
 	on A wg set wg0 peer "${PUBKEY[B]}" allowed-ips \
 		"$(printf '10.99.%d.%d,' $(echo {0..9}_{0..255} | tr _ ' '))$(inner4 B),$(inner6 B)"
 	sync_conf "$TMP/few.conf" 0

@@ -44,7 +44,7 @@ no_loss() {
 	local rate=$(($2 / PATIENCE / PATIENCE))
 
 	iperf A B -u -l "$1" -b "${rate}K" "${@:3}"
-	iperf_is ".end.sum.packets > $((rate * 2000 / 8 / $1 * 3 / 4)) and .end.sum.lost_percent < 5"
+	iperf_is ".end.sum.packets > $((rate * 2000 * 3 / 4 / 8 / $1)) and .end.sum.lost_percent < 5"
 }
 
 all_streams() {

@@ -115,7 +115,7 @@ listens() { on "$1" ss -Hulpn "sport = :$PORT" | grep -q wgxdp; }
 	local i
 
 	WGXDP_ARGS="--nic none" tunnel wgxdp wgxdp
-	for i in {1..40}; do
+	for _ in {1..40}; do
 		printf 'link set wg0 down\nlink set wg0 up\n' | on A ip -batch -
 		wait_until 5 listens A
 		refute grep "cannot listen" "$TMP/A-wg0.log"
@@ -130,7 +130,7 @@ listens() { on "$1" ss -Hulpn "sport = :$PORT" | grep -q wgxdp; }
 	wg_keys A
 	on_bg A socat -u "UDP4-RECV:$PORT" /dev/null
 	wait_until 5 has_udp A
-	on A wg set wg0 private-key "$TMP/A.key" listen-port $PORT
+	on A wg set wg0 private-key "$TMP/A.key" listen-port "$PORT"
 	on A ip link set wg0 up
 	wait_until 5 grep -q "cannot listen on UDP port $PORT" "$TMP/A-wg0.log"
 	on A pkill -x socat

@@ -7,7 +7,8 @@
 #endif
 #include <sodium.h>
 
-#include "aead.h"
+#include "engines.h"
+#include "pick.h"
 
 /* Printed by noise_transcript.py aead. */
 static const uint8_t sealed_0[16] = {

@@ -8,6 +8,7 @@
 #include <sodium.h>
 
 #include "batch.h"
+#include "engines.h"
 
 #define PACKET	 200
 #define ROUNDS	 3000

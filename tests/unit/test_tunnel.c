@@ -325,7 +325,7 @@ static unsigned link_flags(const char *ifname)
 	struct ifreq ifr = {0};
 
 	assert_true(fd >= 0);
-	strcpy(ifr.ifr_name, ifname);
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", ifname);
 	assert_int_equal(ioctl(fd, SIOCGIFFLAGS, &ifr), 0);
 	close(fd);
 	return (unsigned short)ifr.ifr_flags;

@@ -608,7 +608,7 @@ static void test_stale_socket(void **state)
 
 	uapi_close(f->uapi);
 	fd = socket(AF_UNIX, SOCK_STREAM, 0);
-	strcpy(addr.sun_path, f->path);
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s", f->path);
 	assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
 	close(fd);
 	assert_int_equal(open_again(f, &f->uapi), 0);

@@ -544,7 +544,7 @@ static void test_nul(void **state)
 static void test_long_lines(void **state)
 {
 	char line[1000];
-	struct uapi_op op;
+	struct uapi_op op = {0};
 
 	snprintf(line, sizeof(line), "listen_port=%0244d", 7);
 	assert_int_equal(strlen(line), 256);

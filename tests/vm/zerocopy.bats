@@ -125,7 +125,7 @@ both_zerocopy() {
 	# comes around AF_XDP. (The first answer to one that has moved does go by the UDP socket.)
 	before=$(status_of A .paths.rx_udp_packets)
 	for port in {20001..20016}; do
-		on B wg set wg0 listen-port $port
+		on B wg set wg0 listen-port "$port"
 		wait_until 5 pings B "$(inner4 A)"
 		ping_all B "$(inner4 A)" 5
 	done
@@ -207,23 +207,24 @@ worker_packets() {
 	start_wg wgxdp A --nic toB:$mode --workers 2
 	status_is A '.nics[0].queues >= 2 and .workers == 2'
 	wg_keys A
+	# shellcheck disable=SC2153 # lib sets PORT
 	on A wg set wg0 private-key "$TMP/A.key" listen-port "$PORT"
 	wg_up A
 	for n in {1..16}; do
 		(umask 077 && wg genkey >"$TMP/B$n.key")
-		on B ip link add wg$n type wireguard
-		on B wg set wg$n private-key "$TMP/B$n.key" listen-port $((20000 + n)) \
-			peer "${PUBKEY[A]}" endpoint "$(endpoint A 4)" allowed-ips 10.2.0.$n/32
-		on B ip address add 10.1.0.$n/32 dev wg$n
-		on B ip link set wg$n up
-		on B ip route add 10.2.0.$n/32 dev wg$n
-		on A wg set wg0 peer "$(wg pubkey <"$TMP/B$n.key")" allowed-ips 10.1.0.$n/32
-		on A ip address add 10.2.0.$n/32 dev wg0
-		on A ip route add 10.1.0.$n/32 dev wg0
+		on B ip link add "wg$n" type wireguard
+		on B wg set "wg$n" private-key "$TMP/B$n.key" listen-port $((20000 + n)) \
+			peer "${PUBKEY[A]}" endpoint "$(endpoint A 4)" allowed-ips "10.2.0.$n/32"
+		on B ip address add "10.1.0.$n/32" dev "wg$n"
+		on B ip link set "wg$n" up
+		on B ip route add "10.2.0.$n/32" dev "wg$n"
+		on A wg set wg0 peer "$(wg pubkey <"$TMP/B$n.key")" allowed-ips "10.1.0.$n/32"
+		on A ip address add "10.2.0.$n/32" dev wg0
+		on A ip route add "10.1.0.$n/32" dev wg0
 	done
 	for n in {1..16}; do
-		wait_until 10 pings_from B 10.1.0.$n 10.2.0.$n
-		ping_all B 10.2.0.$n 10 -I 10.1.0.$n
+		wait_until 10 pings_from B "10.1.0.$n" "10.2.0.$n"
+		ping_all B "10.2.0.$n" 10 -I "10.1.0.$n"
 	done
 	worker_packets
 	status_of A '.paths.rx_xdp_packets >= 160'
