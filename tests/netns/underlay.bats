@@ -112,8 +112,6 @@ whole_by_xdp() {
 listens() { on "$1" ss -Hulpn "sport = :$PORT" | grep -q wgxdp; }
 
 @test "down and up at once, again and again: it listens" {
-	local i
-
 	WGXDP_ARGS="--nic none" tunnel wgxdp wgxdp
 	for _ in {1..40}; do
 		printf 'link set wg0 down\nlink set wg0 up\n' | on A ip -batch -
