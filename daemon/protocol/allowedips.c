@@ -32,21 +32,6 @@ _Static_assert(sizeof(struct prefix) == 18, "a prefix has no padding");
 _Static_assert(sizeof(((struct allowedips *)0)->hash_key) == crypto_shorthash_KEYBYTES,
 	       "SipHash key");
 
-bool ip_addr_mask(struct ip_addr *addr, unsigned cidr)
-{
-	unsigned whole = cidr / 8, i;
-
-	if (!ip_addr_len(addr) || cidr > ip_addr_len(addr) * 8)
-		return false;
-	for (i = whole; i < sizeof(addr->bytes); i++) {
-		if (i == whole)
-			addr->bytes[i] &= (uint8_t)(0xff00 >> cidr % 8);
-		else
-			addr->bytes[i] = 0;
-	}
-	return true;
-}
-
 static bool prefix_set(struct prefix *p, const struct ip_addr *addr, uint8_t cidr)
 {
 	p->addr = *addr;

@@ -53,12 +53,6 @@ struct allowedips {
 	void *mirror_ctx;
 };
 
-/*
- * Clears the host bits, and the bytes that the family does not use. Returns
- * false, with the address unchanged, where the family or the length is none.
- */
-bool ip_addr_mask(struct ip_addr *addr, unsigned cidr);
-
 /* `mirror` may be NULL. Returns 0 or -ENOMEM. */
 int allowedips_init(struct allowedips *table, allowedips_mirror *mirror,
 		    void *mirror_ctx);

@@ -6,7 +6,7 @@
 #include <sodium.h>
 #include <stdlib.h>
 
-#include "allowedips.h"
+#include "endpoint.h"
 #include "uapi_proto.h"
 
 /* A piece of the request; not terminated. Free of NULs once a line is checked. */

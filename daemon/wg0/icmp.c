@@ -25,8 +25,8 @@
 
 #include "checksum.h"
 #include "clock.h"
+#include "endpoint.h"
 #include "inet.h"
-#include "path.h"
 #include "tap.h"
 
 #define TOKEN_NS (NS_PER_SEC / ICMP_PER_SECOND)

@@ -15,48 +15,8 @@
 #include "wg_proto.h"
 
 #define IP_MAX 65535
-/* Less than any Internet link carries (RFC 791): let the kernel see to it. */
+/* Every Internet link carries more than this (RFC 791): what is less is left to the kernel. */
 #define MTU_MIN 576
-
-void endpoint_to_sockaddr(const struct endpoint *ep, struct sockaddr_storage *to,
-			  socklen_t *len)
-{
-	struct sockaddr_in *in = (struct sockaddr_in *)to;
-	struct sockaddr_in6 *in6 = (struct sockaddr_in6 *)to;
-
-	memset(to, 0, sizeof(*to));
-	if (ep->addr.family == IP_V4) {
-		in->sin_family = AF_INET;
-		in->sin_port = htons(ep->port);
-		memcpy(&in->sin_addr, ep->addr.bytes, 4);
-		*len = sizeof(*in);
-	} else {
-		in6->sin6_family = AF_INET6;
-		in6->sin6_port = htons(ep->port);
-		in6->sin6_scope_id = ep->scope_id;
-		memcpy(&in6->sin6_addr, ep->addr.bytes, 16);
-		*len = sizeof(*in6);
-	}
-}
-
-void endpoint_from_sockaddr(const struct sockaddr_storage *from, struct endpoint *ep)
-{
-	const struct sockaddr_in *in = (const struct sockaddr_in *)from;
-	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)from;
-
-	memset(ep, 0, sizeof(*ep));
-	if (from->ss_family == AF_INET) {
-		ep->addr.family = IP_V4;
-		memcpy(ep->addr.bytes, &in->sin_addr, 4);
-		ep->port = ntohs(in->sin_port);
-	} else if (from->ss_family == AF_INET6) {
-		ep->addr.family = IP_V6;
-		memcpy(ep->addr.bytes, &in6->sin6_addr, 16);
-		ep->port = ntohs(in6->sin6_port);
-		if (IN6_IS_ADDR_LINKLOCAL(&in6->sin6_addr))
-			ep->scope_id = in6->sin6_scope_id;
-	}
-}
 
 static void *put_cmsg(struct path *p, int level, int type, size_t len)
 {
