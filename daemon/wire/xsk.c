@@ -110,12 +110,13 @@ static unsigned receive(struct nic_queue *q, struct xsk_ring_cons *ring,
 	return n;
 }
 
-unsigned nic_receive(struct nic_queue *q, struct nic_frame *out, unsigned max)
+unsigned nic_queue_receive(struct nic_queue *q, struct nic_frame *out, unsigned max)
 {
 	return receive(q, &q->data_rx, out, max);
 }
 
-unsigned nic_receive_handshake(struct nic_queue *q, struct nic_frame *out, unsigned max)
+unsigned nic_queue_receive_handshake(struct nic_queue *q, struct nic_frame *out,
+				     unsigned max)
 {
 	return receive(q, &q->handshake_rx, out, max);
 }
@@ -140,7 +141,7 @@ struct nic_losses nic_queue_losses(const struct nic_queue *q)
 	};
 }
 
-void nic_release(struct nic_queue *q, const struct nic_frame *frames, unsigned n)
+void nic_queue_release(struct nic_queue *q, const struct nic_frame *frames, unsigned n)
 {
 	pthread_mutex_lock(&q->lock);
 	for (unsigned i = 0; i < n; i++)
@@ -150,21 +151,21 @@ void nic_release(struct nic_queue *q, const struct nic_frame *frames, unsigned n
 	wake_receiver(q);
 }
 
-void nic_unalloc(struct nic_queue *q, const struct nic_frame *frames, unsigned n)
+void nic_queue_unalloc(struct nic_queue *q, const struct nic_frame *frames, unsigned n)
 {
 	pthread_mutex_lock(&q->lock);
 	q->tx_held -= n;
 	pthread_mutex_unlock(&q->lock);
-	nic_release(q, frames, n);
+	nic_queue_release(q, frames, n);
 }
 
-bool nic_tx_pending(struct nic_queue *q)
+bool nic_queue_tx_pending(struct nic_queue *q)
 {
 	return __atomic_load_n(q->tx.consumer, __ATOMIC_ACQUIRE) !=
 	       __atomic_load_n(q->tx.producer, __ATOMIC_ACQUIRE);
 }
 
-bool nic_push(struct nic_queue *q)
+bool nic_queue_push(struct nic_queue *q)
 {
 	bool usable;
 
@@ -172,10 +173,10 @@ bool nic_push(struct nic_queue *q)
 	pthread_mutex_lock(&q->lock);
 	reap_completions(q);
 	pthread_mutex_unlock(&q->lock);
-	return usable && nic_tx_pending(q);
+	return usable && nic_queue_tx_pending(q);
 }
 
-unsigned nic_alloc(struct nic_queue *q, struct nic_frame *out, unsigned n)
+unsigned nic_queue_alloc(struct nic_queue *q, struct nic_frame *out, unsigned n)
 {
 	pthread_mutex_lock(&q->lock);
 	reap_completions(q);
@@ -199,7 +200,7 @@ unsigned nic_alloc(struct nic_queue *q, struct nic_frame *out, unsigned n)
 	return n;
 }
 
-unsigned nic_send(struct nic_queue *q, const struct nic_frame *frames, unsigned n)
+unsigned nic_queue_send(struct nic_queue *q, const struct nic_frame *frames, unsigned n)
 {
 	uint32_t idx, room;
 

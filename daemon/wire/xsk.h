@@ -46,7 +46,7 @@ struct nic_queue {
 	struct xsk_ring_cons completion;
 	uint64_t *free;
 	unsigned free_count;
-	unsigned tx_held; /* from nic_alloc() to their completion */
+	unsigned tx_held; /* from nic_queue_alloc() to their completion */
 
 	struct xsk_umem *umem;
 	uint8_t *area;
@@ -69,24 +69,25 @@ struct nic_losses {
 };
 struct nic_losses nic_queue_losses(const struct nic_queue *q);
 /* Received packets of the data (or handshake) socket, at most `max`. Data: the
- * queue's worker. Handshake: control thread. Give each back by nic_release(). */
-unsigned nic_receive(struct nic_queue *q, struct nic_frame *out, unsigned max);
-unsigned nic_receive_handshake(struct nic_queue *q, struct nic_frame *out, unsigned max);
+ * queue's worker. Handshake: control thread. Give each back by nic_queue_release(). */
+unsigned nic_queue_receive(struct nic_queue *q, struct nic_frame *out, unsigned max);
+unsigned nic_queue_receive_handshake(struct nic_queue *q, struct nic_frame *out,
+				     unsigned max);
 /* Received frames back to the kernel. Any thread. */
-void nic_release(struct nic_queue *q, const struct nic_frame *frames, unsigned n);
+void nic_queue_release(struct nic_queue *q, const struct nic_frame *frames, unsigned n);
 
 /* Frames to send in, at most n; fewer when the kernel has not yet sent what it was
- * given. Any thread. Give each to nic_send() or nic_unalloc(). */
-unsigned nic_alloc(struct nic_queue *q, struct nic_frame *out, unsigned n);
-void nic_unalloc(struct nic_queue *q, const struct nic_frame *frames, unsigned n);
+ * given. Any thread. Give each to nic_queue_send() or nic_queue_unalloc(). */
+unsigned nic_queue_alloc(struct nic_queue *q, struct nic_frame *out, unsigned n);
+void nic_queue_unalloc(struct nic_queue *q, const struct nic_frame *frames, unsigned n);
 /* Sends; takes the first `return value` frames, the others stay the caller's. Any
  * thread; does not wait. */
-unsigned nic_send(struct nic_queue *q, const struct nic_frame *frames, unsigned n);
+unsigned nic_queue_send(struct nic_queue *q, const struct nic_frame *frames, unsigned n);
 
 /* Whether the kernel has not yet taken all that was given to it. Any thread. */
-bool nic_tx_pending(struct nic_queue *q);
+bool nic_queue_tx_pending(struct nic_queue *q);
 /* Has it try again; whether that is worth while once more. Not where the device is down:
  * what is left goes with the first packet once it is up. Any thread. */
-bool nic_push(struct nic_queue *q);
+bool nic_queue_push(struct nic_queue *q);
 
 #endif

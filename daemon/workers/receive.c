@@ -229,26 +229,31 @@ static void accept_batch(void *worker, struct batch *batch)
 	}
 	write_out(w);
 	if (b->queue)
-		nic_release(b->queue, b->frames, b->frame_count);
+		nic_queue_release(b->queue, b->frames, b->frame_count);
 	b->batch.count = b->frame_count = 0;
 	b->queue = NULL;
 }
 
 void receive_init(struct worker *w)
 {
-	struct batches *bs = &w->rx.batches;
+	struct batch_ring *ring = &w->rx.ring;
 
-	bs->what = CREW_OPEN;
-	bs->crew = &w->dp->crew;
-	bs->aead = &w->aead;
-	bs->deliver = accept_batch;
-	bs->arg = w;
-	batches_init(bs, w->rx.list, sizeof(w->rx.list[0]));
+	ring->work = WORK_OPEN;
+	ring->helpers = &w->dp->helpers;
+	ring->aead = &w->aead;
+	ring->deliver = accept_batch;
+	ring->arg = w;
+	batch_ring_init(ring, w->rx.list, sizeof(w->rx.list[0]));
+}
+
+void receive_destroy(struct worker *w)
+{
+	batch_ring_destroy(&w->rx.ring);
 }
 
 static struct rx_batch *filling(struct worker *w)
 {
-	return (struct rx_batch *)batches_filling(&w->rx.batches);
+	return (struct rx_batch *)batch_ring_filling(&w->rx.ring);
 }
 
 static void end_batch(struct worker *w)
@@ -258,7 +263,7 @@ static void end_batch(struct worker *w)
 	if (!b->batch.count && !b->queue)
 		return;
 	prepare(b);
-	batches_end(&w->rx.batches, worker_is_busy(w));
+	batch_ring_end_batch(&w->rx.ring, worker_is_busy(w));
 }
 
 /* That of the message before, as a rule. */
@@ -312,7 +317,7 @@ static void add(struct worker *w, const struct endpoint *from, uint32_t ifindex,
 static unsigned fill_from_nic(struct worker *w, struct nic_queue *q)
 {
 	struct rx_batch *b = filling(w);
-	unsigned n = nic_receive(q, b->frames, BATCH_SIZE);
+	unsigned n = nic_queue_receive(q, b->frames, BATCH_SIZE);
 	uint64_t bytes = 0;
 
 	b->queue = n ? q : NULL;
@@ -341,8 +346,8 @@ void receive_from_nic(struct worker *w, struct nic_queue *q)
 	do {
 		n = fill_from_nic(w, q);
 		end_batch(w);
-	} while (n == BATCH_SIZE && ++batches < BATCHES);
-	batches_drain(&w->rx.batches);
+	} while (n == BATCH_SIZE && ++batches < BATCH_RING_LEN);
+	batch_ring_drain(&w->rx.ring);
 }
 
 /* --- from the UDP sockets --- */
@@ -427,5 +432,5 @@ void receive_from_udp(struct worker *w, int fd)
 			worker_drop(w, DROP_bad_length, 1);
 	}
 	end_batch(w);
-	batches_drain(&w->rx.batches);
+	batch_ring_drain(&w->rx.ring);
 }

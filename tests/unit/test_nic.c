@@ -69,7 +69,7 @@ static unsigned alloc_all(struct nic_frame *out)
 {
 	unsigned n, count = 0;
 
-	while ((n = nic_alloc(&f.q, out + count, BATCH)))
+	while ((n = nic_queue_alloc(&f.q, out + count, BATCH)))
 		count += n;
 	return count;
 }
@@ -81,7 +81,7 @@ static void test_no_more_is_held_than_the_ring_takes(void **state)
 	(void)state;
 	assert_int_equal(alloc_all(frames), RING);
 	assert_int_equal(f.q.free_count, SPARE);
-	assert_int_equal(nic_send(&f.q, frames, RING), RING);
+	assert_int_equal(nic_queue_send(&f.q, frames, RING), RING);
 	assert_int_equal(alloc_all(frames), 0);
 	kernel_sends();
 	assert_int_equal(alloc_all(frames), RING);
@@ -94,7 +94,7 @@ static void test_what_is_not_sent_comes_back(void **state)
 	(void)state;
 	for (unsigned i = 0; i < 3; i++) {
 		assert_int_equal(alloc_all(frames), RING);
-		nic_unalloc(&f.q, frames, RING);
+		nic_queue_unalloc(&f.q, frames, RING);
 		assert_int_equal(f.q.free_count, RING + SPARE);
 	}
 }
@@ -108,12 +108,12 @@ static void test_sending_never_ends(void **state)
 	for (unsigned i = 0; i < 100000; i++) {
 		unsigned used = i % (BATCH + 1);
 
-		assert_int_equal(nic_alloc(&f.q, frames, BATCH), BATCH);
-		assert_int_equal(nic_send(&f.q, frames, used), used);
-		nic_unalloc(&f.q, frames + used, BATCH - used);
+		assert_int_equal(nic_queue_alloc(&f.q, frames, BATCH), BATCH);
+		assert_int_equal(nic_queue_send(&f.q, frames, used), used);
+		nic_queue_unalloc(&f.q, frames + used, BATCH - used);
 		kernel_sends();
 	}
-	nic_push(&f.q);
+	nic_queue_push(&f.q);
 	assert_int_equal(f.q.tx_held, 0);
 	assert_int_equal(f.q.free_count, RING + SPARE);
 }
