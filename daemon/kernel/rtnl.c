@@ -30,6 +30,8 @@
 
 #include "rtnl.h"
 
+#include "thread.h"
+
 #define QUERY_TIMEOUT_SECONDS 1
 #define EVENT_BUFFER_BYTES    (4 << 20)
 /* Datagrams taken by one rtnl_dispatch(). */
@@ -241,6 +243,7 @@ static int query(struct rtnl *r, struct nlmsghdr *nlh, parse_fn parse, void *ctx
 	struct answer a = {.parse = parse, .ctx = ctx};
 	_Alignas(struct nlmsghdr) char buf[RECEIVE_BYTES];
 
+	assert_control_thread();
 	a.result = parse && !dump ? -ENODATA : 0;
 	nlh->nlmsg_seq = ++r->seq;
 	r->error[0] = '\0';

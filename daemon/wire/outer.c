@@ -82,7 +82,7 @@ static void set_ecn(uint8_t *packet, uint8_t ecn)
 		packet[1] = (uint8_t)((packet[1] & ~(ECN_MASK << 4)) | ecn << 4);
 }
 
-/* RFC 6040 section 4.2. Who does not know ECN learns of congestion by the loss. */
+/* RFC 6040 section 4.2. A sender that does not know ECN learns of congestion by the loss. */
 bool outer_ecn_to_inner(uint8_t outer, uint8_t *packet)
 {
 	uint8_t inner;
