@@ -6,8 +6,6 @@
 
 #include <sodium.h>
 
-#include "nic.h"
-#include "path.h"
 #include "udp.h"
 
 /* A message takes a multiple of this in the arena. */
@@ -96,7 +94,7 @@ static void queue_count(struct worker_stats *stats, unsigned packets, uint64_t b
 	add(&stats->tx_xdp_bytes, bytes);
 }
 
-static const struct carrier_ops queue_carrier = {
+const struct carrier_ops queue_carrier = {
 	.take = queue_take,
 	.drop = queue_drop,
 	.send = queue_send,
@@ -133,7 +131,7 @@ static void udp_count(struct worker_stats *stats, unsigned packets, uint64_t byt
 	add(&stats->tx_udp_bytes, bytes);
 }
 
-static const struct carrier_ops udp_carrier = {
+const struct carrier_ops udp_carrier = {
 	.take = udp_take,
 	.drop = udp_drop,
 	.send = udp_carrier_send,
@@ -142,15 +140,7 @@ static const struct carrier_ops udp_carrier = {
 	.joins = true,
 };
 
-/* --- choice, memory --- */
-
-struct carrier carrier_for(const struct path *path, uint32_t len, unsigned worker,
-			   struct udp *udp)
-{
-	if (path->nic && len <= path->max_message)
-		return (struct carrier){&queue_carrier, nic_tx_queue(path->nic, worker)};
-	return (struct carrier){&udp_carrier, udp};
-}
+/* --- memory --- */
 
 int carrier_memory_init(struct carrier_memory *memory)
 {

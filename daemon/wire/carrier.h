@@ -20,10 +20,11 @@
 #include <stdint.h>
 
 #include "message.h"
+#include "nic.h"
+#include "path.h"
 #include "wg_maps.h"
 #include "xsk.h"
 
-struct path;
 struct udp;
 
 #define CARRIER_BATCH 64 /* messages that are sent in one call */
@@ -48,6 +49,8 @@ struct carrier_ops {
 	 * the segments of a packet should be in one batch. */
 	bool joins;
 };
+
+extern const struct carrier_ops queue_carrier, udp_carrier;
 
 struct carrier {
 	const struct carrier_ops *ops;
@@ -80,8 +83,13 @@ static inline void carrier_memory_reset(struct carrier_memory *memory)
 /* The carrier of a message of `len` bytes along the path: the queue that worker number `worker`
  * sends by, of the path's NIC, if there is one and the message fits; else the sockets `udp`,
  * which may be NULL. Any RCU thread. */
-struct carrier carrier_for(const struct path *path, uint32_t len, unsigned worker,
-			   struct udp *udp);
+static inline struct carrier carrier_for(const struct path *path, uint32_t len,
+					 unsigned worker, struct udp *udp)
+{
+	if (path->nic && len <= path->max_message)
+		return (struct carrier){&queue_carrier, nic_tx_queue(path->nic, worker)};
+	return (struct carrier){&udp_carrier, udp};
+}
 
 static inline bool carrier_equal(struct carrier a, struct carrier b)
 {

@@ -261,16 +261,18 @@ static bool take_memory(struct worker *w, struct carrier carrier, struct message
 static uint8_t *append(struct worker *w, const struct tx_packet *prototype,
 		       struct message m)
 {
-	struct tx_packet p = *prototype;
+	struct carrier carrier = carrier_of(w, &m);
+	struct tx_packet *p;
 	struct tx_batch *b;
 
 	if (filling(w)->batch.count == BATCH_SIZE)
 		end_batch(w);
-	p.carrier = carrier_of(w, &m);
-	if (!take_memory(w, p.carrier, &m))
+	if (!take_memory(w, carrier, &m))
 		return NULL;
 	b = filling(w);
-	b->packets[b->batch.count] = p;
+	p = &b->packets[b->batch.count];
+	*p = *prototype;
+	p->carrier = carrier;
 	b->messages[b->batch.count++] = m;
 	return m.data;
 }
