@@ -13,6 +13,7 @@
 # make lint    clang-tidy and shellcheck; make format, format-check: clang-format
 # make coverage  the lines that the unit and BPF tests run, per file
 # make compile_commands.json  for editors
+# make DEBUG=1 all tests: asserts in each function which thread may call it, as SANITIZE does
 # make install PREFIX=/usr/local DESTDIR=, make uninstall with the same
 
 CC	?= gcc
@@ -40,9 +41,11 @@ CFLAGS	?= -O2 -g
 # threads, what liburcu does is told by a header; GCC warns that fences alone tell TSan nothing.
 SAN_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer) \
 	   $(if $(findstring thread,$(SANITIZE)),-Wno-tsan -include tests/tools/tsan.h)
+# See daemon/base/thread.h.
+CHECKS	:= $(if $(SANITIZE)$(DEBUG),-DTHREAD_CHECKS)
 # As the kernel does: packets and counters are looked at as more than one type.
 ALL_CFLAGS = -std=gnu11 -fno-strict-aliasing -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -Iinclude -I$(B)/bpf $(WARN) \
-	   -pthread $(shell $(PKGCONF) --cflags $(LIBS)) $(ENGINES:%=-DHAVE_%) $(CFLAGS) $(SAN_FLAGS)
+	   -pthread $(shell $(PKGCONF) --cflags $(LIBS)) $(ENGINES:%=-DHAVE_%) $(CHECKS) $(CFLAGS) $(SAN_FLAGS)
 LDLIBS	= -pthread $(shell $(PKGCONF) --libs $(LIBS)) $(if $(IPSEC_MB),-lIPSec_MB) \
 	   $(if $(BORINGSSL),$(BORINGSSL) -Wl$(COMMA)-rpath$(COMMA)$(BORINGSSL_LIB)) $(SAN_FLAGS)
 BPF_CFLAGS = -O2 -g -target bpf -mcpu=v3 -Iinclude -Wall -Wextra -Wno-unused-parameter \

@@ -20,10 +20,9 @@ struct ip_addr {
 };
 
 /*
- * Where a peer is: its address and port (host order), an interface index for a
- * link-local address, and the address of ours that it last wrote to ("sticky
- * source"; IP_NONE where the routing table is to choose). Zero the whole struct
- * before filling it: it is compared by memcmp.
+ * Where a peer is: its address and port (host order), an interface index for a link-local
+ * address, and the address of ours that it last wrote to ("sticky source"; IP_NONE lets the
+ * routing table choose). Zero the whole struct before filling it: it is compared by memcmp.
  */
 struct endpoint {
 	struct ip_addr addr;
@@ -44,7 +43,7 @@ static inline bool endpoint_equal(const struct endpoint *a, const struct endpoin
 	       a->scope_id == b->scope_id;
 }
 
-/* fe80::/10: means something only together with an interface (RFC 4291 2.5.6). */
+/* Returns true for fe80::/10, whose addresses need an interface (RFC 4291 2.5.6). */
 static inline bool ip_addr_link_local(const struct ip_addr *a)
 {
 	return a->family == IP_V6 && a->bytes[0] == 0xfe && (a->bytes[1] & 0xc0) == 0x80;
@@ -55,12 +54,16 @@ static inline unsigned ip_addr_len(const struct ip_addr *a)
 	return a->family == IP_V4 ? 4 : a->family == IP_V6 ? 16 : 0;
 }
 
-/* Clears the host bits, and the bytes that the family does not use. Returns false, and leaves the
- * address alone, if the family or the length is not possible. */
+/* Clears the host bits of a prefix of `cidr` bits, and the bytes that the family does not use.
+ * Returns false, with the address unchanged, if the family or the length is not valid. */
 bool ip_addr_mask(struct ip_addr *addr, unsigned cidr);
 
+/* The endpoint's address, port and scope as a socket address; *len is the size of its family's
+ * struct. */
 void endpoint_to_sockaddr(const struct endpoint *ep, struct sockaddr_storage *to,
 			  socklen_t *len);
+/* The reverse, without a source address. ep->addr.family is IP_NONE if the socket address is
+ * neither IPv4 nor IPv6. The scope is kept for link-local addresses only. */
 void endpoint_from_sockaddr(const struct sockaddr_storage *from, struct endpoint *ep);
 
 #endif

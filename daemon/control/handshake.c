@@ -184,11 +184,11 @@ static void receive_response(struct tunnel *tunnel, const struct handshake_messa
 	count_received(peer, sizeof(*msg));
 	timers_authenticated_received(&peer->timers, now);
 	paths_note_way(peer, m);
-	if (peer_begin_session(peer, kp, now))
+	if (peer_use_keypair(peer, kp, now))
 		return;
 	/* A path MTU is learnt and expires without notice: look again now and then. */
 	paths_resolve(peer);
-	peer_session_complete(peer, now);
+	peer_handshake_complete(peer, now);
 	worker_command(&tunnel->workers, peer, WORKER_CONFIRM);
 }
 
@@ -221,7 +221,7 @@ static void respond(struct peer *peer, uint64_t now)
 	}
 	keypair_activate(kp, &keys, now);
 	sodium_memzero(&keys, sizeof(keys));
-	if (peer_begin_session(peer, kp, now))
+	if (peer_use_keypair(peer, kp, now))
 		return;
 	/* A path MTU is learnt and expires without notice: look again now and then. */
 	paths_resolve(peer);

@@ -54,11 +54,11 @@ static void collect_handshakes(struct tunnel *tunnel, struct nic_queue *q, unsig
 
 	do {
 		want = most < COLLECT_BATCH ? most : COLLECT_BATCH;
-		n = nic_receive_handshake(q, frames, want);
+		n = nic_queue_receive_handshake(q, frames, want);
 		for (unsigned i = 0; i < n; i++)
 			collect_frame(tunnel, q->nic, &frames[i]);
 		if (n)
-			nic_release(q, frames, n);
+			nic_queue_release(q, frames, n);
 		most -= n;
 	} while (n == COLLECT_BATCH);
 }

@@ -16,7 +16,7 @@
 static void forget_old_key(struct peer *peer)
 {
 	peer_end_handshake(peer);
-	peer_clear_sessions(peer);
+	peer_drop_keypairs(peer);
 	peer->timers.initiated = false;
 }
 

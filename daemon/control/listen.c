@@ -61,7 +61,7 @@ static void peers_down(struct tunnel *tunnel)
 
 	cds_list_for_each_entry (peer, &tunnel->peers.list, list) {
 		peer_end_handshake(peer);
-		peer_clear_sessions(peer);
+		peer_drop_keypairs(peer);
 		staged_clear(&peer->staged);
 		timers_stop(&peer->timers);
 		cds_list_del_init(&peer->initiate);

@@ -56,9 +56,9 @@ static void handle_lazy(struct peer *peer, unsigned flags, uint64_t now)
 static void confirm_session(struct peer *peer, uint64_t now)
 {
 	if (!peer->next || !atomic_load(&peer->next->received) ||
-	    !peer_confirm_session(peer, peer->next))
+	    !peer_confirm_keypair(peer, peer->next))
 		return;
-	peer_session_complete(peer, now);
+	peer_handshake_complete(peer, now);
 	if (!staged_empty(&peer->staged))
 		worker_command(&tunnel_of(peer)->workers, peer, WORKER_SEND_STAGED);
 }
@@ -107,7 +107,7 @@ static void run_timers(struct peer *peer, uint64_t now)
 	actions = timers_expire(&peer->timers, now);
 	if (actions & TIMER_ZERO_KEYS) {
 		peer_end_handshake(peer);
-		peer_clear_sessions(peer);
+		peer_drop_keypairs(peer);
 	}
 	if (actions & TIMER_DROP_STAGED) {
 		tunnel_drop(tunnel_of(peer), DROP_staged_expired,

@@ -13,6 +13,7 @@
 #include "bpf_objects.h"
 #include "clock.h"
 #include "config.h"
+#include "drops.h"
 #include "kernel_events.h"
 #include "peer.h"
 #include "pick.h"
@@ -21,7 +22,7 @@
 
 void tunnel_drop(struct tunnel *tunnel, enum drop_reason reason, uint64_t n)
 {
-	((uint64_t *)&tunnel->dp.stats[WG_CONTROL_STATS].drops)[reason] += n;
+	drops_add(&tunnel->dp.stats[WG_CONTROL_STATS].drops, reason, n);
 }
 
 uint16_t tunnel_port(const struct tunnel *tunnel)

@@ -30,6 +30,7 @@
 #include "log.h"
 #include "nic.skel.h"
 #include "pins.h"
+#include "thread.h"
 #include "wgif.skel.h"
 
 /* How long map_set() waits for memory, in all and per attempt. */
@@ -283,6 +284,7 @@ static int map_set(struct bpf_objects *bpf, const struct bpf_map *map, const voi
 	int fd = bpf_map__fd(map), err = bpf_map_update_elem(fd, key, value, BPF_ANY);
 	uint64_t until = clock_now() + NO_MEMORY_WAIT_NS;
 
+	assert_control_thread();
 	while (err == -ENOMEM && !bpf->no_memory && clock_now() < until) {
 		nanosleep(&step, NULL);
 		err = bpf_map_update_elem(fd, key, value, BPF_ANY);

@@ -23,6 +23,8 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 
+#include "thread.h"
+
 #define QUERY_TIMEOUT_SECONDS 1
 #define EVENT_BUFFER_BYTES    (4 << 20)
 
@@ -221,6 +223,7 @@ int rtnl_query(struct rtnl *r, struct nlmsghdr *nlh, rtnl_parse_fn parse, void *
 	struct answer a = {.parse = parse, .ctx = ctx};
 	_Alignas(struct nlmsghdr) char buf[RTNL_RECEIVE_BYTES];
 
+	assert_control_thread();
 	if (!dump)
 		nlh->nlmsg_flags |= NLM_F_ACK;
 	a.result = parse && !dump ? -ENODATA : 0;

@@ -1,25 +1,17 @@
 // SPDX-License-Identifier: MIT
 #include "events.h"
 
-#include <errno.h>
 #include <stddef.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
 
 #include "peer.h"
+#include "thread.h"
+#include "wakeup.h"
 
 static int queue_init(struct event_queue *q)
 {
 	cds_wfcq_init(&q->head, &q->tail);
-	q->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	return q->fd < 0 ? -errno : 0;
-}
-
-static void queue_destroy(struct event_queue *q)
-{
-	if (q->fd >= 0)
-		close(q->fd);
-	q->fd = -1;
+	q->fd = wakeup_open();
+	return q->fd < 0 ? q->fd : 0;
 }
 
 int events_init(struct events *ev)
@@ -36,23 +28,21 @@ int events_init(struct events *ev)
 
 void events_destroy(struct events *ev)
 {
-	queue_destroy(&ev->urgent);
-	queue_destroy(&ev->lazy);
+	wakeup_close(&ev->urgent.fd);
+	wakeup_close(&ev->lazy.fd);
 }
 
 static void queue_put(struct event_queue *q, struct cds_wfcq_node *node)
 {
-	uint64_t one = 1;
-
 	cds_wfcq_node_init(node);
-	if (!cds_wfcq_enqueue(&q->head, &q->tail, node) &&
-	    write(q->fd, &one, sizeof(one)) < 0)
-		return; /* the counter is full: readable anyway */
+	if (!cds_wfcq_enqueue(&q->head, &q->tail, node))
+		wakeup_raise(q->fd);
 }
 
 void events_raise(struct events *ev, struct peer *peer, enum peer_event what)
 {
-	/* What the event is about was written before; seen together, or queued again. */
+	/* The caller has written what the event is about. Either the control thread sees it
+	 * when it handles a flag that is set already, or the peer is queued again. */
 	atomic_thread_fence(memory_order_seq_cst);
 	if (atomic_load_explicit(&peer->events_urgent, memory_order_relaxed) & what)
 		return;
@@ -69,19 +59,11 @@ void events_active(struct events *ev, struct peer *peer)
 		queue_put(&ev->lazy, &peer->lazy_node);
 }
 
-static void queue_quiet(struct event_queue *q)
-{
-	uint64_t count;
-
-	if (read(q->fd, &count, sizeof(count)) < 0)
-		return; /* EAGAIN: nothing had been written */
-}
-
-/* What is queued now goes to `taken`: what workers add meanwhile is for the next
- * round, so that a round ends. */
+/* Moves what is queued now to `taken`. What workers add meanwhile is left for the next round, so
+ * that a round ends. */
 static void queue_take(struct event_queue *q, struct event_queue *taken)
 {
-	queue_quiet(q);
+	wakeup_quiet(q->fd);
 	cds_wfcq_init(&taken->head, &taken->tail);
 	__cds_wfcq_splice_blocking(&taken->head, &taken->tail, &q->head, &q->tail);
 }
@@ -91,15 +73,16 @@ static struct cds_wfcq_node *queue_get(struct event_queue *q)
 	return __cds_wfcq_dequeue_blocking(&q->head, &q->tail);
 }
 
-/* The flag word is cleared before the peer is looked at, so that whatever happens
- * from then on queues it anew. */
+/* Clears the flag word before the peer is handled, so that an event from then on queues the peer
+ * again. */
 void events_serve_urgent(struct events *ev, event_handler handle, uint64_t now,
-			 unsigned most)
+			 unsigned max)
 {
 	struct cds_wfcq_node *node;
 
-	queue_quiet(&ev->urgent);
-	while (most-- && (node = queue_get(&ev->urgent))) {
+	assert_control_thread();
+	wakeup_quiet(ev->urgent.fd);
+	while (max-- && (node = queue_get(&ev->urgent))) {
 		struct peer *peer = caa_container_of(node, struct peer, urgent_node);
 		unsigned flags = atomic_exchange(&peer->events_urgent, 0);
 
@@ -113,7 +96,7 @@ bool events_urgent_left(struct events *ev)
 	return !cds_wfcq_empty(&ev->urgent.head, &ev->urgent.tail);
 }
 
-/* `offset`: of the queue's node in a peer. */
+/* Removes dead peers from the queue. `offset`: of the queue's node in struct peer. */
 static void forget_dead(struct event_queue *q, size_t offset)
 {
 	struct cds_wfcq_node *node;

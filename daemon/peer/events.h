@@ -29,14 +29,14 @@ enum peer_event {
 	EVENT_WANT_HANDSHAKE = 1, /* packets wait, or the keypair nears its end */
 	EVENT_CONFIRMED = 2,	  /* data came under the `next` keypair */
 	EVENT_ROAMED = 4,	  /* authentic packet from elsewhere: peer->roamed */
-	EVENT_KEY_AGING = 8,	  /* received under a keypair that is about to die */
+	EVENT_KEY_AGING = 8,	  /* received under a keypair that is about to expire */
 	EVENT_BY_NIC = 16,	  /* authentic packet by AF_XDP of a socket_only peer */
 };
 
 struct event_queue {
 	struct cds_wfcq_head head;
 	struct cds_wfcq_tail tail;
-	int fd; /* eventfd: readable once the queue went from empty to not */
+	int fd; /* wakeup.h: raised if a peer is added to the empty queue */
 };
 
 struct events {
@@ -45,23 +45,25 @@ struct events {
 	uint64_t lazy_due; /* when the lazy queue may be looked at next */
 };
 
-/* 0 or -errno. */
+/* 0 or -errno. The control thread. */
 int events_init(struct events *ev);
 void events_destroy(struct events *ev);
 
-/* Workers, under RCU. */
+/* Any thread that may hold the peer under RCU: workers and helpers. events_raise() tells the
+ * control thread at once; events_active() says that the peer's activity stamps have changed. */
 void events_raise(struct events *ev, struct peer *peer, enum peer_event what);
 void events_active(struct events *ev, struct peer *peer);
 
-/* Control thread: calls `handle` for queued peers, for urgent ones with their flags and so
- * many of them at most, for lazy ones with 0. Peers that were removed meanwhile are passed
- * over. */
+/* All of these: the control thread. They call `handle` for each queued peer, with the flags of
+ * an urgent one (at most `max` peers) and with 0 for a lazy one. Peers that were removed
+ * meanwhile are skipped. */
 typedef void (*event_handler)(struct peer *peer, unsigned flags, uint64_t now);
 void events_serve_urgent(struct events *ev, event_handler handle, uint64_t now,
-			 unsigned most);
+			 unsigned max);
+/* Returns true if urgent events are left. */
 bool events_urgent_left(struct events *ev);
 void events_drain_lazy(struct events *ev, event_handler handle, uint64_t now);
-/* Control thread, after a grace period: takes removed peers out. */
+/* Takes removed peers out of both queues; after a grace period. */
 void events_forget_dead(struct events *ev);
 
 #endif

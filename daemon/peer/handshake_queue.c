@@ -1,35 +1,31 @@
 // SPDX-License-Identifier: MIT
 #include "handshake_queue.h"
 
-#include <errno.h>
-#include <sys/eventfd.h>
-#include <unistd.h>
+#include "thread.h"
+#include "wakeup.h"
 
 int handshake_queue_init(struct handshake_queue *q)
 {
 	q->head = q->count = 0;
 	pthread_mutex_init(&q->lock, NULL);
-	q->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
-	return q->fd < 0 ? -errno : 0;
+	q->fd = wakeup_open();
+	return q->fd < 0 ? q->fd : 0;
 }
 
 void handshake_queue_destroy(struct handshake_queue *q)
 {
-	if (q->fd >= 0)
-		close(q->fd);
-	q->fd = -1;
+	wakeup_close(&q->fd);
 	pthread_mutex_destroy(&q->lock);
 }
 
 bool handshake_queue_put(struct handshake_queue *q, const struct endpoint *from,
 			 uint32_t ifindex, const void *data, size_t len)
 {
-	uint64_t one = 1;
-	bool room, first;
+	bool room, was_empty;
 
 	pthread_mutex_lock(&q->lock);
 	room = q->count < HANDSHAKE_QUEUE_LEN;
-	first = !q->count;
+	was_empty = !q->count;
 	if (room) {
 		struct handshake_message *m =
 			&q->messages[(q->head + q->count++) % HANDSHAKE_QUEUE_LEN];
@@ -40,8 +36,8 @@ bool handshake_queue_put(struct handshake_queue *q, const struct endpoint *from,
 		memcpy(m->data, data, len);
 	}
 	pthread_mutex_unlock(&q->lock);
-	if (first && write(q->fd, &one, sizeof(one)) < 0)
-		return true; /* full counter: readable anyway */
+	if (was_empty)
+		wakeup_raise(q->fd);
 	return room;
 }
 
@@ -49,6 +45,7 @@ bool handshake_queue_get(struct handshake_queue *q, struct handshake_message *ou
 {
 	bool any;
 
+	assert_control_thread();
 	pthread_mutex_lock(&q->lock);
 	any = q->count > 0;
 	if (any) {
@@ -72,8 +69,5 @@ unsigned handshake_queue_backlog(struct handshake_queue *q)
 
 void handshake_queue_quiet(struct handshake_queue *q)
 {
-	uint64_t count;
-
-	if (read(q->fd, &count, sizeof(count)) < 0)
-		return; /* EAGAIN: quiet already */
+	wakeup_quiet(q->fd);
 }

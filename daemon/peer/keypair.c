@@ -7,13 +7,15 @@
 
 #include <sodium.h>
 
-#define SESSIONS_BUCKETS 1024
-#define CACHE_LINE	 64
+#include "thread.h"
+
+#define KEYPAIR_BUCKETS 1024
+#define CACHE_LINE	64
 
 int keypairs_init(struct keypairs *s)
 {
-	s->table = cds_lfht_new(SESSIONS_BUCKETS, SESSIONS_BUCKETS, 0,
-				CDS_LFHT_AUTO_RESIZE, NULL);
+	s->table = cds_lfht_new(KEYPAIR_BUCKETS, KEYPAIR_BUCKETS, 0, CDS_LFHT_AUTO_RESIZE,
+				NULL);
 	return s->table ? 0 : -ENOMEM;
 }
 
@@ -30,7 +32,7 @@ static int index_match(struct cds_lfht_node *node, const void *key)
 	       *(const uint32_t *)key;
 }
 
-/* Indices are drawn at random: they are their own hash. */
+/* Indices are random, so each is its own hash. */
 struct keypair *keypairs_find(struct keypairs *s, uint32_t index)
 {
 	struct cds_lfht_iter iter;
@@ -46,6 +48,7 @@ struct keypair *keypair_new(struct keypairs *s, struct peer *peer)
 	struct keypair *kp = aligned_alloc(CACHE_LINE, (sizeof(*kp) + CACHE_LINE - 1) /
 							       CACHE_LINE * CACHE_LINE);
 
+	assert_control_thread();
 	if (!kp)
 		return NULL;
 	memset(kp, 0, sizeof(*kp));
@@ -61,6 +64,7 @@ struct keypair *keypair_new(struct keypairs *s, struct peer *peer)
 
 void keypair_activate(struct keypair *kp, const struct noise_keys *keys, uint64_t now)
 {
+	assert_control_thread();
 	memcpy(kp->send_key, keys->send, WG_KEY_LEN);
 	memcpy(kp->receive_key, keys->receive, WG_KEY_LEN);
 	kp->remote_index = keys->remote_index;
@@ -80,6 +84,7 @@ static void keypair_free(struct rcu_head *head)
 
 void keypair_drop(struct keypairs *s, struct keypair *kp)
 {
+	assert_control_thread();
 	if (!kp)
 		return;
 	cds_lfht_del(s->table, &kp->node);

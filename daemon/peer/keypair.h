@@ -2,11 +2,10 @@
 /*
  * Keypairs by receiver index.
  *
- * Theory of operation: a keypair is made, without keys, when a handshake begins:
- * it holds the random index that we announce to the far side. When the handshake
- * ends well it gets its keys and is "ready"; workers take no other. The control
- * thread alone makes, activates and drops; workers look up under RCU, and a
- * dropped keypair is wiped and freed a grace period later.
+ * Theory of operation: a keypair is made without keys when a handshake begins, and holds the
+ * random index that we announce to the peer. When the handshake succeeds it gets its keys and is
+ * "ready"; workers use no other. Only the control thread makes, activates and drops keypairs.
+ * Workers look them up under RCU; a dropped keypair is wiped and freed a grace period later.
  */
 #ifndef KEYPAIR_H
 #define KEYPAIR_H
@@ -34,8 +33,8 @@ struct keypair {
 	struct peer *peer;
 	bool initiator;
 	atomic_bool ready;
-	atomic_bool received; /* anything authentic came under it */
-	atomic_bool aging;    /* received so late that it should be replaced */
+	atomic_bool received; /* an authentic message was received under it */
+	atomic_bool aging;    /* received under so late that it should be replaced */
 	_Atomic uint64_t send_counter;
 	pthread_mutex_t replay_lock;
 	struct replay replay;
@@ -47,29 +46,32 @@ struct keypairs {
 	struct cds_lfht *table;
 };
 
-/* 0 or -ENOMEM. */
+/* 0 or -ENOMEM. Control thread. */
 int keypairs_init(struct keypairs *s);
 void keypairs_destroy(struct keypairs *s);
 
-/* The keypair of this receiver index, or NULL: any RCU thread, until its next
- * quiescent state. It may not be ready. */
+/* Returns the keypair of this receiver index, which may not be ready, or NULL. Any RCU thread,
+ * until its next quiescent state. */
 struct keypair *keypairs_find(struct keypairs *s, uint32_t index);
 
-/* Control thread: a keypair without keys under a fresh index; NULL without memory. */
+/* Makes a keypair without keys under a new index; the table's until keypair_drop(). Returns NULL
+ * without memory. Control thread. */
 struct keypair *keypair_new(struct keypairs *s, struct peer *peer);
-/* Control thread: from here on workers use it. Its index must be keys->local_index. */
+/* Gives the keypair its keys, whose local_index must be the keypair's; from here on workers use
+ * it. `now` in ns. Control thread. */
 void keypair_activate(struct keypair *kp, const struct noise_keys *keys, uint64_t now);
-/* Control thread: out of the table; wiped and freed after a grace period. NULL is
- * allowed. */
+/* Takes the keypair out of the table; it is wiped and freed after a grace period. NULL is
+ * allowed. Control thread. */
 void keypair_drop(struct keypairs *s, struct keypair *kp);
 
-/* Nanoseconds. A worker's `now` may be older than a keypair made meanwhile. */
+/* The age in nanoseconds. A worker's `now` may be older than a keypair made meanwhile. */
 static inline uint64_t keypair_age(const struct keypair *kp, uint64_t now)
 {
 	return now > kp->born ? now - kp->born : 0;
 }
 
-/* Whitepaper section 6.2: too old, or used too often, to send under. */
+/* Returns false if the keypair is too old, or was used too often, to send under it (whitepaper
+ * section 6.2). */
 static inline bool keypair_may_send(const struct keypair *kp, uint64_t now)
 {
 	return keypair_age(kp, now) < WG_REJECT_AFTER_TIME * NS_PER_SEC &&
@@ -78,10 +80,10 @@ static inline bool keypair_may_send(const struct keypair *kp, uint64_t now)
 }
 
 /*
- * Takes up to `n` consecutive counters to send under, which the caller alone has: *first is
- * the first of them. Returns how many there are, less than `n` only when the last one that
- * section 6.2 allows is taken: a counter that came round would use a nonce twice. A worker's
- * keypair_may_send() is older than what other workers have taken since. Any thread.
+ * Takes up to `n` consecutive counters to send under, from *first on. Returns how many, which is
+ * less than `n` only if the last one that section 6.2 allows is taken: a counter that wrapped
+ * around would use a nonce twice. Since the caller's keypair_may_send() other workers may have
+ * taken counters. Any thread.
  */
 static inline unsigned keypair_take_counters(struct keypair *kp, unsigned n,
 					     uint64_t *first)
@@ -101,7 +103,8 @@ static inline unsigned keypair_take_counters(struct keypair *kp, unsigned n,
 	return n;
 }
 
-/* Section 6.2: the initiator renews by time, either side by messages. */
+/* Returns true if it is time for a new handshake (section 6.2): by age if we were the initiator,
+ * by the number of messages for both sides. */
 static inline bool keypair_wants_rekey(const struct keypair *kp, uint64_t now)
 {
 	return (kp->initiator &&

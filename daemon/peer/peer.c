@@ -8,12 +8,12 @@
 
 #include <sodium.h>
 
-#include "peers.h"
 #include "bpf_objects.h"
 #include "log.h"
 #include "peers.h"
+#include "thread.h"
 
-/* --- sessions --- */
+/* --- keypairs --- */
 
 static void retire(struct peer *peer, struct keypair *kp)
 {
@@ -23,8 +23,8 @@ static void retire(struct peer *peer, struct keypair *kp)
 	keypair_drop(&peer->peers->keypairs, kp);
 }
 
-/* As initiator we know that the responder has the keys: they are current at once. A
- * `next` that was not confirmed may still be what the peer sends under. */
+/* The responder has the keys, so as initiator we send under them at once. The peer may still send
+ * under a `next` that was not confirmed. */
 static void begin_as_initiator(struct peer *peer, struct keypair *kp)
 {
 	struct keypair *previous = peer->previous, *current = peer->current;
@@ -40,7 +40,7 @@ static void begin_as_initiator(struct peer *peer, struct keypair *kp)
 	}
 }
 
-/* As responder we may not send under it until the initiator has shown that it has it. */
+/* As responder we may not send under the keypair until the initiator has used it. */
 static void begin_as_responder(struct peer *peer, struct keypair *kp)
 {
 	struct keypair *unused = peer->next;
@@ -51,10 +51,11 @@ static void begin_as_responder(struct peer *peer, struct keypair *kp)
 	peer->previous = NULL;
 }
 
-int peer_begin_session(struct peer *peer, struct keypair *kp, uint64_t now)
+int peer_use_keypair(struct peer *peer, struct keypair *kp, uint64_t now)
 {
 	int err = bpf_objects_add_session(peer->peers->bpf, kp->local_index, peer->slot);
 
+	assert_control_thread();
 	if (err) {
 		log_error("no session with a peer, for now: BPF map: %s", strerror(-err));
 		keypair_drop(&peer->peers->keypairs, kp);
@@ -68,8 +69,9 @@ int peer_begin_session(struct peer *peer, struct keypair *kp, uint64_t now)
 	return 0;
 }
 
-bool peer_confirm_session(struct peer *peer, struct keypair *kp)
+bool peer_confirm_keypair(struct peer *peer, struct keypair *kp)
 {
+	assert_control_thread();
 	if (!kp || kp != peer->next)
 		return false;
 	retire(peer, peer->previous);
@@ -79,8 +81,8 @@ bool peer_confirm_session(struct peer *peer, struct keypair *kp)
 	return true;
 }
 
-/* One of ours that was lost: its answer, if anybody kept that back, must not make a session
- * which the peer has long forgotten. Initiations that cross are younger. */
+/* Forgets our own initiation if it was lost: its answer, if somebody held that back, must not make
+ * a session that the peer has long forgotten. Initiations that cross are younger. */
 static void end_stale_initiation(struct peer *peer, uint64_t now)
 {
 	if (!peer->pending || !timers_may_initiate(&peer->timers, now))
@@ -90,10 +92,11 @@ static void end_stale_initiation(struct peer *peer, uint64_t now)
 	noise_handshake_clear(&peer->initiating);
 }
 
-void peer_session_complete(struct peer *peer, uint64_t now)
+void peer_handshake_complete(struct peer *peer, uint64_t now)
 {
 	struct timespec ts;
 
+	assert_control_thread();
 	clock_gettime(CLOCK_REALTIME, &ts);
 	peer->last_handshake = (uint64_t)ts.tv_sec * NS_PER_SEC + (uint64_t)ts.tv_nsec;
 	end_stale_initiation(peer, now);
@@ -104,16 +107,18 @@ void peer_session_complete(struct peer *peer, uint64_t now)
 
 void peer_end_handshake(struct peer *peer)
 {
+	assert_control_thread();
 	keypair_drop(&peer->peers->keypairs, peer->pending);
 	peer->pending = NULL;
 	noise_handshake_clear(&peer->initiating);
 	noise_handshake_clear(&peer->answering);
 }
 
-void peer_clear_sessions(struct peer *peer)
+void peer_drop_keypairs(struct peer *peer)
 {
 	struct keypair *current = peer->current, *next = peer->next;
 
+	assert_control_thread();
 	rcu_assign_pointer(peer->current, NULL);
 	rcu_assign_pointer(peer->next, NULL);
 	retire(peer, current);
@@ -122,7 +127,7 @@ void peer_clear_sessions(struct peer *peer)
 	peer->previous = NULL;
 }
 
-/* --- where it is --- */
+/* --- endpoint, path, counters --- */
 
 void peer_publish_path(struct peer *peer, struct path *path)
 {
@@ -137,7 +142,7 @@ void peer_publish_path(struct peer *peer, struct path *path)
 
 void peer_note_endpoint(struct peer *peer, const struct endpoint *ep)
 {
-	/* An answer from there says which address of ours it is for: no other place. */
+	/* An answer from the configured endpoint only adds which address of ours it is for. */
 	if (!ip_addr_equal(&peer->endpoint.addr, &ep->addr) ||
 	    peer->endpoint.port != ep->port)
 		peer->configured = false;

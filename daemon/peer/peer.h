@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A peer: its keys, where it is, its sessions, what waits for it.
+ * A peer: its keys, its endpoint, its keypairs, its staged packets.
  *
- * Theory of operation: the control thread owns every field, but reads `path` under RCU
- * like everybody, for a worker that sees the peer move replaces it. Workers find a peer
- * by its slot (which the TC program wrote into a frame's address) or through a
- * keypair; they read the RCU pointers `current`, `next` and `path`, and write only the
- * atomics in `activity` and `wire`, the staged queue under its lock, and the
- * event flags by which they tell the control thread what happened (events.h).
+ * Theory of operation: the control thread owns every field, except that it reads `path` under RCU
+ * like every thread, because a worker that sees the peer move replaces the path. Workers find a
+ * peer by its slot (which the TC program wrote into a frame's address) or through a keypair.
+ * They read the RCU pointers `current`, `next` and `path`, and write only the atomics in
+ * `activity` and `wire`, the staged queue, `path` and `roamed` under their locks, and the event
+ * flags by which they tell the control thread what happened (events.h).
  */
 #ifndef PEER_H
 #define PEER_H
@@ -25,23 +25,24 @@
 #include "allowedips.h"
 #include "cookie.h"
 #include "endpoint.h"
+#include "keypair.h"
 #include "noise.h"
 #include "path.h"
-#include "keypair.h"
+#include "rcu.h"
 #include "staged.h"
 #include "timerq.h"
 #include "timers.h"
 
 struct peers;
 
-/* When these last happened, ns; written by workers once a batch, read by the
- * control thread when it runs the peer's timers. 0: not since it last looked. */
+/* When these last happened, ns; written by workers once per batch, read by the control thread
+ * when it runs the peer's timers. 0: not since it last looked. */
 struct peer_activity {
 	_Atomic uint64_t data_sent;
 	_Atomic uint64_t data_received;
 	_Atomic uint64_t authenticated_sent;
 	_Atomic uint64_t authenticated_received;
-	_Atomic uint64_t handshake_asked; /* by a worker; so that it asks seldom */
+	_Atomic uint64_t handshake_asked; /* by a worker, which asks seldom */
 };
 
 /* What `wg show` calls transfer: UDP payload of authenticated messages. */
@@ -58,9 +59,9 @@ struct peer {
 	bool dead;
 
 	/* Read by workers. */
-	struct keypair *current;
-	struct keypair *next; /* made as responder; in use once it is received under */
-	struct path *path;    /* NULL: no endpoint. A worker may put another there */
+	struct keypair __rcu *current;
+	struct keypair __rcu *next; /* as responder; in use once it is received under */
+	struct path __rcu *path;    /* NULL: no endpoint. Workers write it, too */
 	atomic_bool socket_only;
 	struct staged staged;
 	struct peer_activity activity;
@@ -69,17 +70,17 @@ struct peer {
 	atomic_uint events_lazy;
 	struct cds_wfcq_node urgent_node;
 	struct cds_wfcq_node lazy_node;
-	pthread_mutex_t roam_lock; /* who writes `path` or `roamed` holds it */
-	struct endpoint roamed; /* where it last wrote from, when EVENT_ROAMED is set */
-	uint32_t roamed_by; /* the device that this came by to the socket; 0: by AF_XDP */
+	pthread_mutex_t roam_lock; /* held to write `path`, `roamed` or `roamed_by` */
+	struct endpoint roamed;	   /* the peer's latest source, if EVENT_ROAMED is set */
+	uint32_t roamed_by; /* device by which a socket received from it; 0: AF_XDP did */
 
 	/* The control thread's own. */
 	struct keypair *previous;
 	uint64_t rx_told;	 /* the most that snapshot_peer() told */
-	struct keypair *pending; /* the handshake under way as initiator */
-	bool badly_answered;	 /* that handshake, by somebody who knew its index */
+	struct keypair *pending; /* of the handshake under way as initiator */
+	bool badly_answered;	 /* that handshake got a wrong answer with its index */
 	struct noise_remote remote;
-	struct noise_handshake initiating; /* one a role: initiations may cross */
+	struct noise_handshake initiating; /* one per role: initiations may cross */
 	struct noise_handshake answering;
 	uint64_t timestamp_sent; /* of the latest initiation: Unix time, ns */
 	struct cookie_maker cookie;
@@ -89,36 +90,38 @@ struct peer {
 	uint16_t persistent_keepalive; /* seconds, 0: off */
 	struct endpoint endpoint;
 	bool has_endpoint;
-	bool configured; /* the endpoint is what somebody set */
-	uint32_t
-		arrived_by; /* device of the latest authentic packet to the socket, or 0 */
+	bool configured;     /* the user set the endpoint */
+	uint32_t arrived_by; /* device of the latest authentic packet to a socket, or 0 */
 	uint64_t last_handshake; /* Unix time, ns; 0: never */
-	uint64_t neighbour_kept; /* when the kernel was last told that it is in use */
+	uint64_t
+		neighbour_kept; /* when the kernel was last told that the neighbour is used */
 	struct allowedips_owner allowed;
 	struct cds_list_head list;   /* peers->list, in order of creation */
 	struct cds_lfht_node by_key; /* peers->by_key */
 };
 
-/* All by the control thread. */
+/* All by the control thread, except peer_publish_path(). */
 
-/* New keypair from a handshake that ended well, into its slot (whitepaper 6.3). Where XDP
- * cannot know of it, and so would drop what comes under it, -errno: there is no session then,
- * and the keypair is gone; the initiator will try again. */
-int peer_begin_session(struct peer *peer, struct keypair *kp, uint64_t now);
-/* Data came under `next`: it becomes current. False if kp isn't `next`. */
-bool peer_confirm_session(struct peer *peer, struct keypair *kp);
-/* A handshake is complete: both sides have the keys. */
-void peer_session_complete(struct peer *peer, uint64_t now);
-/* Ends all sessions and the handshake under way. */
-void peer_clear_sessions(struct peer *peer);
+/* Makes the keypair of a successful handshake `current` (as initiator) or `next` (as responder;
+ * whitepaper section 6.3), and drops those that it replaces. Returns -errno if the BPF map does
+ * not take its index, so that XDP would not know its messages: the keypair is dropped, and the
+ * initiator will try again. */
+int peer_use_keypair(struct peer *peer, struct keypair *kp, uint64_t now);
+/* Makes `next` current because data was received under it. Returns false if kp is not `next`. */
+bool peer_confirm_keypair(struct peer *peer, struct keypair *kp);
+/* Notes that a handshake is complete: both sides have the keys. */
+void peer_handshake_complete(struct peer *peer, uint64_t now);
+/* Drops all keypairs that are in use. */
+void peer_drop_keypairs(struct peer *peer);
+/* Ends the handshakes under way, in both roles. */
 void peer_end_handshake(struct peer *peer);
 
-/* Takes note of where the peer is, without a path there. */
+/* Notes where the peer is, without making a path there. */
 void peer_note_endpoint(struct peer *peer, const struct endpoint *ep);
-/* Puts this path, which may be NULL, in the place of the one that is there. The control
- * thread, and a worker that saw the peer move. */
+/* Publishes this path, which may be NULL and is the peer's from then on, and frees the one before
+ * after a grace period. The control thread, and a worker that saw the peer move. */
 void peer_publish_path(struct peer *peer, struct path *path);
-/* Lets the timer queue know the peer's next deadline. */
+/* Tells the timer queue the peer's next deadline. */
 void peer_reschedule(struct peer *peer);
 
 #endif

@@ -11,6 +11,7 @@
 #include "bpf_objects.h"
 #include "log.h"
 #include "peer.h"
+#include "thread.h"
 
 #define CACHE_LINE  64
 #define KEY_BUCKETS 1024
@@ -19,6 +20,7 @@
 
 int peers_init(struct peers *peers, const struct noise_identity *identity)
 {
+	assert_control_thread();
 	CDS_INIT_LIST_HEAD(&peers->list);
 	CDS_INIT_LIST_HEAD(&peers->dead);
 	CDS_INIT_LIST_HEAD(&peers->initiations);
@@ -73,6 +75,7 @@ struct peer *peer_find(struct peers *peers, const uint8_t public_key[WG_KEY_LEN]
 	struct cds_lfht_iter iter;
 	struct cds_lfht_node *node;
 
+	assert_control_thread();
 	cds_lfht_lookup(peers->by_key, key_hash(peers, public_key), key_match, public_key,
 			&iter);
 	node = cds_lfht_iter_get_node(&iter);
@@ -129,6 +132,7 @@ int peer_create(struct peers *peers, const uint8_t public_key[WG_KEY_LEN],
 							      CACHE_LINE * CACHE_LINE);
 	int err;
 
+	assert_control_thread();
 	if (!peer)
 		return -ENOMEM;
 	peer_init(peer, peers, public_key);
@@ -149,20 +153,21 @@ int peer_create(struct peers *peers, const uint8_t public_key[WG_KEY_LEN],
 	return 0;
 }
 
-/* Workers may hold the peer until the next grace period, and it may stand in an event
- * queue: peers_reap() waits for both. */
+/* Workers may hold the peer until the next grace period, and it may be in an event queue: whoever
+ * calls peers_reap() sees to both. */
 void peer_remove(struct peer *peer)
 {
 	struct peers *peers = peer->peers;
 	int err = allowedips_remove_owner(&peers->allowed, &peer->allowed);
 
+	assert_control_thread();
 	if (err)
 		log_error("allowed IPs of a removed peer stay in the map: %s",
 			  strerror(-err));
 	rcu_assign_pointer(peers->slots[peer->slot], NULL);
 	bpf_objects_remove_peer(peers->bpf, peer->slot);
 	peer_end_handshake(peer);
-	peer_clear_sessions(peer);
+	peer_drop_keypairs(peer);
 	timerq_remove(&peers->timers, &peer->timer_node);
 	cds_list_del_init(&peer->initiate);
 	cds_lfht_del(peers->by_key, &peer->by_key);
@@ -178,6 +183,7 @@ void peers_reap(struct peers *peers)
 {
 	struct peer *peer, *next;
 
+	assert_control_thread();
 	cds_list_for_each_entry_safe (peer, next, &peers->dead, list) {
 		cds_list_del(&peer->list);
 		peer_free(peer);

@@ -2,9 +2,9 @@
 /*
  * All peers of a tunnel, and how they are found.
  *
- * Theory of operation: a peer has a slot, the number by which BPF programs and workers know
- * it, from its creation on. The control thread alone adds and removes. Workers read `slots`
- * and `keypairs` under RCU: a removed peer is freed a grace period later, by peers_reap().
+ * Theory of operation: a peer has a slot, the number by which BPF programs and workers know it,
+ * from its creation to its removal. Only the control thread adds and removes peers. Workers read
+ * `slots` and `keypairs` under RCU; peers_reap() frees a removed peer after a grace period.
  */
 #ifndef PEERS_H
 #define PEERS_H
@@ -17,6 +17,7 @@
 
 #include "allowedips.h"
 #include "keypair.h"
+#include "rcu.h"
 #include "timerq.h"
 
 struct bpf_objects;
@@ -25,16 +26,16 @@ struct peer;
 
 struct peers {
 	/* Read by workers. */
-	struct peer **slots; /* [WG_MAX_PEERS], RCU */
+	struct peer __rcu **slots; /* [WG_MAX_PEERS] */
 	struct keypairs keypairs;
 
 	/* The control thread's own. */
 	struct bpf_objects *bpf;
 	const struct noise_identity *identity; /* ours */
 	struct cds_list_head list;	       /* in order of creation */
-	struct cds_list_head dead;	       /* see peers_reap() */
-	struct cds_list_head initiations;      /* of peers: see handshake_want() */
-	struct cds_list_head *next_path;       /* in list; NULL: all are resolved */
+	struct cds_list_head dead;	       /* removed, until peers_reap() */
+	struct cds_list_head initiations; /* peers to initiate with: handshake_want() */
+	struct cds_list_head *next_path;  /* in list; NULL: all paths are resolved */
 	struct cds_lfht *by_key;
 	uint8_t hash_key[16];
 	uint32_t next_slot;
@@ -43,23 +44,25 @@ struct peers {
 	struct timerq timers;
 };
 
-/* An empty table; `bpf` and `allowed` are the caller's to set. 0 or -errno. */
+/* All of these, except peer_at(): the control thread. */
+
+/* Makes an empty table of a zeroed struct; the caller sets `bpf` and `allowed`. 0 or -errno. */
 int peers_init(struct peers *peers, const struct noise_identity *identity);
-/* There are no peers left. Also of a zeroed struct. */
+/* Frees the table, in which no peers are left. Also for a zeroed struct. */
 void peers_destroy(struct peers *peers);
 
-/* A peer of this public key, with no endpoint; *out is linked into the device.
- * -ENOSPC: no slot left, -ENOMEM, or what the BPF maps answered. */
+/* Adds a peer of this public key, without an endpoint; *out belongs to the table. Returns 0,
+ * -ENOSPC if no slot is left, -ENOMEM, or the error of the BPF maps. */
 int peer_create(struct peers *peers, const uint8_t public_key[WG_KEY_LEN],
 		struct peer **out);
-/* The peer of this key, or NULL. */
+/* Returns the peer of this key, or NULL. */
 struct peer *peer_find(struct peers *peers, const uint8_t public_key[WG_KEY_LEN]);
-/* The peer in this slot, or NULL: any RCU thread, until its next quiescent state. */
+/* Returns the peer in this slot, or NULL. Any RCU thread, until its next quiescent state. */
 struct peer *peer_at(struct peers *peers, uint32_t slot);
-/* Unlinks; sessions end here. Memory goes in peers_reap(). */
+/* Takes the peer out of the table and ends its sessions; peers_reap() frees it. */
 void peer_remove(struct peer *peer);
-/* Frees what peer_remove() unlinked: after a grace period, and then events_forget_dead(),
- * unless the event queues are not served any more. */
+/* Frees removed peers. Before it there must be a grace period, and then events_forget_dead(),
+ * unless the event queues are no longer served. */
 void peers_reap(struct peers *peers);
 
 #endif

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Packets that wait for a session. As in the kernel, at most 128 of a peer, the
- * oldest making room; also bounded in bytes, for a packet may be 64 KB of TCP.
+ * Packets that wait for a session of their peer.
+ *
+ * Theory of operation: a list under a lock. As in kernel WireGuard it holds at most 128 packets,
+ * and the oldest make room for new ones. It is bounded in bytes, too, because a packet may be
+ * 64 KB of TCP.
  */
 #ifndef STAGED_H
 #define STAGED_H
@@ -23,7 +26,7 @@ struct inner_packet {
 	const uint8_t *data;
 	uint32_t len;
 	uint8_t ttl;	/* WG_TTL_OF_A_TUNNEL; 0: none */
-	bool forwarded; /* from another host */
+	bool forwarded; /* another host sent it */
 };
 
 struct staged_packet {
@@ -41,16 +44,16 @@ struct staged {
 
 void staged_init(struct staged *q);
 void staged_destroy(struct staged *q);
-/* Copies the packet in; returns how many packets were lost for it (the oldest
- * ones, or this one without memory). Any thread. */
+/* Adds a copy of the packet. Returns how many packets were dropped: the oldest ones to make room,
+ * or this one without memory. Any thread. */
 unsigned staged_push(struct staged *q, const struct inner_packet *packet);
-/* Takes all, oldest first; the caller frees each with staged_free(). Any thread. */
+/* Takes all packets, oldest first; the caller frees each by staged_free(). Any thread. */
 struct staged_packet *staged_take(struct staged *q);
 /* Wipes (it is plaintext) and frees one packet. */
 void staged_free(struct staged_packet *p);
-/* Drops all, returns how many. Any thread. */
+/* Drops all packets and returns how many there were. Any thread. */
 unsigned staged_clear(struct staged *q);
-/* Without the lock: any thread. */
+/* Returns true if there are no packets, without taking the lock. Any thread. */
 bool staged_empty(struct staged *q);
 
 #endif

@@ -6,6 +6,7 @@
 #include <sodium.h>
 #include <stdlib.h>
 
+#include "endpoint.h"
 #include "uapi_proto.h"
 
 /* A part of the request, without a NUL at its end. In a line that was checked, it has no NUL. */

@@ -25,14 +25,15 @@
 #include "clock.h"
 #include "log.h"
 #include "rtnl_query.h"
+#include "thread.h"
 
-/* What the kernel keeps for itself in front of a packet. */
+/* Bytes that the kernel reserves in front of a packet. */
 #define KERNEL_HEADROOM 256
 #define FRAME_OVERHEAD	(ETH_HLEN + KERNEL_HEADROOM)
 #define FRAME_SIZE_MAX	4096
 
-/* The kernel takes a closed socket off its queue in a work item of its own: a restart
- * may come before. */
+/* How long to wait for a queue. The kernel takes a closed socket off its queue in a work item, and
+ * a restart may come before. */
 #define BUSY_WAIT_NS NS_PER_SEC
 
 struct nic_losses nic_losses(const struct nic *nic)
@@ -69,8 +70,8 @@ static const int *copy_flags(const struct nic *nic, unsigned index)
 	return nic->mode == NIC_ANY && nic->native ? any : copy;
 }
 
-/* Drivers of Intel's (igb, igc) take of a zero-copy frame the whole kilobytes that are left
- * beside the headroom, and lose packets that are larger: of 2048 bytes just one. */
+/* Some Intel drivers (igb, igc) use only the whole kilobytes of a zero-copy frame that are left
+ * beside the headroom, which is one of 2048 bytes, and lose larger packets. */
 static uint32_t choose_frame_size(const struct nic *nic, int copy_flag)
 {
 	if (copy_flag == XDP_ZEROCOPY || nic->mtu + FRAME_OVERHEAD > 2048)
@@ -78,7 +79,7 @@ static uint32_t choose_frame_size(const struct nic *nic, int copy_flag)
 	return 2048;
 }
 
-/* All queues have frames of the size that the first one needs. */
+/* Opens a queue. All queues get frames of the size that the first one needs. */
 static int queue_open(struct nic *nic, unsigned index, uint64_t until,
 		      struct nic_queue **out)
 {
@@ -95,7 +96,7 @@ static int queue_open(struct nic *nic, unsigned index, uint64_t until,
 	return err;
 }
 
-/* All zero where the driver does not say. */
+/* The channels of a device; all zero if its driver does not tell. */
 static struct ethtool_channels channels_of(const char *name)
 {
 	struct ethtool_channels channels = {.cmd = ETHTOOL_GCHANNELS};
@@ -111,7 +112,7 @@ static struct ethtool_channels channels_of(const char *name)
 	return channels;
 }
 
-/* At least one. */
+/* Limits n to 1 ... WG_MAX_QUEUES. */
 static unsigned bounded(unsigned n)
 {
 	if (n > WG_MAX_QUEUES)
@@ -126,8 +127,8 @@ static unsigned count_rx_queues(const char *name)
 	return bounded(c.combined_count + c.rx_count);
 }
 
-/* Those that can do both. The kernel binds a socket to a queue that only receives, too,
- * and then sends nothing of it. */
+/* Counts the queues that receive and send. The kernel also binds a socket to a queue that only
+ * receives, and then sends nothing of what the socket is given. */
 static unsigned count_tx_queues(const char *name)
 {
 	struct ethtool_channels c = channels_of(name);
@@ -136,7 +137,7 @@ static unsigned count_tx_queues(const char *name)
 		       (c.rx_count < c.tx_count ? c.rx_count : c.tx_count));
 }
 
-/* 0 if there is none. */
+/* The setting of a device or of "all"; 0 if there is none. */
 static int rp_filter(const char *conf)
 {
 	char path[64], text[8] = "";
@@ -152,8 +153,9 @@ static int rp_filter(const char *conf)
 	return atoi(text);
 }
 
-/* XDP cannot ask by which device the way back to a source leads. The kernel takes the greater
- * of both settings; 2 is for sources that no route leads to at all. */
+/* Returns true if the kernel drops IPv4 packets whose source is routed by another device, which
+ * XDP cannot find out. The kernel uses the greater of both settings; 2 refuses only sources that
+ * have no route at all. */
 static bool is_strict(const char *name)
 {
 	int all = rp_filter("all"), own = rp_filter(name);
@@ -161,7 +163,7 @@ static bool is_strict(const char *name)
 	return (all > own ? all : own) == 1;
 }
 
-/* Whether that is news. */
+/* Reads nic->strict again. Returns true if it has changed. */
 static bool note_strict(struct nic *nic)
 {
 	bool before = nic->strict;
@@ -174,8 +176,8 @@ static bool note_strict(struct nic *nic)
 	return nic->strict != before;
 }
 
-/* Generic XDP sees packets after the kernel has merged them (GRO), and copies them
- * twice: nobody gets that without asking. */
+/* Generic XDP sees packets after the kernel has merged them (GRO), and copies them twice, so it
+ * is used only if it is asked for. */
 static int attach_xdp(struct bpf_objects *bpf, struct nic *nic, bool generic)
 {
 	if (nic->mode != NIC_SKB) {
@@ -193,6 +195,7 @@ static int attach_xdp(struct bpf_objects *bpf, struct nic *nic, bool generic)
 
 void nic_close(struct bpf_objects *bpf, struct nic *nic)
 {
+	assert_control_thread();
 	bpf_objects_set_nic(bpf, nic->ifindex, NULL);
 	if (nic->link_fd >= 0)
 		close(nic->link_fd);
@@ -223,7 +226,7 @@ static int open_queues(struct bpf_objects *bpf, struct nic *nic)
 	return err;
 }
 
-/* The XDP program may redirect to them from here on. */
+/* Lets the XDP program redirect packets to the queues. */
 static int serve_queues(struct bpf_objects *bpf, const struct nic *nic)
 {
 	uint32_t room = nic->frame_size - KERNEL_HEADROOM,
@@ -292,6 +295,7 @@ int nic_open(struct bpf_objects *bpf, uint32_t ifindex, const struct rtnl_link *
 	const char *step = "XDP";
 	int err;
 
+	assert_control_thread();
 	if (!nic)
 		return -ENOMEM;
 	err = attach_xdp(bpf, nic, generic);
@@ -312,6 +316,7 @@ int nic_open(struct bpf_objects *bpf, uint32_t ifindex, const struct rtnl_link *
 
 void nic_set_link(struct bpf_objects *bpf, struct nic *nic, const struct rtnl_link *link)
 {
+	assert_control_thread();
 	memcpy(nic->name, link->name, sizeof(nic->name));
 	if (!note_strict(nic) && nic->mtu == link->mtu && !memcmp(nic->mac, link->mac, 6))
 		return;

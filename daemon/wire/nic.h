@@ -2,11 +2,15 @@
 /*
  * NICs with AF_XDP sockets on all their queues (xsk.h).
  *
- * A driver may add queues of its own while an XDP program is attached (virtio_net, if
- * the device has some to spare). It receives by them, too, so they get sockets; but it
- * sends nothing from a zero-copy socket there, and forgets to give up its memory once
- * the program is gone (xp_disable_drv_zc() warns, the next attachment crashes). So these
- * are for receiving, with copies.
+ * Theory of operation: the control thread attaches the XDP program, opens the sockets of each
+ * queue and publishes the NIC under RCU; workers then read the queues that are given to them and
+ * send by the queue that nic_tx_queue() names.
+ *
+ * A driver may add queues while an XDP program is attached (virtio_net does if the device has
+ * some to spare). It receives by them, too, so they get sockets. But it sends nothing from a
+ * zero-copy socket there, and does not release the socket's memory once the program is gone
+ * (xp_disable_drv_zc() warns, the next attachment crashes). So these queues only receive, with
+ * copies.
  */
 #ifndef NIC_H
 #define NIC_H
@@ -38,31 +42,32 @@ struct nic {
 	uint32_t id;
 	uint32_t mtu;
 	uint8_t mac[6];
-	bool strict; /* rp_filter=1: IPv4 is not taken by XDP */
+	bool strict; /* rp_filter=1: XDP leaves IPv4 to the UDP sockets */
 	uint32_t frame_size;
 	enum nic_mode mode;
 	bool native;
 	int link_fd; /* XDP attachment */
 	unsigned queue_count;
-	unsigned tx_queue_count; /* the first ones: without XDP's, and that send, too */
+	unsigned tx_queue_count; /* the first queues, which also send; see above */
 	struct nic_queue *queues[WG_MAX_QUEUES];
 };
 
-/* Attaches XDP and opens the sockets of every queue; `generic`: by generic XDP, if the mode
- * allows it and the driver has no native one. `why` gets one line on error. 0 or -errno.
- * Control thread. */
+/* Attaches XDP and opens the sockets of every queue; *out is closed by nic_close(). `generic`: use
+ * generic XDP if the mode allows it and the driver has no native XDP. `why` gets one line on
+ * error. 0 or -errno. May wait a second for a queue. Control thread. */
 int nic_open(struct bpf_objects *bpf, uint32_t ifindex, const struct rtnl_link *link,
 	     uint32_t id, enum nic_mode mode, bool generic, struct nic **out, char *why,
 	     size_t why_len);
-/* No path names it and no worker reads it any more. Control thread. */
+/* Detaches, closes and frees a NIC that no path names and no worker reads any more. Control
+ * thread. */
 void nic_close(struct bpf_objects *bpf, struct nic *nic);
-/* Its name, MTU or address may have changed. Control thread. */
+/* Takes over the device's name, MTU and address, which may have changed. Control thread. */
 void nic_set_link(struct bpf_objects *bpf, struct nic *nic, const struct rtnl_link *link);
-/* Of all its queues. Any thread. */
+/* The losses of all queues. Any thread. */
 struct nic_losses nic_losses(const struct nic *nic);
-/* Whether its frames hold packets of this MTU (or are as large as they get). */
+/* Returns true if the frames hold packets of this MTU, or cannot be larger. */
 bool nic_fits(const struct nic *nic, uint32_t mtu);
-/* The queue that this worker sends by. */
+/* The queue that this worker sends by. Any RCU thread. */
 struct nic_queue *nic_tx_queue(const struct nic *nic, unsigned worker);
 /* Bytes that a frame holds. */
 static inline uint32_t nic_frame_room(const struct nic *nic)

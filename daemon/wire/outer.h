@@ -9,17 +9,17 @@
 #include "nic.h"
 
 /*
- * The WireGuard message in a frame that the XDP program redirected (bpf/nic.bpf.c has
- * checked all lengths): where it is, its length, and who sent it from where to where.
- * Any thread that holds the frame.
+ * Returns the WireGuard message in a frame that the XDP program redirected (bpf/nic.bpf.c has
+ * checked all lengths). Sets *from to its sender, with our address as the source, and *len to
+ * its length in bytes. Any thread that holds the frame.
  */
 uint8_t *outer_parse(const struct nic *nic, const struct nic_frame *frame,
 		     struct endpoint *from, uint32_t *len);
 
 /*
- * Whether the UDP checksum of that frame is right, or there is none (IPv4). Right is also that
- * of the pseudo-header alone: a packet from this host by a veth has no other one, because its
- * kernel leaves the rest to a device that never comes.
+ * Returns true if the UDP checksum of such a frame is right, or absent (IPv4). The checksum of the
+ * pseudo-header alone is accepted, too: packets that this host sends over a veth carry it, because
+ * the kernel leaves the rest to hardware.
  */
 bool outer_checksum_right(const struct nic_frame *frame);
 

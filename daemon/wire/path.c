@@ -15,7 +15,7 @@
 #include "wg_proto.h"
 
 #define IP_MAX 65535
-/* Less than any Internet link carries (RFC 791): let the kernel see to it. */
+/* Every Internet link carries more than this (RFC 791): what is less is left to the kernel. */
 #define MTU_MIN 576
 
 static void *put_cmsg(struct path *p, int level, int type, size_t len)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The way to a peer, ready to use by a worker: immutable except for what
- * it turns out to refuse and for the IPv4 ID, replaced under RCU.
+ * The way to a peer, ready to be used by a worker.
  *
- * Theory of operation: the control thread builds a path from an endpoint and the
- * routing, neighbour and link tables. Where the device has AF_XDP sockets and the
- * neighbour's address is known, it holds the Ethernet, IP and UDP headers as a
- * template; else nic is NULL and packets go by the UDP socket.
+ * Theory of operation: the control thread builds a path from an endpoint and the routing,
+ * neighbour and link tables. If the device has AF_XDP sockets and the neighbour's address is
+ * known, the path holds the Ethernet, IP and UDP headers as a template; else its nic is NULL and
+ * messages leave by the UDP sockets (carrier.h). A path is immutable except for the two atomics,
+ * and is replaced as a whole under RCU.
  */
 #ifndef PATH_H
 #define PATH_H
@@ -28,7 +28,7 @@ struct nic;
 
 struct path {
 	struct endpoint endpoint;
-	struct route route; /* what it was built from; ifindex 0: no route */
+	struct route route; /* that the path was built from; ifindex 0: no route */
 
 	struct nic *nic;
 	uint8_t header[PATH_HEADER_MAX];
@@ -40,23 +40,27 @@ struct path {
 	socklen_t to_len;
 	uint8_t cmsg[PATH_CMSG_MAX] __attribute__((aligned(8))); /* source address */
 	size_t cmsg_len;					 /* 0: any */
-	atomic_bool no_segment; /* the device refused UDP_SEGMENT: a worker found out */
+	atomic_bool no_segment; /* a worker found that the device refuses UDP_SEGMENT */
 	_Atomic uint16_t ip_id; /* of the next IPv4 packet by AF_XDP */
 	struct rcu_head rcu;
 };
 
-/* A path by the UDP socket; path_use_nic() adds the way by AF_XDP. */
+/* Makes a path by the UDP sockets. */
 void path_init(struct path *p, const struct endpoint *ep);
-/* The same, allocated; NULL without memory. */
+/* The same, allocated; NULL without memory. Freed by path_free_deferred(). Any thread. */
 struct path *path_new(const struct endpoint *ep);
+/* Sets the route, and so the datagram size, of a path that is not published yet. */
 void path_set_route(struct path *p, const struct route *route);
+/* Makes messages that fit leave by the NIC: builds their headers from the route, with the source
+ * port `listen_port` (host order). Does nothing if the route's MTU is below what IPv4 demands of
+ * every link. The path has a route and is not published yet. */
 void path_use_nic(struct path *p, struct nic *nic, uint16_t listen_port);
-/* After a grace period. NULL is allowed. */
+/* Frees the path after a grace period. NULL is allowed. Any RCU thread. */
 void path_free_deferred(struct path *p);
 
-/* The first of `n` consecutive IPv4 IDs, which the caller alone has. Any thread. They are
- * counted per path, from a random start: a counter for all peers would tell each of them how
- * much the others are sent. */
+/* Takes `n` consecutive IPv4 IDs and returns the first of them. They are counted per path, from
+ * a random start, because one counter for all peers would tell each peer how much is sent to the
+ * others. Any thread. */
 uint16_t path_take_ids(struct path *p, unsigned n);
 
 /* Writes path->header_len bytes of headers to `out`, which the UDP payload of `len`

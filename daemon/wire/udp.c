@@ -12,6 +12,7 @@
 
 #include <sodium.h>
 
+#include "thread.h"
 #include "wg_maps.h"
 
 #define UDP_TX_BATCH	  64
@@ -55,14 +56,14 @@ static int open_socket(int family, uint32_t fwmark)
 		set_option(fd, IPPROTO_IPV6, IPV6_RECVPKTINFO, 1);
 		set_option(fd, IPPROTO_IPV6, IPV6_RECVTCLASS, 1);
 		set_option(fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, IPV6_PMTUDISC_DONT);
-		/* One flow for routers, whichever way a packet leaves. */
+		/* No flow label, as in packets that leave by AF_XDP: one flow for routers. */
 		set_option(fd, IPPROTO_IPV6, IPV6_AUTOFLOWLABEL, 0);
 	} else {
 		set_option(fd, IPPROTO_IP, IP_PKTINFO, 1);
 		set_option(fd, IPPROTO_IP, IP_RECVTOS, 1);
 		set_option(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT);
 	}
-	/* wgif.bpf.c knows what we send by it. */
+	/* wgif.bpf.c recognises our own packets by it. */
 	set_option(fd, SOL_SOCKET, SO_PRIORITY, WG_SOCKET_PRIORITY);
 	set_buffers(fd);
 	if (fwmark && (err = set_mark(fd, fwmark))) {
@@ -91,7 +92,7 @@ static uint16_t bound_port(int fd)
 	return ntohs(in.sin_port);
 }
 
-/* Both families on one port; with port 0 the second may find it taken. */
+/* Opens both families on one port; with port 0 the second may find it taken. */
 static int open_pair(struct udp *u, uint16_t port, uint32_t fwmark)
 {
 	int err;
@@ -123,6 +124,7 @@ int udp_open(struct udp **out, uint16_t port, uint32_t fwmark)
 	struct udp *u = calloc(1, sizeof(*u));
 	int err, tries = port ? 1 : RANDOM_PORT_TRIES;
 
+	assert_control_thread();
 	if (!u)
 		return -ENOMEM;
 	do {
@@ -140,6 +142,7 @@ int udp_open(struct udp **out, uint16_t port, uint32_t fwmark)
 
 void udp_close(struct udp *u)
 {
+	assert_control_thread();
 	if (!u)
 		return;
 	close_pair(u);
@@ -176,8 +179,8 @@ static void address_message(struct msghdr *m, const struct path *path)
 #define CONTROL_MAX \
 	(PATH_CMSG_MAX + 2 * CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(uint16_t)))
 
-/* Appends a control message. The path's are shared with other threads: what is appended
- * to is a copy of them, in `room`, CONTROL_MAX bytes. */
+/* Appends a control message to a copy, in `room` (CONTROL_MAX bytes), of the path's, because
+ * other threads use those of the path. */
 static void add_control(struct msghdr *m, uint8_t *room, int level, int type,
 			const void *value, size_t len)
 {
@@ -194,7 +197,7 @@ static void add_control(struct msghdr *m, uint8_t *room, int level, int type,
 	m->msg_controllen += CMSG_SPACE(len);
 }
 
-/* The socket's own is zero. */
+/* The socket's own TOS is zero. */
 static void add_tos(struct msghdr *m, uint8_t *room, const struct path *path, uint8_t tos)
 {
 	int value = tos;
@@ -219,8 +222,8 @@ static void add_ttl(struct msghdr *m, uint8_t *room, const struct path *path, ui
 		add_control(m, room, IPPROTO_IPV6, IPV6_HOPLIMIT, &value, sizeof(value));
 }
 
-/* A source address that we no longer have is refused with EINVAL: the caller's
- * next path, made when the address went, has none. */
+/* The kernel refuses a source address that we no longer have with EINVAL. The path that is made
+ * once the address has gone has none. */
 int udp_send(struct udp *u, const struct path *path, uint8_t tos, const void *message,
 	     size_t len)
 {
@@ -243,14 +246,14 @@ struct tx_messages {
 	struct iovec iov[UDP_TX_BATCH];
 	uint8_t control[UDP_TX_BATCH][CONTROL_MAX] __attribute__((aligned(8)));
 	unsigned packets[UDP_TX_BATCH]; /* in each message */
-	struct udp_packet *first[UDP_TX_BATCH];
+	struct message *first[UDP_TX_BATCH];
 	unsigned count;
 };
 
-/* How many packets from the first on fit one UDP_SEGMENT send: same path, TOS,
- * TTL and size, the last may be shorter. The kernel does not segment what it would have to
- * fragment. */
-static unsigned segment_run(const struct udp_packet *p, unsigned n)
+/* Returns how many messages from the first on can be sent together by UDP_SEGMENT: those of the
+ * same path, TOS, TTL and size, of which the last may be shorter. The kernel refuses segments
+ * that it would have to fragment. */
+static unsigned segment_run(const struct message *p, unsigned n)
 {
 	size_t bytes = p[0].len;
 	unsigned i;
@@ -273,7 +276,7 @@ static void add_segment_size(struct msghdr *m, uint8_t *room, uint16_t size)
 	add_control(m, room, SOL_UDP, UDP_SEGMENT, &size, sizeof(size));
 }
 
-static void build_messages(struct tx_messages *t, struct udp_packet *p, unsigned n)
+static void build_messages(struct tx_messages *t, struct message *p, unsigned n)
 {
 	t->count = 0;
 	for (unsigned i = 0, run; i < n; i += run) {
@@ -296,9 +299,9 @@ static void build_messages(struct tx_messages *t, struct udp_packet *p, unsigned
 	}
 }
 
-/* A segmented send was refused: the device cannot (EIO), or the path's MTU is less
- * than we know (EINVAL, EMSGSIZE). Each packet by itself may be fragmented. */
-static unsigned send_singly(int fd, const struct msghdr *segmented, struct udp_packet *p)
+/* Sends each message of a refused segmented send by itself, so that it may be fragmented. The
+ * device cannot segment (EIO), or the path's MTU is less than we know (EINVAL, EMSGSIZE). */
+static unsigned send_singly(int fd, const struct msghdr *segmented, struct message *p)
 {
 	struct msghdr m = *segmented;
 	unsigned sent = 0;
@@ -320,7 +323,7 @@ static unsigned refused(int fd, struct tx_messages *t, unsigned i, int error)
 	if (m->msg_iovlen == 1 || error == EAGAIN || error == ENOBUFS)
 		return 0;
 	if (error == EIO)
-		atomic_store((atomic_bool *)&t->first[i]->path->no_segment, true);
+		atomic_store(&t->first[i]->path->no_segment, true);
 	return send_singly(fd, m, t->first[i]);
 }
 
@@ -331,7 +334,7 @@ static unsigned note_sent(struct tx_messages *t, unsigned i)
 	return t->packets[i];
 }
 
-/* One family, one sendmmsg; a message that is refused for good is passed over. */
+/* Sends messages of one family; skips those that the kernel refuses. */
 static unsigned send_messages(int fd, struct tx_messages *t)
 {
 	unsigned done = 0, sent = 0;
@@ -347,7 +350,7 @@ static unsigned send_messages(int fd, struct tx_messages *t)
 	return sent;
 }
 
-unsigned udp_send_batch(struct udp *u, struct udp_packet *p, unsigned n)
+unsigned udp_send_batch(struct udp *u, struct message *p, unsigned n)
 {
 	struct tx_messages t;
 	unsigned sent = 0;

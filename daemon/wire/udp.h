@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The UDP sockets on the listen port, IPv4 and IPv6. They reserve the port, take
- * what XDP lets pass, and carry what AF_XDP cannot. Made by the control thread and
- * published under RCU; sending is for any thread, receiving for one worker.
+ * The UDP sockets on the listen port, IPv4 and IPv6.
+ *
+ * Theory of operation: they reserve the port, receive what XDP lets pass, and send what AF_XDP
+ * cannot. The control thread makes them and publishes them under RCU. Any thread may send; one
+ * worker receives.
  */
 #ifndef UDP_H
 #define UDP_H
@@ -12,62 +14,61 @@
 #include <stdint.h>
 
 #include "endpoint.h"
+#include "message.h"
 #include "path.h"
 
 struct udp {
-	int fd4, fd6; /* fd6 is -1 where the host has no IPv6 */
+	int fd4, fd6; /* fd6 is -1 if the host has no IPv6 */
 	uint16_t port;
 };
 
-/* Opens both on `port` (host order; 0: any that is free in both families), in the
- * namespace of the calling thread. 0 or -errno (EADDRINUSE). */
+/* Opens both on `port` (host order; 0: any that is free in both families), in the namespace of
+ * the calling thread. 0 or -errno (EADDRINUSE). The caller closes *out by udp_close(). Control
+ * thread. */
 int udp_open(struct udp **out, uint16_t port, uint32_t fwmark);
+/* Closes and frees, once no worker uses the sockets. NULL is allowed. Control thread. */
 void udp_close(struct udp *udp);
-/* Whether the kernel may merge datagrams that it receives (off in the beginning). Not
- * where generic XDP looks at them: it would see them merged. */
+/* Lets the kernel merge datagrams that it receives, or not, as at first. Generic XDP would see
+ * them merged, so it must be off if that is attached. Control thread. */
 void udp_set_gro(struct udp *udp, bool on);
+/* Sets the mark of all packets that are sent. 0 or -errno. Control thread. */
 int udp_set_fwmark(struct udp *udp, uint32_t fwmark);
 
-/* Sends one message along the path (any nic is left aside); `tos` is the IPv4 TOS or the
- * IPv6 traffic class. 0 or -errno. */
+/* Sends one message along the path, even if the path has a NIC; `tos` is the IPv4 TOS or the
+ * IPv6 traffic class. 0 or -errno. Any thread. */
 int udp_send(struct udp *udp, const struct path *path, uint8_t tos, const void *message,
 	     size_t len);
 
-struct udp_packet {
-	const struct path *path;
-	void *data;
-	uint32_t len;
-	uint8_t tos;
-	uint8_t ttl; /* 0: the route's */
-	bool sent;   /* set by udp_send_batch() */
-};
-
-/* Sends up to 64 packets, in order, those of one path, TOS, TTL and size
- * together (UDP_SEGMENT). Returns how many the kernel took. */
-unsigned udp_send_batch(struct udp *udp, struct udp_packet *packets, unsigned n);
+/* Sends up to 64 messages in order; those of one path, TOS, TTL and size together (UDP_SEGMENT).
+ * Sets `sent`, which was false, of those that the kernel took, and returns how many these are.
+ * Notes in the path if its device cannot do that. Any thread. */
+unsigned udp_send_batch(struct udp *udp, struct message *messages, unsigned n);
 
 #define UDP_RX_BUFFERS	   16
 #define UDP_RX_BUFFER_SIZE 65536
 
-/* What a read got: one or, with UDP_GRO, several messages of one source. */
+/* One datagram or, with UDP_GRO, several merged datagrams of one source. */
 struct udp_received {
-	struct endpoint source; /* with our address as its source */
-	uint32_t ifindex;	/* of the device that it came by */
+	struct endpoint source; /* the sender; source.source is our address */
+	uint32_t ifindex;	/* of the receiving device */
 	uint8_t *data;
 	uint32_t len;
-	uint32_t segment; /* size of each message but the last */
-	uint8_t tos;	  /* of them all */
+	uint32_t segment; /* size of each message except the last */
+	uint8_t tos;	  /* of all messages */
 };
 
 struct udp_reader {
 	uint8_t *area;	  /* UDP_RX_BUFFERS * UDP_RX_BUFFER_SIZE */
-	unsigned used;	  /* buffers that have had datagrams */
-	uint32_t longest; /* datagram ever */
+	unsigned used;	  /* buffers that have ever held a datagram */
+	uint32_t longest; /* length of the longest datagram ever */
 };
 
+/* 0 or -errno. */
 int udp_reader_init(struct udp_reader *r);
+/* Wipes and frees. */
 void udp_reader_destroy(struct udp_reader *r);
-/* Reads what is there from fd, without waiting: entries filled, 0 when nothing. */
+/* Reads from fd without waiting. Returns the number of entries filled, which may be 0. They are
+ * good until the next call. The worker whose reader it is. */
 unsigned udp_receive(struct udp_reader *r, int fd,
 		     struct udp_received out[UDP_RX_BUFFERS]);
 

@@ -13,16 +13,17 @@
 #include <urcu-qsbr.h>
 
 #include "clock.h"
+#include "thread.h"
 
 #define RX_RING	       2048
 #define TX_RING	       2048
 #define HANDSHAKE_RING 512
 #define FILL_RING      2048
-/* All rings full at once, and received batches in a worker's hands. */
+/* Enough for all rings to be full at once while a worker holds received batches. */
 #define FRAMES (RX_RING + TX_RING + HANDSHAKE_RING + FILL_RING + 1536)
-/* Copy mode charges each packet under way to the socket: room for a full ring. */
+/* Copy mode charges each packet under way to the socket; this is enough for a full ring. */
 #define SEND_BUFFER (TX_RING * 4096)
-/* Copy mode sends at most 32 packets a call. */
+/* Copy mode sends at most 32 packets per call. */
 #define TX_KICKS     (TX_RING / 32)
 #define BUSY_STEP_NS (10 * NS_PER_MS)
 
@@ -48,7 +49,7 @@ static void reap_completions(struct nic_queue *q)
 	q->tx_held -= n;
 }
 
-/* Puts back into the fill ring what was taken out of it by reception. */
+/* Puts free frames into the fill ring in place of those that packets were received in. */
 static void refill(struct nic_queue *q)
 {
 	uint32_t idx, n = xsk_prod_nb_free(&q->fill, FILL_RING);
@@ -66,11 +67,12 @@ static void wake_receiver(struct nic_queue *q)
 {
 	if (xsk_ring_prod__needs_wakeup(&q->fill) &&
 	    recvfrom(xsk_socket__fd(q->data), NULL, 0, MSG_DONTWAIT, NULL, NULL) < 0)
-		return; /* nothing to do about it: poll() wakes the driver, too */
+		return; /* poll() wakes the driver, too */
 }
 
-/* One call moves up to 32 packets in copy mode; goes on while it gets anywhere. -errno where
- * the device is down or gone. Any thread, with or without the lock. */
+/* Makes the kernel send what is in the TX ring. In copy mode one call moves up to 32 packets, so it
+ * calls again as long as that moves some. Returns -errno if the device is down or gone. Any
+ * thread, with or without the lock. */
 static int kick(struct nic_queue *q)
 {
 	int fd = xsk_socket__fd(q->data);
@@ -110,13 +112,15 @@ static unsigned receive(struct nic_queue *q, struct xsk_ring_cons *ring,
 	return n;
 }
 
-unsigned nic_receive(struct nic_queue *q, struct nic_frame *out, unsigned max)
+unsigned nic_queue_receive(struct nic_queue *q, struct nic_frame *out, unsigned max)
 {
 	return receive(q, &q->data_rx, out, max);
 }
 
-unsigned nic_receive_handshake(struct nic_queue *q, struct nic_frame *out, unsigned max)
+unsigned nic_queue_receive_handshake(struct nic_queue *q, struct nic_frame *out,
+				     unsigned max)
 {
+	assert_control_thread();
 	return receive(q, &q->handshake_rx, out, max);
 }
 
@@ -140,7 +144,7 @@ struct nic_losses nic_queue_losses(const struct nic_queue *q)
 	};
 }
 
-void nic_release(struct nic_queue *q, const struct nic_frame *frames, unsigned n)
+void nic_queue_release(struct nic_queue *q, const struct nic_frame *frames, unsigned n)
 {
 	pthread_mutex_lock(&q->lock);
 	for (unsigned i = 0; i < n; i++)
@@ -150,21 +154,21 @@ void nic_release(struct nic_queue *q, const struct nic_frame *frames, unsigned n
 	wake_receiver(q);
 }
 
-void nic_unalloc(struct nic_queue *q, const struct nic_frame *frames, unsigned n)
+void nic_queue_unalloc(struct nic_queue *q, const struct nic_frame *frames, unsigned n)
 {
 	pthread_mutex_lock(&q->lock);
 	q->tx_held -= n;
 	pthread_mutex_unlock(&q->lock);
-	nic_release(q, frames, n);
+	nic_queue_release(q, frames, n);
 }
 
-bool nic_tx_pending(struct nic_queue *q)
+bool nic_queue_tx_pending(struct nic_queue *q)
 {
 	return __atomic_load_n(q->tx.consumer, __ATOMIC_ACQUIRE) !=
 	       __atomic_load_n(q->tx.producer, __ATOMIC_ACQUIRE);
 }
 
-bool nic_push(struct nic_queue *q)
+bool nic_queue_push(struct nic_queue *q)
 {
 	bool usable;
 
@@ -172,10 +176,10 @@ bool nic_push(struct nic_queue *q)
 	pthread_mutex_lock(&q->lock);
 	reap_completions(q);
 	pthread_mutex_unlock(&q->lock);
-	return usable && nic_tx_pending(q);
+	return usable && nic_queue_tx_pending(q);
 }
 
-unsigned nic_alloc(struct nic_queue *q, struct nic_frame *out, unsigned n)
+unsigned nic_queue_alloc(struct nic_queue *q, struct nic_frame *out, unsigned n)
 {
 	pthread_mutex_lock(&q->lock);
 	reap_completions(q);
@@ -183,8 +187,8 @@ unsigned nic_alloc(struct nic_queue *q, struct nic_frame *out, unsigned n)
 		kick(q);
 		reap_completions(q);
 	}
-	/* No more in hands and under way than the TX ring holds: so it has room for what
-	 * is sealed, and the rest is for reception. */
+	/* At most as many frames as the TX ring holds are in senders' hands or under way: so the
+	 * ring has room for what is sealed, and the other frames are left for reception. */
 	if (n > TX_RING - q->tx_held)
 		n = TX_RING - q->tx_held;
 	if (n > q->free_count)
@@ -199,7 +203,7 @@ unsigned nic_alloc(struct nic_queue *q, struct nic_frame *out, unsigned n)
 	return n;
 }
 
-unsigned nic_send(struct nic_queue *q, const struct nic_frame *frames, unsigned n)
+unsigned nic_queue_send(struct nic_queue *q, const struct nic_frame *frames, unsigned n)
 {
 	uint32_t idx, room;
 
@@ -218,7 +222,7 @@ unsigned nic_send(struct nic_queue *q, const struct nic_frame *frames, unsigned 
 		xsk_ring_prod__submit(&q->tx, n);
 	}
 	pthread_mutex_unlock(&q->lock);
-	/* Without the lock: where this copies, whoever reads wg0 need not wait for it. */
+	/* Without the lock: if this copies, a worker that allocates frames need not wait. */
 	kick(q);
 	return n;
 }
@@ -259,8 +263,8 @@ static bool is_zerocopy(struct nic_queue *q)
 	       (opts.flags & XDP_OPTIONS_ZEROCOPY);
 }
 
-/* Until `until` the queue is waited for. Nothing under RCU is in our hands meanwhile, and
- * nobody has to wait for us. */
+/* Waits for the queue until `until`. The caller holds nothing under RCU, so the thread goes
+ * offline meanwhile and no grace period waits for it. */
 static int bind_data(struct nic_queue *q, const struct xsk_socket_config *cfg,
 		     uint64_t until)
 {
@@ -313,7 +317,7 @@ void nic_queue_close(struct nic_queue *q)
 		xsk_socket__delete(q->data);
 	if (q->umem)
 		xsk_umem__delete(q->umem);
-	if (q->area) { /* messages were opened in it */
+	if (q->area) { /* messages were decrypted in it */
 		sodium_memzero(q->area, q->area_len);
 		munmap(q->area, q->area_len);
 	}
@@ -329,6 +333,7 @@ int nic_queue_open(struct nic *nic, const char *ifname, uint32_t frame_size,
 	struct nic_queue *q = calloc(1, sizeof(*q));
 	int err;
 
+	assert_control_thread();
 	if (!q)
 		return -ENOMEM;
 	q->nic = nic;

@@ -3,90 +3,92 @@
 
 #include <urcu/compiler.h>
 
-void batches_init(struct batches *bs, void *list, size_t size)
+void batch_ring_init(struct batch_ring *ring, void *list, size_t size)
 {
-	pthread_mutex_init(&bs->delivering, NULL);
-	for (unsigned i = 0; i < BATCHES; i++) {
-		bs->ring[i] = (struct batch *)((char *)list + i * size);
-		bs->ring[i]->of = bs;
+	pthread_mutex_init(&ring->delivering, NULL);
+	for (unsigned i = 0; i < BATCH_RING_LEN; i++) {
+		ring->list[i] = (struct batch *)((char *)list + i * size);
+		ring->list[i]->ring = ring;
 	}
 }
 
-void batches_destroy(struct batches *bs)
+void batch_ring_destroy(struct batch_ring *ring)
 {
-	pthread_mutex_destroy(&bs->delivering);
+	pthread_mutex_destroy(&ring->delivering);
 }
 
-/* The first one that is not delivered, or NULL. The lock is held. */
-static struct batch *first_of(const struct batches *bs)
+/* The first batch that is not delivered, or NULL. The lock is held. */
+static struct batch *first_undelivered(const struct batch_ring *ring)
 {
-	if (bs->delivered == bs->ended)
+	if (ring->delivered == ring->ended)
 		return NULL;
-	return bs->ring[bs->delivered % BATCHES];
+	return ring->list[ring->delivered % BATCH_RING_LEN];
 }
 
-static void deliver_first(struct batches *bs, struct batch *b)
+static void deliver_first(struct batch_ring *ring, struct batch *batch)
 {
-	bs->deliver(bs->arg, b);
-	bs->delivered++;
+	ring->deliver(ring->arg, batch);
+	ring->delivered++;
 }
 
-/* A helper's thread. Where somebody else is at it, he or the worker will find this one
- * done, too. */
-static void on_finished(struct crew_job *job)
+/* Called by a helper. If another thread is delivering, the worker or that thread finds this
+ * batch done, too. */
+static void on_finished(struct helper_job *job)
 {
-	struct batches *bs = caa_container_of(job, struct batch, job)->of;
-	struct batch *b;
+	struct batch_ring *ring = caa_container_of(job, struct batch, job)->ring;
+	struct batch *batch;
 
-	if (pthread_mutex_trylock(&bs->delivering))
+	if (pthread_mutex_trylock(&ring->delivering))
 		return;
-	while ((b = first_of(bs)) && crew_done(&b->job))
-		deliver_first(bs, b);
-	pthread_mutex_unlock(&bs->delivering);
+	while ((batch = first_undelivered(ring)) && helper_job_done(&batch->job))
+		deliver_first(ring, batch);
+	pthread_mutex_unlock(&ring->delivering);
 }
 
-void batches_drain(struct batches *bs)
+void batch_ring_drain(struct batch_ring *ring)
 {
-	struct batch *b;
+	struct batch *batch;
 	bool in_time = true;
 
-	if (!bs->posted)
+	if (!ring->posted_ops)
 		return;
-	for (unsigned i = bs->delivered; i != bs->ended; i++)
-		bs->own += crew_work(&bs->ring[i % BATCHES]->job, bs->aead);
-	pthread_mutex_lock(&bs->delivering);
-	while ((b = first_of(bs))) {
-		in_time &= crew_wait(&b->job);
-		deliver_first(bs, b);
+	for (unsigned i = ring->delivered; i != ring->ended; i++)
+		ring->own_ops +=
+			helper_job_work(&ring->list[i % BATCH_RING_LEN]->job, ring->aead);
+	pthread_mutex_lock(&ring->delivering);
+	while ((batch = first_undelivered(ring))) {
+		in_time &= helper_job_wait(&batch->job);
+		deliver_first(ring, batch);
 	}
-	pthread_mutex_unlock(&bs->delivering);
-	crew_learn(&bs->advice, bs->posted - bs->own, in_time);
-	bs->posted = bs->own = 0;
+	pthread_mutex_unlock(&ring->delivering);
+	helper_advice_learn(&ring->advice, ring->posted_ops - ring->own_ops, in_time);
+	ring->posted_ops = ring->own_ops = 0;
 }
 
-static void post(struct batches *bs, struct batch *b)
+static void post(struct batch_ring *ring, struct batch *batch)
 {
-	b->job.ops = b->ops;
-	b->job.count = b->count;
-	b->job.what = bs->what;
-	b->job.finished = on_finished;
-	bs->posted += b->count;
-	/* Not ended before it is posted: it would look done. */
-	crew_post(bs->crew, &b->job);
-	bs->ended++;
-	if (bs->ended - bs->delivered == BATCHES)
-		batches_drain(bs);
+	batch->job.ops = batch->ops;
+	batch->job.count = batch->count;
+	batch->job.work = ring->work;
+	batch->job.finished = on_finished;
+	ring->posted_ops += batch->count;
+	/* Counted as ended only after it is posted: before, its job would look done. */
+	helpers_post(ring->helpers, &batch->job);
+	ring->ended++;
+	if (ring->ended - ring->delivered == BATCH_RING_LEN)
+		batch_ring_drain(ring);
 }
 
-void batches_end(struct batches *bs, bool help)
+void batch_ring_end_batch(struct batch_ring *ring, bool help)
 {
-	struct batch *b = batches_filling(bs);
+	struct batch *batch = batch_ring_filling(ring);
 
-	if (help && b->count > CREW_CHUNK && crew_helps(bs->crew, &bs->advice)) {
-		post(bs, b);
+	if (help && batch->count > HELPER_CHUNK &&
+	    helpers_pay_off(ring->helpers, &ring->advice)) {
+		post(ring, batch);
 		return;
 	}
-	crew_do(bs->aead, bs->what, b->ops, b->count);
-	batches_drain(bs);
-	bs->deliver(bs->arg, b);
+	helper_work_do(ring->aead, ring->work, batch->ops, batch->count);
+	batch_ring_drain(ring);
+	ring->deliver(ring->arg, batch);
 }

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Batches of packets under way, in order.
+ * A ring of packet batches under way, delivered in order.
  *
- * Theory of operation: a worker fills one batch at a time. What ends is en- or decrypted
- * by it, or by helpers (crew.h) while it fills the next one. Batches are delivered in the
- * order in which they were filled, one at a time: by the worker, or by the helper that
- * finds the first of them done. So reading, the AEAD and delivery of one worker's packets
- * can be on three cores or more, and nothing has to be sorted.
+ * Theory of operation: a worker fills one batch at a time. A batch that it ends is en- or
+ * decrypted by the worker, or by helpers (helpers.h) while the worker fills the next batch.
+ * Batches are delivered one at a time and in the order in which they were filled, by the worker
+ * or by the helper that finds the first of them done. So reading, the AEAD and delivery of one
+ * worker's packets can use three cores or more, and nothing has to be sorted.
  */
 #ifndef BATCH_H
 #define BATCH_H
@@ -19,54 +19,60 @@
 #include "aead.h"
 #include "helpers.h"
 
-#define BATCH_SIZE 64 /* packets */
-#define BATCHES	   8  /* under way at a time, with the one that is being filled */
+#define BATCH_SIZE     64 /* packets */
+#define BATCH_RING_LEN 8  /* batches, including the one that is being filled */
 
-struct batches;
+struct batch_ring;
 
-/* Its packets are in what it is the first member of. */
+/* The first member of a struct that holds the batch's packets. */
 struct batch {
-	struct aead_op ops[BATCH_SIZE]; /* set by whoever fills it */
+	struct aead_op ops[BATCH_SIZE]; /* set by the worker that fills the batch */
 	unsigned count;
-	struct crew_job job;
-	struct batches *of;
+	struct helper_job job;
+	struct batch_ring *ring;
 };
 
-struct batches {
-	struct batch *ring[BATCHES];
-	enum crew_what what;
-	struct crew *crew;
-	struct aead *aead;	   /* of the worker */
-	struct crew_advice advice; /* likewise */
-	uint64_t posted, own;	   /* operations since it was drained; likewise */
-	/* Empties it: sets count to 0. In the worker's thread or a helper's, while no other
-	 * thread does it for this worker. */
-	void (*deliver)(void *arg, struct batch *b);
+struct batch_ring {
+	struct batch *list[BATCH_RING_LEN];
+	enum helper_work work;
+	struct helpers *helpers;
+	/* Empties the batch: sets count to 0. Called in the worker's thread or a helper's, never
+	 * in two threads at a time. */
+	void (*deliver)(void *arg, struct batch *batch);
 	void *arg;
 
-	atomic_uint ended;     /* so many batches were posted: free running */
-	atomic_uint delivered; /* of these; by the holder of the lock */
+	/* Touched by the worker's thread only. */
+	struct aead *aead;
+	struct helper_advice advice;
+	uint64_t posted_ops; /* AEAD operations posted since the ring was drained */
+	uint64_t own_ops;    /* of these, those that the worker did itself */
+
+	/* Free-running counts of batches; the batch being filled is number `ended`. */
+	atomic_uint ended;     /* posted to the helpers; written by the worker */
+	atomic_uint delivered; /* written under the lock */
 	pthread_mutex_t delivering;
 };
 
-/* what, crew, aead, deliver and arg are set, the rest is zeroed. `list`: BATCHES structs of
- * that size, which begin with their batch; the caller's, as long as this is used. */
-void batches_init(struct batches *bs, void *list, size_t size);
-void batches_destroy(struct batches *bs);
+/* The caller has set work, helpers, aead, deliver and arg, and zeroed the rest. `list`:
+ * BATCH_RING_LEN structs of `size` bytes that begin with their batch; the caller's, and in use
+ * until batch_ring_destroy(). */
+void batch_ring_init(struct batch_ring *ring, void *list, size_t size);
+void batch_ring_destroy(struct batch_ring *ring);
 
 /* All of these: the worker's thread. */
 
-/* The one that is being filled, by up to BATCH_SIZE. Another one after batches_end(). */
-static inline struct batch *batches_filling(const struct batches *bs)
+/* The batch that is being filled, with up to BATCH_SIZE packets. Another one after
+ * batch_ring_end_batch(). */
+static inline struct batch *batch_ring_filling(const struct batch_ring *ring)
 {
-	return bs->ring[bs->ended % BATCHES];
+	return ring->list[ring->ended % BATCH_RING_LEN];
 }
 
-/* The batch that is being filled is full, or nothing more is there to fill it; its
- * operations are set. `help`: not alone, if that is any use. It may be delivered now or
- * later; what its operations name must stay until then. */
-void batches_end(struct batches *bs, bool help);
-/* Returns when all that ended is delivered. */
-void batches_drain(struct batches *bs);
+/* Ends the batch that is being filled, whose operations are set. `help`: let helpers share the
+ * work if that has paid off recently. The batch is delivered now or later; the memory that its
+ * operations name must stay until then. */
+void batch_ring_end_batch(struct batch_ring *ring, bool help);
+/* Returns when all ended batches are delivered. */
+void batch_ring_drain(struct batch_ring *ring);
 
 #endif

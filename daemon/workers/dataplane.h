@@ -2,9 +2,10 @@
 /*
  * What workers know of the tunnel.
  *
- * Theory of operation: the control thread fills it before it starts the first worker, and
- * publishes what changes later through the RCU pointers and atomics in it. Workers change
- * nothing in it but the queues by which they tell the control thread something.
+ * Theory of operation: the control thread fills the struct before it starts the first worker. It
+ * publishes later changes through the RCU pointers and the atomics. Workers change only the
+ * queues by which they tell the control thread something, the ICMP limit, and their own lines of
+ * the statistics.
  */
 #ifndef DATAPLANE_H
 #define DATAPLANE_H
@@ -15,17 +16,19 @@
 #include <urcu-qsbr.h>
 
 #include "aead.h"
+#include "carrier.h"
 #include "events.h"
 #include "handshake_queue.h"
 #include "helpers.h"
 #include "keypair.h"
 #include "nic.h"
 #include "peers.h"
+#include "rcu.h"
 #include "udp.h"
 #include "unreachable.h"
 #include "wg_maps.h"
 
-/* What a worker tells handshake messages to us from junk by. */
+/* The key of the mac1 in handshake messages to us, by which a worker recognises junk. */
 struct mac1_check {
 	uint8_t key[WG_KEY_LEN];
 	struct rcu_head rcu;
@@ -33,18 +36,26 @@ struct mac1_check {
 
 struct dataplane {
 	struct peers *peers;
-	struct nic *nics[WG_MAX_NICS]; /* RCU */
-	struct udp *udp;	       /* RCU; NULL while the interface is down */
-	struct mac1_check *mac1;       /* RCU; NULL: there is no private key */
+	struct nic __rcu *nics[WG_MAX_NICS];
+	struct udp __rcu *udp;	       /* NULL while the interface is down */
+	struct mac1_check __rcu *mac1; /* NULL: there is no private key */
 	const struct aead_engine *aead;
 	bool uso;	       /* wg0 takes UDP packets that are to be segmented */
 	atomic_uint mtu;       /* of wg0 */
-	atomic_bool unguarded; /* wg0 is known to lack a TC program: nothing is written */
+	atomic_bool unguarded; /* wg0 lacks a TC program: workers write nothing to it */
 	struct worker_stats *stats; /* [WG_MAX_WORKERS + 1], mapped from BPF */
 	struct events events;
 	struct handshake_queue handshakes; /* from the UDP sockets */
 	struct icmp_limit icmp;		   /* of all workers together */
-	struct crew crew;
+	struct helpers helpers;
 };
+
+/* carrier_for() with the tunnel's sockets. Workers and helpers. */
+static inline struct carrier dataplane_carrier(const struct dataplane *dp,
+					       const struct path *path, uint32_t len,
+					       unsigned worker)
+{
+	return carrier_for(path, len, worker, rcu_dereference(dp->udp));
+}
 
 #endif

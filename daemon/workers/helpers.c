@@ -7,11 +7,13 @@
 #include <urcu-qsbr.h>
 
 #include "clock.h"
+#include "thread.h"
 
-/* A helper looks for more so long before it sleeps; the next batch of a busy worker is
- * there within it. */
+/* How long a helper looks for the next job before it sleeps. A busy worker posts its next batch
+ * within that time. */
 #define LINGER_NS 20000
-/* An owner looks so often before it lets others run: the helper may need this CPU. */
+/* How often an owner looks whether a job is done before it yields the CPU, which the helper may
+ * need. */
 #define SPINS 2000
 
 static void relax(void)
@@ -23,9 +25,10 @@ static void relax(void)
 
 /* --- chunks --- */
 
-void crew_do(struct aead *aead, enum crew_what what, struct aead_op *ops, unsigned n)
+void helper_work_do(struct aead *aead, enum helper_work work, struct aead_op *ops,
+		    unsigned n)
 {
-	if (what == CREW_SEAL)
+	if (work == WORK_SEAL)
 		aead_seal(aead, ops, n);
 	else
 		aead_open(aead, ops, n);
@@ -41,29 +44,30 @@ static unsigned chunk_next(uint64_t chunks)
 	return (uint32_t)chunks;
 }
 
-static bool job_is_taken(const struct crew_job *job)
+static bool job_is_taken(const struct helper_job *job)
 {
 	uint64_t chunks = atomic_load_explicit(&job->chunks, memory_order_relaxed);
 
 	return chunk_next(chunks) >= chunk_count(chunks);
 }
 
-typedef void (*finished_fn)(struct crew_job *job);
+typedef void (*finished_fn)(struct helper_job *job);
 
-/* Takes a chunk and does it. Operations in it; 0 where none is left. *finished is set if
- * all others were done before. From then on the job may be another one. */
-static unsigned do_chunk(struct crew_job *job, struct aead *aead, finished_fn *finished)
+/* Takes a chunk and does it. Returns the number of operations in it, or 0 if no chunk is left.
+ * Sets *finished if this was the last chunk to be done. Once a job is finished its owner may
+ * put another job in the struct. */
+static unsigned do_chunk(struct helper_job *job, struct aead *aead, finished_fn *finished)
 {
 	uint64_t chunks =
 		atomic_fetch_add_explicit(&job->chunks, 1, memory_order_acq_rel);
-	unsigned first = chunk_next(chunks) * CREW_CHUNK, n;
+	unsigned first = chunk_next(chunks) * HELPER_CHUNK, n;
 	finished_fn fn;
 
 	if (chunk_next(chunks) >= chunk_count(chunks))
 		return 0;
-	n = job->count - first < CREW_CHUNK ? job->count - first : CREW_CHUNK;
+	n = job->count - first < HELPER_CHUNK ? job->count - first : HELPER_CHUNK;
 	fn = job->finished;
-	crew_do(aead, job->what, job->ops + first, n);
+	helper_work_do(aead, job->work, job->ops + first, n);
 	if (atomic_fetch_add_explicit(&job->done, 1, memory_order_acq_rel) + 1 ==
 	    chunk_count(chunks))
 		*finished = fn;
@@ -72,9 +76,9 @@ static unsigned do_chunk(struct crew_job *job, struct aead *aead, finished_fn *f
 
 /* --- the owner --- */
 
-bool crew_helps(const struct crew *crew, struct crew_advice *advice)
+bool helpers_pay_off(const struct helpers *helpers, struct helper_advice *advice)
 {
-	if (!crew->count)
+	if (!helpers->count)
 		return false;
 	if (!advice->skip)
 		return true;
@@ -82,26 +86,26 @@ bool crew_helps(const struct crew *crew, struct crew_advice *advice)
 	return false;
 }
 
-void crew_post(struct crew *crew, struct crew_job *job)
+void helpers_post(struct helpers *helpers, struct helper_job *job)
 {
-	uint64_t n = (job->count + CREW_CHUNK - 1) / CREW_CHUNK;
+	uint64_t n = (job->count + HELPER_CHUNK - 1) / HELPER_CHUNK;
 	bool wake = false;
 
 	atomic_store_explicit(&job->done, 0, memory_order_relaxed);
 	atomic_store_explicit(&job->chunks, n << 32, memory_order_release);
-	pthread_mutex_lock(&crew->lock);
-	if (crew->tail - crew->head < CREW_JOBS) {
-		crew->queue[crew->tail++ % CREW_JOBS] = job;
-		atomic_store_explicit(&crew->waiting, crew->tail - crew->head,
+	pthread_mutex_lock(&helpers->lock);
+	if (helpers->tail - helpers->head < HELPER_JOBS) {
+		helpers->queue[helpers->tail++ % HELPER_JOBS] = job;
+		atomic_store_explicit(&helpers->waiting, helpers->tail - helpers->head,
 				      memory_order_relaxed);
-		wake = crew->asleep > 0 && !atomic_load(&crew->lingering);
+		wake = helpers->asleep > 0 && !atomic_load(&helpers->lingering);
 	}
-	pthread_mutex_unlock(&crew->lock);
+	pthread_mutex_unlock(&helpers->lock);
 	if (wake)
-		pthread_cond_signal(&crew->posted);
+		pthread_cond_signal(&helpers->posted);
 }
 
-bool crew_done(const struct crew_job *job)
+bool helper_job_done(const struct helper_job *job)
 {
 	uint64_t chunks = atomic_load_explicit(&job->chunks, memory_order_relaxed);
 
@@ -109,11 +113,11 @@ bool crew_done(const struct crew_job *job)
 	       chunk_count(chunks);
 }
 
-bool crew_wait(const struct crew_job *job)
+bool helper_job_wait(const struct helper_job *job)
 {
 	unsigned i;
 
-	for (i = 0; !crew_done(job); i++) {
+	for (i = 0; !helper_job_done(job); i++) {
 		if (i < SPINS)
 			relax();
 		else
@@ -122,7 +126,7 @@ bool crew_wait(const struct crew_job *job)
 	return i <= SPINS;
 }
 
-unsigned crew_work(struct crew_job *job, struct aead *aead)
+unsigned helper_job_work(struct helper_job *job, struct aead *aead)
 {
 	unsigned own = 0, n;
 	finished_fn finished;
@@ -132,71 +136,71 @@ unsigned crew_work(struct crew_job *job, struct aead *aead)
 	return own;
 }
 
-void crew_learn(struct crew_advice *advice, uint64_t helped, bool in_time)
+void helper_advice_learn(struct helper_advice *advice, uint64_t helped, bool in_time)
 {
 	advice->helped += helped;
 	if (helped && in_time)
 		advice->back_off = 0;
-	else if (advice->back_off < CREW_BACK_OFF)
+	else if (advice->back_off < HELPER_BACK_OFF_MAX)
 		advice->back_off = advice->back_off * 2 + 1;
 	advice->skip = advice->back_off;
 }
 
 /* --- a helper --- */
 
-/* Called with the lock held: the first job of which something is left. */
-static struct crew_job *first_job(struct crew *crew)
+/* The first job of which a chunk is left, or NULL. The lock is held. */
+static struct helper_job *first_job(struct helpers *helpers)
 {
-	struct crew_job *job = NULL;
+	struct helper_job *job = NULL;
 
-	while (crew->head != crew->tail) {
-		job = crew->queue[crew->head % CREW_JOBS];
+	while (helpers->head != helpers->tail) {
+		job = helpers->queue[helpers->head % HELPER_JOBS];
 		if (!job_is_taken(job))
 			break;
 		job = NULL;
-		crew->head++;
+		helpers->head++;
 	}
-	atomic_store_explicit(&crew->waiting, crew->tail - crew->head,
+	atomic_store_explicit(&helpers->waiting, helpers->tail - helpers->head,
 			      memory_order_relaxed);
 	return job;
 }
 
-static void linger(struct crew *crew)
+static void linger(struct helpers *helpers)
 {
 	uint64_t end = clock_now() + LINGER_NS;
 
-	atomic_fetch_add(&crew->lingering, 1);
-	while (!atomic_load_explicit(&crew->waiting, memory_order_relaxed) &&
+	atomic_fetch_add(&helpers->lingering, 1);
+	while (!atomic_load_explicit(&helpers->waiting, memory_order_relaxed) &&
 	       clock_now() < end)
 		relax();
-	atomic_fetch_sub(&crew->lingering, 1);
+	atomic_fetch_sub(&helpers->lingering, 1);
 }
 
-/* Sleeps where there is none; NULL: the end. */
-static struct crew_job *next_job(struct crew *crew)
+/* Sleeps until there is a job. Returns NULL if the helpers are to end. */
+static struct helper_job *next_job(struct helpers *helpers)
 {
-	struct crew_job *job;
+	struct helper_job *job;
 
 	urcu_qsbr_quiescent_state();
-	pthread_mutex_lock(&crew->lock);
-	job = first_job(crew);
+	pthread_mutex_lock(&helpers->lock);
+	job = first_job(helpers);
 	if (!job) {
-		pthread_mutex_unlock(&crew->lock);
-		linger(crew);
-		pthread_mutex_lock(&crew->lock);
+		pthread_mutex_unlock(&helpers->lock);
+		linger(helpers);
+		pthread_mutex_lock(&helpers->lock);
 	}
-	while (!job && !atomic_load(&crew->stop) && !(job = first_job(crew))) {
-		crew->asleep++;
+	while (!job && !atomic_load(&helpers->stop) && !(job = first_job(helpers))) {
+		helpers->asleep++;
 		urcu_qsbr_thread_offline();
-		pthread_cond_wait(&crew->posted, &crew->lock);
+		pthread_cond_wait(&helpers->posted, &helpers->lock);
 		urcu_qsbr_thread_online();
-		crew->asleep--;
+		helpers->asleep--;
 	}
-	pthread_mutex_unlock(&crew->lock);
+	pthread_mutex_unlock(&helpers->lock);
 	return job;
 }
 
-static void help_with(struct crew_job *job, struct aead *aead)
+static void help_with(struct helper_job *job, struct aead *aead)
 {
 	finished_fn finished = NULL;
 
@@ -208,11 +212,12 @@ static void help_with(struct crew_job *job, struct aead *aead)
 
 static void *help(void *arg)
 {
-	struct crew_helper *h = arg;
-	struct crew_job *job;
+	struct helper *h = arg;
+	struct helper_job *job;
 
+	thread_become(THREAD_HELPER);
 	urcu_qsbr_register_thread();
-	while ((job = next_job(h->crew)))
+	while ((job = next_job(h->helpers)))
 		help_with(job, &h->aead);
 	urcu_qsbr_unregister_thread();
 	return NULL;
@@ -220,50 +225,52 @@ static void *help(void *arg)
 
 /* --- all of them --- */
 
-static int start_helper(struct crew *crew)
+static int start_helper(struct helpers *helpers)
 {
-	struct crew_helper *h = &crew->helpers[crew->count];
+	struct helper *h = &helpers->list[helpers->count];
 	char name[16];
-	int err = aead_begin(&h->aead, crew->engine);
+	int err = aead_begin(&h->aead, helpers->engine);
 
 	if (err)
 		return err;
-	h->crew = crew;
+	h->helpers = helpers;
 	err = -pthread_create(&h->thread, NULL, help, h);
 	if (err) {
 		aead_end(&h->aead);
 		return err;
 	}
-	snprintf(name, sizeof(name), "helper/%u", crew->count++);
+	snprintf(name, sizeof(name), "helper/%u", helpers->count++);
 	pthread_setname_np(h->thread, name);
 	return 0;
 }
 
-int crew_start(struct crew *crew, const struct aead_engine *engine, unsigned n)
+int helpers_start(struct helpers *helpers, const struct aead_engine *engine, unsigned n)
 {
 	int err = 0;
 
-	*crew = (struct crew){.engine = engine};
-	pthread_mutex_init(&crew->lock, NULL);
-	pthread_cond_init(&crew->posted, NULL);
-	while (crew->count < n && crew->count < CREW_MAX && !err)
-		err = start_helper(crew);
+	assert_control_thread();
+	*helpers = (struct helpers){.engine = engine};
+	pthread_mutex_init(&helpers->lock, NULL);
+	pthread_cond_init(&helpers->posted, NULL);
+	while (helpers->count < n && helpers->count < HELPERS_MAX && !err)
+		err = start_helper(helpers);
 	return err;
 }
 
-void crew_stop(struct crew *crew)
+void helpers_stop(struct helpers *helpers)
 {
-	if (!crew->engine)
+	assert_control_thread();
+	if (!helpers->engine)
 		return;
-	pthread_mutex_lock(&crew->lock);
-	atomic_store(&crew->stop, true);
-	pthread_mutex_unlock(&crew->lock);
-	pthread_cond_broadcast(&crew->posted);
-	for (unsigned i = 0; i < crew->count; i++) {
-		pthread_join(crew->helpers[i].thread, NULL);
-		aead_end(&crew->helpers[i].aead);
+	pthread_mutex_lock(&helpers->lock);
+	atomic_store(&helpers->stop, true);
+	pthread_mutex_unlock(&helpers->lock);
+	pthread_cond_broadcast(&helpers->posted);
+	for (unsigned i = 0; i < helpers->count; i++) {
+		pthread_join(helpers->list[i].thread, NULL);
+		aead_end(&helpers->list[i].aead);
 	}
-	pthread_cond_destroy(&crew->posted);
-	pthread_mutex_destroy(&crew->lock);
-	*crew = (struct crew){0};
+	pthread_cond_destroy(&helpers->posted);
+	pthread_mutex_destroy(&helpers->lock);
+	*helpers = (struct helpers){0};
 }

@@ -1,17 +1,16 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Threads that help workers to en- and decrypt, so that one peer is not bound to one
- * core.
+ * Threads that help workers to en- and decrypt, so that one peer is not bound to one core.
  *
- * Theory of operation: a job is a batch of AEAD operations, cut into chunks. Its owner
- * posts it and goes on; whoever has time takes a chunk, the owner too once it needs the
- * result: it waits only for chunks that a helper has begun. How many chunks
- * there are and which is next is one atomic word: a helper that comes late, when the job
- * is over or is another, finds nothing to take.
+ * Theory of operation: a job is a batch of AEAD operations, cut into chunks. Its owner, a
+ * worker, posts it and goes on; whichever helper has time takes a chunk. Once the owner needs
+ * the result it takes chunks, too, so it waits only for chunks that a helper has begun. The
+ * number of chunks and the next one to take are in one atomic word: a helper that comes late,
+ * when the job is over or the struct holds another job, finds nothing to take.
  *
- * Help costs a system call to wake it, and a helper that lost its CPU is waited for: where
- * all CPUs are busy anyway it does not pay. Each owner asks less and less often, while
- * nobody takes what it posts in time.
+ * Waking a helper costs a system call, and the owner has to wait for a helper that lost its
+ * CPU, so help does not pay if all CPUs are busy anyway. Each owner asks less and less often
+ * while nobody takes in time what it posts.
  */
 #ifndef HELPERS_H
 #define HELPERS_H
@@ -23,75 +22,79 @@
 
 #include "aead.h"
 
-#define CREW_CHUNK    16 /* operations: some 10 us of full-sized packets */
-#define CREW_JOBS     64 /* that wait; more are left to their owners */
-#define CREW_MAX      64
-#define CREW_BACK_OFF 1024
+#define HELPER_CHUNK	    16 /* operations: some 10 us of full-sized packets */
+#define HELPER_JOBS	    64 /* that wait; owners keep the jobs beyond these */
+#define HELPERS_MAX	    64
+#define HELPER_BACK_OFF_MAX 1024
 
-enum crew_what { CREW_SEAL, CREW_OPEN };
+enum helper_work { WORK_SEAL, WORK_OPEN };
 
-/* Zeroed: idle. Its owner's, but for chunks of it that others took. */
-struct crew_job {
+/* Idle if zeroed. Only its owner touches it, except for the chunks that helpers took. */
+struct helper_job {
 	struct aead_op *ops;
 	unsigned count;
-	enum crew_what what;
-	/* Called by a helper that did the last chunk; may be NULL. */
-	void (*finished)(struct crew_job *job);
-	_Atomic uint64_t chunks; /* how many << 32 | the next one */
-	atomic_uint done;
+	enum helper_work work;
+	/* Called by the helper that did the last chunk; may be NULL. */
+	void (*finished)(struct helper_job *job);
+	_Atomic uint64_t chunks; /* number of chunks << 32 | the next one to take */
+	atomic_uint done;	 /* chunks */
 };
 
-/* What an owner has learnt of the use of asking. */
-struct crew_advice {
+/* What an owner has learnt about whether posting jobs pays off. */
+struct helper_advice {
 	unsigned skip; /* jobs not to post before it asks again */
-	unsigned back_off;
-	uint64_t helped; /* operations that others did */
+	unsigned
+		back_off; /* what `skip` starts from after the next job that did not pay */
+	uint64_t helped;  /* operations that helpers did, ever */
 };
 
-struct crew;
+struct helpers;
 
-struct crew_helper {
-	struct crew *crew;
+struct helper {
+	struct helpers *helpers;
 	struct aead aead;
 	pthread_t thread;
 };
 
-struct crew {
-	struct crew_helper helpers[CREW_MAX];
+struct helpers {
+	struct helper list[HELPERS_MAX];
 	unsigned count;
 	const struct aead_engine *engine;
 	pthread_mutex_t lock;
 	pthread_cond_t posted;
-	struct crew_job *queue[CREW_JOBS]; /* a ring */
-	unsigned head, tail;		   /* under the lock; free running */
-	unsigned asleep;		   /* under the lock */
-	atomic_uint waiting;		   /* tail - head, for a look without the lock */
-	atomic_uint lingering;		   /* look for a job without being woken */
+	struct helper_job *queue[HELPER_JOBS]; /* a ring */
+	unsigned head, tail;   /* of the ring, free running; under the lock */
+	unsigned asleep;       /* under the lock */
+	atomic_uint waiting;   /* tail - head, to be read without the lock */
+	atomic_uint lingering; /* helpers that look for a job without being woken */
 	atomic_bool stop;
 };
 
-/* Control thread. Starts n threads, or as many as it gets; 0 or -errno. */
-int crew_start(struct crew *crew, const struct aead_engine *engine, unsigned n);
-/* No job may be under way. Also for a zeroed crew. */
-void crew_stop(struct crew *crew);
+/* Starts n threads, or as many as the system allows. 0 or -errno. Control thread. */
+int helpers_start(struct helpers *helpers, const struct aead_engine *engine, unsigned n);
+/* Ends the threads. No job may be under way. A zeroed struct is allowed. Control thread. */
+void helpers_stop(struct helpers *helpers);
 
-/* Does them in this thread. */
-void crew_do(struct aead *aead, enum crew_what what, struct aead_op *ops, unsigned n);
+/* Does n operations in the calling thread, whose `aead` it is. */
+void helper_work_do(struct aead *aead, enum helper_work work, struct aead_op *ops,
+		    unsigned n);
 
-/* The owner's thread. Whether a job should be posted now, rather than done alone. */
-bool crew_helps(const struct crew *crew, struct crew_advice *advice);
-/* The owner's thread. job->ops, count (up to 64) and what are set, and stay so, as do the
- * keys and the memory that the operations name, until it is done. */
-void crew_post(struct crew *crew, struct crew_job *job);
-/* The owner's thread: does what nobody took, returns how many operations that were. */
-unsigned crew_work(struct crew_job *job, struct aead *aead);
-/* Any thread. Whether all is done; then it is nobody's but the owner's. */
-bool crew_done(const struct crew_job *job);
-/* Any thread: waits for those who hold chunks of it. False where that took long: they had
- * no CPU. */
-bool crew_wait(const struct crew_job *job);
-/* The owner's thread: of what it posted others did so many operations, and whether it was
- * not kept waiting for them. */
-void crew_learn(struct crew_advice *advice, uint64_t helped, bool in_time);
+/* Returns true if the owner should post its next job rather than do it alone. The owner's
+ * thread. */
+bool helpers_pay_off(const struct helpers *helpers, struct helper_advice *advice);
+/* Offers the job to helpers. job->ops, count (up to 64) and work are set and stay so until the
+ * job is done, as do the keys and the memory that the operations name. The owner's thread. */
+void helpers_post(struct helpers *helpers, struct helper_job *job);
+/* Does the chunks that nobody took. Returns the number of operations in them. The owner's
+ * thread. */
+unsigned helper_job_work(struct helper_job *job, struct aead *aead);
+/* Returns true if all of the job is done; from then on only the owner touches it. Any thread. */
+bool helper_job_done(const struct helper_job *job);
+/* Waits for the helpers that hold chunks of the job. Returns false if that took long, because
+ * they had no CPU. Any thread. */
+bool helper_job_wait(const struct helper_job *job);
+/* Learns from what the owner posted: `helped` operations of it were done by helpers; `in_time`:
+ * the owner did not have to wait for them. The owner's thread. */
+void helper_advice_learn(struct helper_advice *advice, uint64_t helped, bool in_time);
 
 #endif

@@ -2,12 +2,12 @@
 /*
  * From the wire to wg0: open ▸ check ▸ coalesce ▸ write.
  *
- * Theory of operation: transport messages, from an AF_XDP ring or a UDP socket, are
- * collected in a batch where they lie, opened in place (by helpers, where the worker
- * cannot keep up), then, in the order they came in, taken one by one: replay window,
- * timers, roaming (whitepaper sections 5.4.6, 6). What is inside goes through
- * gro.c into wg0 with the peer's tag as its source address; whether that peer may use
- * the packet's source address is for the TC program there to say.
+ * Theory of operation: transport messages from an AF_XDP ring or a UDP socket are collected in a
+ * batch, in the memory that they were received in, and opened in place (with the help of helpers
+ * if the worker cannot keep up). Then they are accepted in the order in which they were
+ * received: replay window, timers, roaming (whitepaper sections 5.4.6, 6). The inner packets go
+ * through gro.c into wg0 with the peer's tag as their source address. The TC program there
+ * decides whether that peer may use the packet's source address.
  */
 #include "receive.h"
 
@@ -26,10 +26,11 @@
 #include "outer.h"
 #include "path.h"
 #include "peer.h"
+#include "thread.h"
 #include "worker.h"
 
-/* When a keypair that the initiator still receives under is to be replaced even if
- * it sends nothing (section 6.2). */
+/* The age in seconds at which an initiator that only receives under a keypair replaces it (section
+ * 6.2). */
 #define AGING_TIME (WG_REJECT_AFTER_TIME - WG_KEEPALIVE_TIMEOUT - WG_REKEY_TIMEOUT)
 
 /* --- into wg0 --- */
@@ -43,8 +44,9 @@ void receive_emit(void *worker, uint32_t slot, const struct virtio_net_hdr *vh,
 		.vh = *vh,
 		.eth =
 			{
-				/* Not wg0's own: without TC's consent the stack drops it.
-				 * TC counts so many bytes as refused then. */
+				/* Not wg0's own, so the stack drops the frame unless TC
+				 * accepts it. If TC does not, it counts `wire` bytes as
+				 * refused. */
 				.h_dest = {WG_TAG_0, WG_TAG_1, WG_TAG_2,
 					   (uint8_t)(wire >> 16), (uint8_t)(wire >> 8),
 					   (uint8_t)wire},
@@ -62,7 +64,7 @@ void receive_emit(void *worker, uint32_t slot, const struct virtio_net_hdr *vh,
 		tap_writer_add(&w->writer, &header, iov, iovcnt, packets);
 }
 
-/* What was opened is in wg0 then, and its memory free. */
+/* Writes all opened packets to wg0; their memory is free afterwards. */
 static void write_out(struct worker *w)
 {
 	struct tap_writer *t = &w->writer;
@@ -76,9 +78,11 @@ static void write_out(struct worker *w)
 	t->writes = t->calls = t->lost = 0;
 }
 
-/* --- a message that is authentic --- */
+/* --- an authentic message --- */
 
-static void note_roaming(struct worker *w, struct peer *peer, const struct rx_packet *p)
+/* Publishes a path to the source of the message if the peer has moved there. */
+static void publish_roamed_path(struct worker *w, struct peer *peer,
+				const struct rx_packet *p)
 {
 	const struct endpoint *from = &p->source;
 	const struct path *path = rcu_dereference(peer->path);
@@ -86,8 +90,8 @@ static void note_roaming(struct worker *w, struct peer *peer, const struct rx_pa
 
 	if (path && endpoint_equal(&path->endpoint, from))
 		return;
-	/* At once, by the UDP socket: an answer to what is inside, sent the old way, would
-	 * take the peer back there. The control thread makes a better path of it. */
+	/* At once, by the UDP socket: an answer to the inner packet along the old path would make
+	 * the peer move back. The control thread makes a better path later. */
 	fresh = path_new(from);
 	pthread_mutex_lock(&peer->roam_lock);
 	peer->roamed = *from;
@@ -120,9 +124,9 @@ static void stamp_received(struct worker *w, struct peer *peer, bool data)
 	events_active(&w->dp->events, peer);
 }
 
-/* Says in *data whether it carried data rather than being a keepalive. Returns the bytes
- * that count as received from the peer: none of a packet that is none. */
-static uint64_t deliver(struct worker *w, const struct rx_packet *p, bool *data)
+/* Adds the inner packet to those that go into wg0; sets *data unless it is a keepalive. Returns the
+ * bytes that count as received from the peer: 0 if the inner packet is malformed. */
+static uint64_t add_inner(struct worker *w, const struct rx_packet *p, bool *data)
 {
 	uint8_t *packet = p->message + sizeof(struct wg_data);
 	uint32_t len = p->len - (uint32_t)WG_DATA_OVERHEAD;
@@ -144,7 +148,8 @@ static uint64_t deliver(struct worker *w, const struct rx_packet *p, bool *data)
 	return p->len;
 }
 
-/* Forgets those of a run, all of one keypair, that the replay window refuses. */
+/* Drops those messages of a run, all under one keypair, that the replay window refuses. Returns how
+ * many are left. */
 static unsigned drop_replays(struct worker *w, struct rx_batch *b, unsigned first,
 			     unsigned end)
 {
@@ -166,8 +171,9 @@ static unsigned drop_replays(struct worker *w, struct rx_batch *b, unsigned firs
 	return kept;
 }
 
-/* What was taken for translated is not, or not any more. */
-static void note_way(struct worker *w, struct peer *peer, const struct rx_batch *b)
+/* Tells the control thread if AF_XDP receives messages of a peer that the socket was thought to
+ * receive alone, because the kernel translates their addresses. */
+static void raise_by_nic(struct worker *w, struct peer *peer, const struct rx_batch *b)
 {
 	if (b->queue && atomic_load_explicit(&peer->socket_only, memory_order_relaxed))
 		events_raise(&w->dp->events, peer, EVENT_BY_NIC);
@@ -183,15 +189,15 @@ static void accept_run(struct worker *w, struct rx_batch *b, unsigned first, uns
 
 	if (!kept)
 		return;
-	note_way(w, peer, b);
-	note_keypair(w, peer, kp); /* before anybody can answer what is inside */
+	raise_by_nic(w, peer, b);
+	note_keypair(w, peer, kp); /* before anybody can answer the inner packets */
 	for (unsigned i = first; i < end; i++) {
 		const struct rx_packet *p = &b->packets[i];
 
 		if (!b->batch.ops[i].ok)
 			continue;
-		note_roaming(w, peer, p);
-		bytes += deliver(w, p, &data);
+		publish_roamed_path(w, peer, p);
+		bytes += add_inner(w, p, &data);
 	}
 	atomic_fetch_add_explicit(&peer->wire.rx_bytes, bytes, memory_order_relaxed);
 	atomic_fetch_add_explicit(&peer->wire.rx_packets, kept, memory_order_relaxed);
@@ -213,7 +219,7 @@ static void prepare(struct rx_batch *b)
 	}
 }
 
-/* What was opened goes into wg0; the memory is free again afterwards. */
+/* Writes the batch's opened packets to wg0 and frees their memory. */
 static void accept_batch(void *worker, struct batch *batch)
 {
 	struct worker *w = worker;
@@ -230,26 +236,31 @@ static void accept_batch(void *worker, struct batch *batch)
 	}
 	write_out(w);
 	if (b->queue)
-		nic_release(b->queue, b->frames, b->frame_count);
+		nic_queue_release(b->queue, b->frames, b->frame_count);
 	b->batch.count = b->frame_count = 0;
 	b->queue = NULL;
 }
 
 void receive_init(struct worker *w)
 {
-	struct batches *bs = &w->rx.batches;
+	struct batch_ring *ring = &w->rx.ring;
 
-	bs->what = CREW_OPEN;
-	bs->crew = &w->dp->crew;
-	bs->aead = &w->aead;
-	bs->deliver = accept_batch;
-	bs->arg = w;
-	batches_init(bs, w->rx.list, sizeof(w->rx.list[0]));
+	ring->work = WORK_OPEN;
+	ring->helpers = &w->dp->helpers;
+	ring->aead = &w->aead;
+	ring->deliver = accept_batch;
+	ring->arg = w;
+	batch_ring_init(ring, w->rx.list, sizeof(w->rx.list[0]));
+}
+
+void receive_destroy(struct worker *w)
+{
+	batch_ring_destroy(&w->rx.ring);
 }
 
 static struct rx_batch *filling(struct worker *w)
 {
-	return (struct rx_batch *)batches_filling(&w->rx.batches);
+	return (struct rx_batch *)batch_ring_filling(&w->rx.ring);
 }
 
 static void end_batch(struct worker *w)
@@ -259,10 +270,10 @@ static void end_batch(struct worker *w)
 	if (!b->batch.count && !b->queue)
 		return;
 	prepare(b);
-	batches_end(&w->rx.batches, worker_is_busy(w));
+	batch_ring_end_batch(&w->rx.ring, worker_is_busy(w));
 }
 
-/* That of the message before, as a rule. */
+/* The keypair of the message before, which the next message has as a rule; or NULL. */
 static struct keypair *last_keypair(struct worker *w)
 {
 	const struct rx_batch *b = filling(w);
@@ -270,7 +281,7 @@ static struct keypair *last_keypair(struct worker *w)
 	return b->batch.count ? b->packets[b->batch.count - 1].keypair : NULL;
 }
 
-/* The keypair that a transport message is under, or NULL when it is dropped. */
+/* The keypair that a transport message is under, or NULL if the message is dropped. */
 static struct keypair *receiving_keypair(struct worker *w, const struct wg_data *header)
 {
 	struct keypair *kp = last_keypair(w);
@@ -290,7 +301,7 @@ static struct keypair *receiving_keypair(struct worker *w, const struct wg_data 
 }
 
 /* Adds a transport message, at least WG_DATA_OVERHEAD long, to the batch. ifindex: of the
- * device, or 0 if it came by AF_XDP. */
+ * receiving device, or 0 if AF_XDP received it. */
 static void add(struct worker *w, const struct endpoint *from, uint32_t ifindex,
 		uint8_t *message, uint32_t len, uint8_t ecn)
 {
@@ -313,7 +324,7 @@ static void add(struct worker *w, const struct endpoint *from, uint32_t ifindex,
 static unsigned fill_from_nic(struct worker *w, struct nic_queue *q)
 {
 	struct rx_batch *b = filling(w);
-	unsigned n = nic_receive(q, b->frames, BATCH_SIZE);
+	unsigned n = nic_queue_receive(q, b->frames, BATCH_SIZE);
 	uint64_t bytes = 0;
 
 	b->queue = n ? q : NULL;
@@ -339,11 +350,12 @@ void receive_from_nic(struct worker *w, struct nic_queue *q)
 {
 	unsigned n, batches = 0;
 
+	assert_worker_thread();
 	do {
 		n = fill_from_nic(w, q);
 		end_batch(w);
-	} while (n == BATCH_SIZE && ++batches < BATCHES);
-	batches_drain(&w->rx.batches);
+	} while (n == BATCH_SIZE && ++batches < BATCH_RING_LEN);
+	batch_ring_drain(&w->rx.ring);
 }
 
 /* --- from the UDP sockets --- */
@@ -362,9 +374,9 @@ static size_t handshake_len(uint32_t type)
 	}
 }
 
-/* Anybody can send junk: before a message counts, or keeps others waiting, its sender must
- * have shown that our public key is known there (whitepaper section 5.4.4). Cookie replies have
- * no mac1; they are cheap to refuse. */
+/* Returns true if the sender has shown that it knows our public key (whitepaper section 5.4.4).
+ * Anybody can send junk, which must not count, nor keep other messages waiting. Cookie replies
+ * have no mac1 of ours, and are cheap to refuse. */
 static bool is_for_us(struct worker *w, uint32_t type, const uint8_t *message,
 		      uint32_t len)
 {
@@ -374,7 +386,8 @@ static bool is_for_us(struct worker *w, uint32_t type, const uint8_t *message,
 	       (check && cookie_mac1_right(check->key, message, len));
 }
 
-/* What the XDP program checks on the other path. */
+/* Checks what the XDP program checks of messages by AF_XDP, and adds the message to the batch or
+ * the handshake queue. */
 static void add_udp(struct worker *w, const struct udp_received *r, uint8_t *message,
 		    uint32_t len)
 {
@@ -404,7 +417,7 @@ static void add_udp(struct worker *w, const struct udp_received *r, uint8_t *mes
 
 static void split_received(struct worker *w, const struct udp_received *r)
 {
-	/* Undivided, they are coalesced into one packet. */
+	/* In one batch they are coalesced into one packet. */
 	if (filling(w)->batch.count + r->len / r->segment > BATCH_SIZE)
 		end_batch(w);
 	for (uint32_t at = 0; at < r->len; at += r->segment) {
@@ -421,6 +434,7 @@ void receive_from_udp(struct worker *w, int fd)
 	struct udp_received received[UDP_RX_BUFFERS];
 	unsigned n = udp_receive(&w->udp_reader, fd, received);
 
+	assert_worker_thread();
 	for (unsigned i = 0; i < n; i++) {
 		if (received[i].len)
 			split_received(w, &received[i]);
@@ -428,5 +442,5 @@ void receive_from_udp(struct worker *w, int fd)
 			worker_drop(w, DROP_bad_length, 1);
 	}
 	end_batch(w);
-	batches_drain(&w->rx.batches);
+	batch_ring_drain(&w->rx.ring);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* From the wire to wg0. The worker's own thread. */
+/* From the wire to wg0. All by the worker's own thread, except what is said otherwise. */
 #ifndef RECEIVE_H
 #define RECEIVE_H
 
@@ -10,8 +10,11 @@ struct nic_queue;
 struct virtio_net_hdr;
 struct worker;
 
+/* Sets up w->rx. The control thread, before the worker runs. */
 void receive_init(struct worker *w);
-/* Takes what is in the queue's data ring, up to a round's share. */
+/* The control thread, after the worker has ended. */
+void receive_destroy(struct worker *w);
+/* Takes the packets of the queue's data ring, up to a round's share. */
 void receive_from_nic(struct worker *w, struct nic_queue *q);
 /* Reads a UDP socket once. */
 void receive_from_udp(struct worker *w, int fd);

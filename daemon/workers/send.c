@@ -2,11 +2,13 @@
 /*
  * From wg0 to the wire: read ▸ segment ▸ seal ▸ transmit.
  *
- * Theory of operation: each inner packet is written, padded, to where it will leave
- * from: behind the header room of a UMEM frame, or in the arena for the UDP socket.
- * A batch of them gets counters, is sealed in place by the AEAD engine (by helpers, where
- * the worker cannot keep up) and goes out in one go, after those before it. A packet
- * without a session waits in its peer's staged queue.
+ * Theory of operation: each inner packet is written, padded, into memory of the carrier that
+ * its message will leave by (carrier.h). A batch of messages gets counters, is sealed in place
+ * by the AEAD engine (with the help of helpers if the worker cannot keep up) and is sent after
+ * the batches before it. A packet without a session waits in its peer's staged queue.
+ *
+ * Functions that append a message may end the batch that is being filled; those called end_...
+ * and send_... do.
  */
 #include "send.h"
 
@@ -14,20 +16,22 @@
 #include <linux/if_ether.h>
 #include <string.h>
 
+#include "carrier.h"
 #include "clock.h"
 #include "dataplane.h"
 #include "ecn.h"
 #include "gso.h"
 #include "icmp.h"
 #include "peer.h"
+#include "thread.h"
 #include "worker.h"
 
-/* Packets from wg0 before the worker looks elsewhere. */
+/* Packets that the worker reads from wg0 before it serves its other queues. */
 #define TAP_READS_A_ROUND 32
 /* A worker asks for a peer's handshake at most this often. */
 #define ASK_INTERVAL_NS (50 * NS_PER_MS)
-/* A message takes a multiple of this in the arena. */
-#define ARENA_ALIGN 64
+
+_Static_assert(BATCH_SIZE <= CARRIER_BATCH, "a carrier sends a batch in one call");
 
 static void ask_handshake(struct worker *w, struct peer *peer)
 {
@@ -41,9 +45,9 @@ static void ask_handshake(struct worker *w, struct peer *peer)
 	events_raise(&w->dp->events, peer, EVENT_WANT_HANDSHAKE);
 }
 
-/* A session that the peer has used is in use before the control thread makes it current:
- * the answer to its first packet must not go under the old one, of which a peer that was
- * restarted knows nothing. */
+/* Returns the keypair to send under, or NULL. A `next` that the peer has used is in use before the
+ * control thread makes it current: the answer to the peer's first packet must not go under the
+ * old keypair, which a restarted peer no longer has. */
 static struct keypair *sending_keypair(struct worker *w, struct peer *peer)
 {
 	struct keypair *kp = rcu_dereference(peer->next);
@@ -53,41 +57,43 @@ static struct keypair *sending_keypair(struct worker *w, struct peer *peer)
 	return kp && keypair_may_send(kp, w->now) ? kp : NULL;
 }
 
-/* --- the batch: counters, seal, transmit --- */
+/* --- a batch: counters, seal, transmit --- */
 
-/* Takes `n` packets, from the place `first` on, out of the batch: their keypair has no
- * counters left for them. */
+/* Removes `n` messages, the batch's number `first` and those after it, because their keypair has
+ * no counters left for them. */
 static void drop_unnumbered(struct worker *w, struct tx_batch *b, unsigned first,
 			    unsigned n)
 {
-	struct tx_packet *p = &b->packets[first];
-	unsigned behind = b->batch.count - first - n;
+	unsigned end = first + n, after = b->batch.count - end;
 
-	ask_handshake(w, p->peer);
-	for (unsigned i = 0; i < n; i++)
-		if (p[i].frame.data)
-			nic_unalloc(w->tx.queue, &p[i].frame, 1);
-	memmove(p, p + n, behind * sizeof(*p));
+	ask_handshake(w, b->packets[first].peer);
+	for (unsigned i = first; i < end; i++) {
+		struct carrier carrier = b->packets[i].carrier;
+
+		carrier.ops->drop(carrier.to, &b->messages[i], 1);
+	}
+	memmove(&b->packets[first], &b->packets[end], after * sizeof(b->packets[0]));
+	memmove(&b->messages[first], &b->messages[end], after * sizeof(b->messages[0]));
 	b->batch.count -= n;
 	worker_drop(w, DROP_key_expired, n);
 }
 
-/* Packets from `first` on that share a keypair take consecutive counters. Returns how many
- * did. */
+/* Gives consecutive counters to the messages from `first` on that share a keypair. Returns how
+ * many got one. */
 static unsigned number_run(struct worker *w, struct tx_batch *b, unsigned first)
 {
-	struct tx_packet *p = &b->packets[first];
-	struct keypair *kp = p->keypair;
+	struct keypair *kp = b->packets[first].keypair;
 	unsigned n, run = 1;
 	uint64_t counter;
 
-	while (first + run < b->batch.count && p[run].keypair == kp)
+	while (first + run < b->batch.count && b->packets[first + run].keypair == kp)
 		run++;
 	n = keypair_take_counters(kp, run, &counter);
 	if (n < run)
 		drop_unnumbered(w, b, first + n, run - n);
 	for (unsigned i = 0; i < n; i++) {
-		struct wg_data *header = (struct wg_data *)p[i].message;
+		const struct message *m = &b->messages[first + i];
+		struct wg_data *header = (struct wg_data *)m->data;
 		struct aead_op *op = &b->batch.ops[first + i];
 
 		header->type = htole32(WG_DATA);
@@ -95,8 +101,8 @@ static unsigned number_run(struct worker *w, struct tx_batch *b, unsigned first)
 		header->counter = htole64(counter + i);
 		op->key = kp->send_key;
 		op->counter = counter + i;
-		op->src = op->dst = p[i].message + sizeof(*header);
-		op->len = p[i].len - (uint32_t)WG_DATA_OVERHEAD;
+		op->src = op->dst = m->data + sizeof(*header);
+		op->len = m->len - (uint32_t)WG_DATA_OVERHEAD;
 	}
 	return n;
 }
@@ -107,71 +113,18 @@ static void number(struct worker *w, struct tx_batch *b)
 		i += number_run(w, b, i);
 }
 
-/* Headers of the packets, of `n`, that go along the path of the first one. Returns how many
- * those are. */
-static unsigned write_run(struct tx_packet *p, unsigned n)
+/* Sends messages of one carrier. */
+static void transmit_run(struct worker *w, const struct carrier *carrier,
+			 struct message *m, unsigned n)
 {
-	struct path *path = p->path;
-	unsigned run = 1;
-	uint16_t ip_id;
-
-	while (run < n && p[run].path == path)
-		run++;
-	ip_id = path_take_ids(path, run);
-	for (unsigned i = 0; i < run; i++)
-		path_write_headers(path, p[i].frame.data, p[i].len, ip_id++, p[i].tos);
-	return run;
-}
-
-static void transmit_nic(struct worker *w, struct tx_packet *p, unsigned n)
-{
-	struct nic_frame frames[BATCH_SIZE] = {0};
+	unsigned sent = carrier->ops->send(carrier->to, m, n);
 	uint64_t bytes = 0;
-	unsigned sent;
-
-	for (unsigned i = 0; i < n;)
-		i += write_run(&p[i], n - i);
-	for (unsigned i = 0; i < n; i++) {
-		frames[i] = p[i].frame;
-		frames[i].len = p[i].path->header_len + p[i].len;
-	}
-	sent = nic_send(w->tx.queue, frames, n);
-	if (sent < n) {
-		nic_unalloc(w->tx.queue, frames + sent, n - sent);
-		worker_drop(w, DROP_tx_ring_full, n - sent);
-	}
-	for (unsigned i = 0; i < sent; i++) {
-		p[i].sent = true;
-		bytes += p[i].len;
-	}
-	worker_count(w, tx_xdp_packets, sent);
-	worker_count(w, tx_xdp_bytes, bytes);
-}
-
-static void transmit_udp(struct worker *w, struct tx_packet *p, unsigned n)
-{
-	struct udp *udp = rcu_dereference(w->dp->udp);
-	struct udp_packet packets[BATCH_SIZE];
-	uint64_t bytes = 0;
-	unsigned sent;
 
 	for (unsigned i = 0; i < n; i++)
-		packets[i] = (struct udp_packet){
-			.path = p[i].path,
-			.data = p[i].message,
-			.len = p[i].len,
-			.tos = p[i].tos,
-			.ttl = p[i].ttl,
-		};
-	sent = udp ? udp_send_batch(udp, packets, n) : 0;
+		bytes += m[i].sent ? m[i].len : 0;
 	if (sent < n)
-		worker_drop(w, DROP_udp_send_error, n - sent);
-	for (unsigned i = 0; i < n; i++) {
-		p[i].sent = packets[i].sent;
-		bytes += packets[i].sent ? packets[i].len : 0;
-	}
-	worker_count(w, tx_udp_packets, sent);
-	worker_count(w, tx_udp_bytes, bytes);
+		worker_drop(w, carrier->ops->refused, n - sent);
+	carrier->ops->count(w->stats, sent, bytes);
 }
 
 static void stamp_sent(struct worker *w, struct peer *peer, bool data)
@@ -184,10 +137,10 @@ static void stamp_sent(struct worker *w, struct peer *peer, bool data)
 	events_active(&w->dp->events, peer);
 }
 
-/* Counters and timers of each peer in the batch, once a run. */
-static void account(struct worker *w, struct tx_batch *b)
+/* Updates the counters and timers of each peer in the batch, once per run of a keypair. */
+static void account(struct worker *w, const struct tx_batch *b)
 {
-	struct tx_packet *p = b->packets;
+	const struct tx_packet *p = b->packets;
 
 	for (unsigned i = 0, end; i < b->batch.count; i = end) {
 		struct peer *peer = p[i].peer;
@@ -197,192 +150,169 @@ static void account(struct worker *w, struct tx_batch *b)
 
 		for (end = i; end < b->batch.count && p[end].keypair == p[i].keypair;
 		     end++) {
-			bytes += p[end].sent ? p[end].len : 0;
-			sent += p[end].sent;
+			const struct message *m = &b->messages[end];
+
+			bytes += m->sent ? m->len : 0;
+			sent += m->sent;
 			data |= !p[end].keepalive;
 		}
 		atomic_fetch_add_explicit(&peer->wire.tx_bytes, bytes,
 					  memory_order_relaxed);
 		atomic_fetch_add_explicit(&peer->wire.tx_packets, sent,
 					  memory_order_relaxed);
-		/* Also for what could not be sent: the timers are to find out why. */
+		/* Also for messages that could not be sent: the timers find out why. */
 		stamp_sent(w, peer, data);
 		if (keypair_wants_rekey(p[i].keypair, w->now))
 			ask_handshake(w, peer);
 	}
 }
 
-static void return_spare(struct worker_tx *tx)
-{
-	if (tx->spare_count)
-		nic_unalloc(tx->queue, tx->spare, tx->spare_count);
-	tx->spare_count = 0;
-}
-
-/* What is sealed leaves, in its order also where some of it is too long for the NIC. */
+/* Sends a sealed batch, in its order even if its messages leave by several carriers. */
 static void transmit(void *worker, struct batch *batch)
 {
 	struct worker *w = worker;
 	struct tx_batch *b = (struct tx_batch *)batch;
-	struct tx_packet *p = b->packets;
 
 	for (unsigned i = 0, end; i < batch->count; i = end) {
-		bool by_nic = p[i].frame.data;
+		const struct carrier *carrier = &b->packets[i].carrier;
 
 		end = i + 1;
-		while (end < batch->count && !p[end].frame.data == !by_nic)
+		while (end < batch->count &&
+		       carrier_equal(b->packets[end].carrier, *carrier))
 			end++;
-		(by_nic ? transmit_nic : transmit_udp)(w, &p[i], end - i);
+		transmit_run(w, carrier, &b->messages[i], end - i);
 	}
 	account(w, b);
 	batch->count = 0;
-	b->arena_used = 0;
+	carrier_memory_reset(&b->memory);
 }
 
-void send_init(struct worker *w)
+int send_init(struct worker *w)
 {
-	struct batches *bs = &w->tx.batches;
+	struct batch_ring *ring = &w->tx.ring;
+	int err = 0;
 
-	bs->what = CREW_SEAL;
-	bs->crew = &w->dp->crew;
-	bs->aead = &w->aead;
-	bs->deliver = transmit;
-	bs->arg = w;
-	batches_init(bs, w->tx.list, sizeof(w->tx.list[0]));
+	ring->work = WORK_SEAL;
+	ring->helpers = &w->dp->helpers;
+	ring->aead = &w->aead;
+	ring->deliver = transmit;
+	ring->arg = w;
+	batch_ring_init(ring, w->tx.list, sizeof(w->tx.list[0]));
+	for (unsigned i = 0; i < BATCH_RING_LEN && !err; i++)
+		err = carrier_memory_init(&w->tx.list[i].memory);
+	return err;
+}
+
+void send_destroy(struct worker *w)
+{
+	for (unsigned i = 0; i < BATCH_RING_LEN; i++)
+		carrier_memory_destroy(&w->tx.list[i].memory);
+	batch_ring_destroy(&w->tx.ring);
 }
 
 static struct tx_batch *filling(struct worker *w)
 {
-	return (struct tx_batch *)batches_filling(&w->tx.batches);
+	return (struct tx_batch *)batch_ring_filling(&w->tx.ring);
 }
 
 static void end_batch(struct worker *w)
 {
 	struct tx_batch *b = filling(w);
 
+	carrier_memory_end(&b->memory);
 	if (!b->batch.count)
 		return;
 	number(w, b);
 	if (b->batch.count)
-		batches_end(&w->tx.batches, worker_is_busy(w));
+		batch_ring_end_batch(&w->tx.ring, worker_is_busy(w));
 	else
-		b->arena_used = 0;
+		carrier_memory_reset(&b->memory);
 }
 
-static void flush(struct worker *w)
+/* Ends the batch and waits until all batches are sent. At the end of a round, because neither
+ * memory of a carrier nor a keypair may be held beyond it. */
+static void end_round(struct worker *w)
 {
 	end_batch(w);
-	batches_drain(&w->tx.batches);
+	batch_ring_drain(&w->tx.ring);
 }
 
-/* The end of a round: nothing of a NIC may be held beyond it, nor any keypair. */
-static void finish(struct worker *w)
+/* --- appending a message --- */
+
+static struct carrier carrier_of(struct worker *w, const struct message *m)
 {
-	flush(w);
-	return_spare(&w->tx);
-	w->tx.queue = NULL;
+	return dataplane_carrier(w->dp, m->path, m->len, w->index);
 }
 
-/* --- room for a message --- */
-
-static bool take_frame(struct worker *w, struct nic *nic, struct nic_frame *out)
+static bool take_memory(struct worker *w, struct carrier carrier, struct message *m)
 {
-	struct nic_queue *q = nic_tx_queue(nic, w->index);
-	struct worker_tx *tx = &w->tx;
-
-	if (tx->queue != q) {
-		finish(w);
-		tx->queue = q;
-	}
-	if (!tx->spare_count)
-		tx->spare_count = nic_alloc(q, tx->spare, BATCH_SIZE);
-	if (!tx->spare_count) { /* all under way: push, look once more */
-		flush(w);
-		tx->spare_count = nic_alloc(q, tx->spare, BATCH_SIZE);
-	}
-	if (!tx->spare_count)
-		return false;
-	*out = tx->spare[--tx->spare_count];
-	return true;
+	if (carrier.ops->take(carrier.to, &filling(w)->memory, m))
+		return true;
+	/* The next batch has another arena; once all batches are sent, frames are free. */
+	end_batch(w);
+	if (carrier.ops->take(carrier.to, &filling(w)->memory, m))
+		return true;
+	end_round(w);
+	return carrier.ops->take(carrier.to, &filling(w)->memory, m);
 }
 
-static uint8_t *take_arena(struct worker *w, uint32_t len)
+/* Appends a message to the batch, or to the next one if that is full: copies of `prototype` and
+ * `m`, with memory for m.len bytes. Returns that memory, or NULL if there is none. */
+static uint8_t *append(struct worker *w, const struct tx_packet *prototype,
+		       struct message m)
 {
-	size_t need = (len + ARENA_ALIGN - 1) / ARENA_ALIGN * ARENA_ALIGN;
-	struct tx_batch *b;
-
-	if (filling(w)->arena_used + need > WORKER_ARENA)
-		end_batch(w);
-	b = filling(w);
-	b->arena_used += need;
-	b->used = true;
-	return b->arena + b->arena_used - need;
-}
-
-/* A place in the batch for a message of `len` bytes, otherwise like that one; NULL when
- * it is dropped. */
-static struct tx_packet *reserve(struct worker *w, const struct tx_packet *like,
-				 uint32_t len)
-{
-	const struct path *path = like->path;
-	struct tx_batch *b;
+	struct carrier carrier = carrier_of(w, &m);
 	struct tx_packet *p;
-	struct nic_frame frame = {0};
-	uint8_t *message;
+	struct tx_batch *b;
 
 	if (filling(w)->batch.count == BATCH_SIZE)
 		end_batch(w);
-	if (path->nic && len <= path->max_message) {
-		if (!take_frame(w, path->nic, &frame)) {
-			worker_drop(w, DROP_tx_ring_full, 1);
-			return NULL;
-		}
-		message = frame.data + path->header_len;
-	} else {
-		message = take_arena(w, len);
-	}
+	if (!take_memory(w, carrier, &m))
+		return NULL;
 	b = filling(w);
-	p = &b->packets[b->batch.count++];
-	*p = *like;
-	p->message = message;
-	p->len = len;
-	p->frame = frame;
-	return p;
+	p = &b->packets[b->batch.count];
+	*p = *prototype;
+	p->carrier = carrier;
+	b->messages[b->batch.count++] = m;
+	return m.data;
 }
 
-/* Section 5.4.6: to a multiple of 16, but never beyond wg0's MTU, nor so that the
- * underlay would have to fragment for the padding's sake. */
+/* The length of an inner packet with padding (whitepaper section 5.4.6): a multiple of 16, but
+ * not beyond wg0's MTU, and not so long that only the padding makes the underlay fragment. */
 static uint32_t padded_len(const struct dataplane *dp, const struct path *path,
 			   uint32_t len)
 {
-	uint32_t most = atomic_load_explicit(&dp->mtu, memory_order_relaxed);
+	uint32_t max = atomic_load_explicit(&dp->mtu, memory_order_relaxed);
 	uint32_t padded = (len + WG_PADDING - 1) & ~(WG_PADDING - 1U);
 
 	if (path->max_datagram >= len + WG_DATA_OVERHEAD &&
-	    path->max_datagram < most + WG_DATA_OVERHEAD)
-		most = path->max_datagram - (uint32_t)WG_DATA_OVERHEAD;
-	if (padded > most)
-		padded = len > most ? len : most;
+	    path->max_datagram < max + WG_DATA_OVERHEAD)
+		max = path->max_datagram - (uint32_t)WG_DATA_OVERHEAD;
+	if (padded > max)
+		padded = len > max ? len : max;
 	return padded;
 }
 
 /* --- packets --- */
 
-static void send_segments(struct worker *w, const struct tx_packet *like, struct gso *gso,
-			  unsigned n)
+static void append_segments(struct worker *w, const struct tx_packet *prototype,
+			    const struct message *message, struct gso *gso, unsigned n)
 {
 	for (unsigned i = 0; i < n; i++) {
 		uint32_t len = (uint32_t)gso_segment_len(gso, i);
-		uint32_t padded = padded_len(w->dp, like->path, len);
-		struct tx_packet *p =
-			reserve(w, like, padded + (uint32_t)WG_DATA_OVERHEAD);
+		uint32_t padded = padded_len(w->dp, message->path, len);
+		struct message m = *message;
+		uint8_t *inner;
 
-		if (!p) {
-			worker_drop(w, DROP_tx_ring_full, n - i - 1);
+		m.len = padded + (uint32_t)WG_DATA_OVERHEAD;
+		inner = append(w, prototype, m);
+		if (!inner) {
+			worker_drop(w, carrier_of(w, &m).ops->refused, n - i);
 			return;
 		}
-		gso_next(gso, p->message + sizeof(struct wg_data));
-		memset(p->message + sizeof(struct wg_data) + len, 0, padded - len);
+		inner += sizeof(struct wg_data);
+		gso_next(gso, inner);
+		memset(inner + len, 0, padded - len);
 	}
 }
 
@@ -396,22 +326,14 @@ static void refuse(struct worker *w, const struct inner_packet *packet)
 		icmp_send(&e, w->tap_fd);
 }
 
-/* A session that began while we were at it may have sent what waited just before this
- * packet joined the queue: hence the second look. */
-static void stage(struct worker *w, struct peer *peer, const struct inner_packet *packet)
+static void append_packet(struct worker *w, const struct tx_packet *prototype,
+			  struct path *path, const struct inner_packet *packet)
 {
-	worker_drop(w, DROP_staged_full, staged_push(&peer->staged, packet));
-	atomic_thread_fence(memory_order_seq_cst);
-	if (sending_keypair(w, peer))
-		send_staged(w, peer);
-	else
-		ask_handshake(w, peer);
-}
-
-static void send_by_session(struct worker *w, const struct tx_packet *like,
-			    const struct inner_packet *packet)
-{
-	struct tx_packet marked = *like;
+	struct message m = {
+		.path = path,
+		.tos = ip_ecn(packet->data), /* without the DSCP, which would tell */
+		.ttl = packet->ttl,
+	};
 	struct gso gso;
 	int n = gso_begin(&gso, &packet->vh, packet->data, packet->len, ETH_HLEN);
 
@@ -419,43 +341,69 @@ static void send_by_session(struct worker *w, const struct tx_packet *like,
 		worker_drop(w, DROP_bad_gso, 1);
 		return;
 	}
-	marked.tos = ip_ecn(packet->data); /* and none of its DSCP: that would tell */
-	marked.ttl = packet->ttl;
-	/* By UDP they leave undivided in one system call, and arrive so. */
-	if (!like->path->nic && filling(w)->batch.count + (unsigned)n > BATCH_SIZE)
+	/* All segments in one batch leave undivided in one system call, and arrive so. */
+	if (filling(w)->batch.count + (unsigned)n > BATCH_SIZE &&
+	    carrier_of(w, &m).ops->joins)
 		end_batch(w);
-	send_segments(w, &marked, &gso, (unsigned)n);
+	append_segments(w, prototype, &m, &gso, (unsigned)n);
 }
 
-static void send_or_stage(struct worker *w, struct peer *peer,
-			  const struct inner_packet *packet)
+static void append_staged(struct worker *w, struct peer *peer);
+
+/* Puts the packet into the staged queue. A session that began just before may have sent what was
+ * in the queue without this packet, hence the second look at the keypair. */
+static void stage(struct worker *w, struct peer *peer, const struct inner_packet *packet)
 {
-	struct tx_packet like = {
+	worker_drop(w, DROP_staged_full, staged_push(&peer->staged, packet));
+	atomic_thread_fence(memory_order_seq_cst);
+	if (sending_keypair(w, peer))
+		append_staged(w, peer);
+	else
+		ask_handshake(w, peer);
+}
+
+static void append_or_stage(struct worker *w, struct peer *peer,
+			    const struct inner_packet *packet)
+{
+	struct path *path = rcu_dereference(peer->path);
+	struct tx_packet prototype = {
 		.peer = peer,
 		.keypair = sending_keypair(w, peer),
-		.path = rcu_dereference(peer->path),
 	};
 
-	if (!like.path) {
+	if (!path) {
 		worker_drop(w, DROP_no_endpoint, 1);
 		refuse(w, packet);
-	} else if (!like.keypair) {
+	} else if (!prototype.keypair) {
 		stage(w, peer, packet);
 	} else {
-		send_by_session(w, &like, packet);
+		append_packet(w, &prototype, path, packet);
 	}
 }
 
-/* What waits is older, where the session has begun but nobody has yet said so. */
-static void send_packet(struct worker *w, struct peer *peer,
+static void append_staged(struct worker *w, struct peer *peer)
+{
+	struct staged_packet *p = staged_take(&peer->staged), *next;
+
+	for (; p; p = next) {
+		next = p->next;
+		append_or_stage(w, peer, &p->packet);
+		staged_free(p);
+	}
+}
+
+/* Staged packets are older: they go first if the session has begun but the control thread has not
+ * yet told the worker. */
+static void take_packet(struct worker *w, struct peer *peer,
 			const struct inner_packet *packet)
 {
 	if (!staged_empty(&peer->staged) && sending_keypair(w, peer))
-		send_staged(w, peer);
-	send_or_stage(w, peer, packet);
+		append_staged(w, peer);
+	append_or_stage(w, peer, packet);
 }
 
-/* What TC egress wrote into the addresses: the slot, and what else it knows. */
+/* Reads what TC egress wrote into the Ethernet addresses: the peer slot, and into the source
+ * address facts about the packet. Returns false if it is not the egress program's. */
 static bool read_tags(const struct ethhdr *eth, uint32_t *slot,
 		      struct inner_packet *packet)
 {
@@ -467,7 +415,7 @@ static bool read_tags(const struct ethhdr *eth, uint32_t *slot,
 	return to[0] == WG_TAG_0 && to[1] == WG_TAG_1 && to[2] == WG_TAG_2;
 }
 
-static void send_frame(struct worker *w, const uint8_t *buffer, size_t len)
+static void take_frame(struct worker *w, const uint8_t *buffer, size_t len)
 {
 	const struct ethhdr *eth = (void *)(buffer + sizeof(struct virtio_net_hdr));
 	struct inner_packet packet;
@@ -486,7 +434,7 @@ static void send_frame(struct worker *w, const uint8_t *buffer, size_t len)
 	else if (slot == WG_SLOT_NONE) /* counted by TC egress */
 		refuse(w, &packet);
 	else if ((peer = peer_at(w->dp->peers, slot)))
-		send_packet(w, peer, &packet);
+		take_packet(w, peer, &packet);
 	else
 		worker_drop(w, DROP_no_tag, 1);
 }
@@ -496,43 +444,43 @@ void send_from_wg0(struct worker *w)
 	struct tap_reader *r = &w->reader;
 	unsigned n, left = TAP_READS_A_ROUND;
 
-	/* What comes while these are dealt with is to be in the same batch: it ends only where
-	 * there is nothing. */
+	assert_worker_thread();
+	/* Packets that arrive meanwhile join the batch, which ends only when wg0 is empty. */
 	for (; left && (n = tap_reader_read(r, left)); left -= n) {
 		worker_count(w, tap_reads, n);
 		worker_count(w, tap_read_calls, 1);
 		for (unsigned i = 0; i < n; i++)
-			send_frame(w, r->packets[i].data, r->packets[i].len);
+			take_frame(w, r->packets[i].data, r->packets[i].len);
 	}
 	w->tap_gone = r->gone;
-	finish(w);
+	end_round(w);
 }
 
 void send_staged(struct worker *w, struct peer *peer)
 {
-	struct staged_packet *p = staged_take(&peer->staged), *next;
-
-	for (; p; p = next) {
-		next = p->next;
-		send_or_stage(w, peer, &p->packet);
-		staged_free(p);
-	}
-	finish(w);
+	assert_worker_thread();
+	append_staged(w, peer);
+	end_round(w);
 }
 
 void send_keepalive(struct worker *w, struct peer *peer)
 {
-	struct tx_packet like = {
+	struct tx_packet prototype = {
 		.peer = peer,
 		.keypair = sending_keypair(w, peer),
-		.path = rcu_dereference(peer->path),
 		.keepalive = true,
 	};
+	struct message m = {
+		.path = rcu_dereference(peer->path),
+		.len = WG_DATA_OVERHEAD,
+	};
 
-	if (!like.keypair && like.path)
+	assert_worker_thread();
+	if (!prototype.keypair && m.path)
 		ask_handshake(w, peer);
-	if (!like.keypair || !like.path)
+	if (!prototype.keypair || !m.path)
 		return;
-	reserve(w, &like, WG_DATA_OVERHEAD);
-	finish(w);
+	if (!append(w, &prototype, m))
+		worker_drop(w, carrier_of(w, &m).ops->refused, 1);
+	end_round(w);
 }

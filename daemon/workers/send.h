@@ -1,15 +1,19 @@
 /* SPDX-License-Identifier: MIT */
-/* From wg0 to the wire. The worker's own thread. */
+/* From wg0 to the wire. All by the worker's own thread; each call ends with nothing of a carrier
+ * or a keypair held. */
 #ifndef SEND_H
 #define SEND_H
 
 struct peer;
 struct worker;
 
-void send_init(struct worker *w);
-/* Reads from wg0 until it is empty or a round's share is taken; sends. */
+/* Sets up w->tx. 0 or -ENOMEM. The control thread, before the worker runs. */
+int send_init(struct worker *w);
+/* Frees and wipes w->tx, also if zeroed. The control thread, after the worker has ended. */
+void send_destroy(struct worker *w);
+/* Reads packets from wg0 until it is empty or a round's share is taken, and sends them. */
 void send_from_wg0(struct worker *w);
-/* Sends what waits for a session of this peer; what cannot be sent yet waits again. */
+/* Sends the peer's staged packets; those that cannot be sent yet are staged again. */
 void send_staged(struct worker *w, struct peer *peer);
 /* Sends a keepalive, or asks for a handshake if there is no session for it. */
 void send_keepalive(struct worker *w, struct peer *peer);

@@ -45,40 +45,40 @@ static void fill(struct filled *f)
 }
 
 /* Elapsed time a packet. */
-static double round_ns(struct batches *bs, uint64_t *delivered)
+static double round_ns(struct batch_ring *ring, uint64_t *delivered)
 {
 	uint64_t began = clock_now(), took;
 
 	*delivered = 0;
 	do {
-		fill((struct filled *)batches_filling(bs));
-		batches_end(bs, true);
+		fill((struct filled *)batch_ring_filling(ring));
+		batch_ring_end_batch(ring, true);
 		took = clock_now() - began;
 	} while (took < ROUND_NS);
-	batches_drain(bs);
+	batch_ring_drain(ring);
 	return (double)(clock_now() - began) / (double)*delivered;
 }
 
 static double bench(const struct aead_engine *engine, unsigned threads)
 {
-	static struct filled list[BATCHES];
+	static struct filled list[BATCH_RING_LEN];
 	uint64_t delivered;
-	struct crew crew;
+	struct helpers helpers;
 	struct aead aead;
-	struct batches bs = {.what = CREW_SEAL,
-			     .crew = &crew,
-			     .aead = &aead,
-			     .deliver = deliver,
-			     .arg = &delivered};
+	struct batch_ring ring = {.work = WORK_SEAL,
+				  .helpers = &helpers,
+				  .aead = &aead,
+				  .deliver = deliver,
+				  .arg = &delivered};
 	double ns;
 
-	batches_init(&bs, list, sizeof(list[0]));
-	if (crew_start(&crew, engine, threads - 1) || aead_begin(&aead, engine))
+	batch_ring_init(&ring, list, sizeof(list[0]));
+	if (helpers_start(&helpers, engine, threads - 1) || aead_begin(&aead, engine))
 		abort();
-	ns = round_ns(&bs, &delivered);
+	ns = round_ns(&ring, &delivered);
 	aead_end(&aead);
-	crew_stop(&crew);
-	batches_destroy(&bs);
+	helpers_stop(&helpers);
+	batch_ring_destroy(&ring);
 	return ns;
 }
 

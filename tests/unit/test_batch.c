@@ -18,12 +18,12 @@ static uint8_t key[WG_KEY_LEN];
 
 /* An owner: what it filled, numbered, and the number that has to be delivered next. */
 struct owner {
-	struct batches batches;
+	struct batch_ring ring;
 	struct aead aead;
 	struct filled {
 		struct batch batch;
 		uint8_t packets[BATCH_SIZE][PACKET + WG_TAG_LEN];
-	} list[BATCHES];
+	} list[BATCH_RING_LEN];
 	uint64_t filled, delivered;
 	uint64_t random;
 	unsigned wrong;
@@ -51,28 +51,28 @@ static void deliver(void *arg, struct batch *b)
 	b->count = 0;
 }
 
-static void owner_begin(struct owner *o, struct crew *crew, uint64_t seed)
+static void owner_begin(struct owner *o, struct helpers *helpers, uint64_t seed)
 {
 	memset(o, 0, sizeof(*o));
 	o->random = seed;
-	o->batches.crew = crew;
-	o->batches.aead = &o->aead;
-	o->batches.what = CREW_SEAL;
-	o->batches.deliver = deliver;
-	o->batches.arg = o;
-	batches_init(&o->batches, o->list, sizeof(o->list[0]));
+	o->ring.helpers = helpers;
+	o->ring.aead = &o->aead;
+	o->ring.work = WORK_SEAL;
+	o->ring.deliver = deliver;
+	o->ring.arg = o;
+	batch_ring_init(&o->ring, o->list, sizeof(o->list[0]));
 	assert_int_equal(aead_begin(&o->aead, &aead_sodium), 0);
 }
 
 static void owner_end(struct owner *o)
 {
 	aead_end(&o->aead);
-	batches_destroy(&o->batches);
+	batch_ring_destroy(&o->ring);
 }
 
 static void fill(struct owner *o, unsigned count)
 {
-	struct filled *f = (struct filled *)batches_filling(&o->batches);
+	struct filled *f = (struct filled *)batch_ring_filling(&o->ring);
 
 	f->batch.count = count;
 	for (unsigned i = 0; i < count; i++) {
@@ -93,11 +93,11 @@ static void *own(void *arg)
 
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		fill(o, 1 + (unsigned)(next_random(&o->random) % BATCH_SIZE));
-		batches_end(&o->batches, next_random(&o->random) % 4);
+		batch_ring_end_batch(&o->ring, next_random(&o->random) % 4);
 		if (next_random(&o->random) % 16 == 0)
-			batches_drain(&o->batches);
+			batch_ring_drain(&o->ring);
 	}
-	batches_drain(&o->batches);
+	batch_ring_drain(&o->ring);
 	return NULL;
 }
 
@@ -110,30 +110,30 @@ static void check_all(const struct owner *o)
 static void test_alone(void **state)
 {
 	static struct owner o;
-	struct crew nobody = {0};
+	struct helpers nobody = {0};
 
 	owner_begin(&o, &nobody, 1);
 	own(&o);
 	check_all(&o);
-	assert_int_equal(o.batches.advice.helped, 0);
+	assert_int_equal(o.ring.advice.helped, 0);
 	owner_end(&o);
-	crew_stop(&nobody);
+	helpers_stop(&nobody);
 }
 
 static void test_owners_and_helpers(void **state)
 {
 	static struct owner owners[3];
 	pthread_t threads[3];
-	struct crew crew;
+	struct helpers helpers;
 
-	assert_int_equal(crew_start(&crew, &aead_sodium, 3), 0);
+	assert_int_equal(helpers_start(&helpers, &aead_sodium, 3), 0);
 	for (unsigned i = 0; i < 3; i++) {
-		owner_begin(&owners[i], &crew, i + 1);
+		owner_begin(&owners[i], &helpers, i + 1);
 		assert_int_equal(pthread_create(&threads[i], NULL, own, &owners[i]), 0);
 	}
 	for (unsigned i = 0; i < 3; i++)
 		pthread_join(threads[i], NULL);
-	crew_stop(&crew);
+	helpers_stop(&helpers);
 	for (unsigned i = 0; i < 3; i++) {
 		check_all(&owners[i]);
 		owner_end(&owners[i]);
@@ -149,23 +149,24 @@ static void nap(void)
 static void test_helper_helps(void **state)
 {
 	static struct owner o;
-	struct crew crew;
+	struct helpers helpers;
 
-	assert_int_equal(crew_start(&crew, &aead_sodium, 1), 0);
-	owner_begin(&o, &crew, 1);
-	for (unsigned i = 0; i < BATCHES - 1; i++) {
+	assert_int_equal(helpers_start(&helpers, &aead_sodium, 1), 0);
+	owner_begin(&o, &helpers, 1);
+	for (unsigned i = 0; i < BATCH_RING_LEN - 1; i++) {
 		fill(&o, BATCH_SIZE);
-		batches_end(&o.batches, true);
+		batch_ring_end_batch(&o.ring, true);
 	}
 	/* The very last one may have been done before it counted as ended. */
-	for (unsigned i = 0; i < 30 * A_SECOND && o.batches.delivered < BATCHES - 2; i++)
+	for (unsigned i = 0; i < 30 * A_SECOND && o.ring.delivered < BATCH_RING_LEN - 2;
+	     i++)
 		nap();
-	assert_in_range(o.batches.delivered, BATCHES - 2, BATCHES - 1);
-	batches_drain(&o.batches);
+	assert_in_range(o.ring.delivered, BATCH_RING_LEN - 2, BATCH_RING_LEN - 1);
+	batch_ring_drain(&o.ring);
 	check_all(&o);
-	assert_in_range(o.batches.advice.helped, 1, (BATCHES - 1) * BATCH_SIZE);
-	assert_int_equal(o.batches.advice.back_off, 0);
-	crew_stop(&crew);
+	assert_in_range(o.ring.advice.helped, 1, (BATCH_RING_LEN - 1) * BATCH_SIZE);
+	assert_int_equal(o.ring.advice.back_off, 0);
+	helpers_stop(&helpers);
 	owner_end(&o);
 }
 
@@ -173,20 +174,20 @@ static void test_helper_helps(void **state)
 static void test_back_off(void **state)
 {
 	static struct owner o;
-	struct crew crew = {.count = 1};
+	struct helpers helpers = {.count = 1};
 	unsigned asked = 0;
 
-	pthread_mutex_init(&crew.lock, NULL);
-	pthread_cond_init(&crew.posted, NULL);
-	owner_begin(&o, &crew, 1);
-	for (unsigned i = 0; i < 10 * CREW_BACK_OFF; i++) {
-		bool posts = !o.batches.advice.skip;
+	pthread_mutex_init(&helpers.lock, NULL);
+	pthread_cond_init(&helpers.posted, NULL);
+	owner_begin(&o, &helpers, 1);
+	for (unsigned i = 0; i < 10 * HELPER_BACK_OFF_MAX; i++) {
+		bool posts = !o.ring.advice.skip;
 
 		fill(&o, BATCH_SIZE);
-		batches_end(&o.batches, true);
-		assert_int_equal(o.batches.posted, posts ? BATCH_SIZE : 0);
+		batch_ring_end_batch(&o.ring, true);
+		assert_int_equal(o.ring.posted_ops, posts ? BATCH_SIZE : 0);
 		asked += posts;
-		batches_drain(&o.batches);
+		batch_ring_drain(&o.ring);
 	}
 	check_all(&o);
 	assert_in_range(asked, 10, 30);
@@ -196,25 +197,25 @@ static void test_back_off(void **state)
 /* More jobs than may wait: the owner does those alone. */
 static void test_many_jobs(void **state)
 {
-	static struct crew_job jobs[CREW_JOBS + 10];
+	static struct helper_job jobs[HELPER_JOBS + 10];
 	static struct owner o;
-	struct crew crew = {0};
+	struct helpers helpers = {0};
 	struct aead_op op = {.key = key};
 	uint8_t tag[WG_TAG_LEN];
 
-	pthread_mutex_init(&crew.lock, NULL);
-	pthread_cond_init(&crew.posted, NULL);
-	owner_begin(&o, &crew, 1);
+	pthread_mutex_init(&helpers.lock, NULL);
+	pthread_cond_init(&helpers.posted, NULL);
+	owner_begin(&o, &helpers, 1);
 	op.src = op.dst = tag;
-	for (unsigned i = 0; i < CREW_JOBS + 10; i++) {
-		jobs[i] = (struct crew_job){.ops = &op, .count = 1, .what = CREW_SEAL};
-		crew_post(&crew, &jobs[i]);
+	for (unsigned i = 0; i < HELPER_JOBS + 10; i++) {
+		jobs[i] = (struct helper_job){.ops = &op, .count = 1, .work = WORK_SEAL};
+		helpers_post(&helpers, &jobs[i]);
 	}
-	for (unsigned i = 0; i < CREW_JOBS + 10; i++) {
-		assert_int_equal(crew_work(&jobs[i], &o.aead), 1);
-		assert_true(crew_done(&jobs[i]));
+	for (unsigned i = 0; i < HELPER_JOBS + 10; i++) {
+		assert_int_equal(helper_job_work(&jobs[i], &o.aead), 1);
+		assert_true(helper_job_done(&jobs[i]));
 	}
-	assert_int_equal(crew.tail, CREW_JOBS);
+	assert_int_equal(helpers.tail, HELPER_JOBS);
 	owner_end(&o);
 }
 

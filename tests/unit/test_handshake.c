@@ -123,7 +123,7 @@ static int teardown(void **state)
 
 static uint64_t dropped(const struct end *e, enum drop_reason reason)
 {
-	return ((const uint64_t *)&e->tunnel.dp.stats[WG_CONTROL_STATS].drops)[reason];
+	return drops_read(&e->tunnel.dp.stats[WG_CONTROL_STATS].drops, reason);
 }
 
 static uint64_t dropped_in_all(const struct end *e)
@@ -661,8 +661,8 @@ static void test_answer_kept_back(void **state)
 	m = arriving(&f->a, WG_INITIATION);
 	deliver(&f->a, &m, f->now);
 	assert_non_null(f->a.peer->pending);
-	assert_true(peer_confirm_session(f->a.peer, f->a.peer->next));
-	peer_session_complete(f->a.peer, f->now);
+	assert_true(peer_confirm_keypair(f->a.peer, f->a.peer->next));
+	peer_handshake_complete(f->a.peer, f->now);
 	assert_null(f->a.peer->pending);
 	assert_refused(&f->a, &kept, f->now, DROP_bad_handshake);
 }

@@ -992,7 +992,7 @@ static struct keypair *begin_session(struct peer *peer, bool initiator)
 {
 	struct keypair *kp = ready_keypair(peer, initiator);
 
-	assert_int_equal(peer_begin_session(peer, kp, clock_now()), 0);
+	assert_int_equal(peer_use_keypair(peer, kp, clock_now()), 0);
 	return kp;
 }
 
@@ -1053,7 +1053,7 @@ static void test_no_memory_for_a_session(void **state)
 	uint32_t index = two->local_index;
 
 	no_memory = UINT_MAX;
-	assert_int_equal(peer_begin_session(bob, two, clock_now()), -ENOMEM);
+	assert_int_equal(peer_use_keypair(bob, two, clock_now()), -ENOMEM);
 	no_memory = 0;
 	assert_sessions(bob, NULL, one, NULL);
 	assert_session_gone(&f->tunnel, index);
@@ -1094,17 +1094,17 @@ static void test_sessions_as_responder(void **state)
 
 	one = begin_session(bob, false);
 	assert_sessions(bob, NULL, NULL, one);
-	assert_true(peer_confirm_session(bob, one));
+	assert_true(peer_confirm_keypair(bob, one));
 	assert_sessions(bob, NULL, one, NULL);
-	assert_false(peer_confirm_session(bob, one));
+	assert_false(peer_confirm_keypair(bob, one));
 	two = begin_session(bob, false);
 	assert_sessions(bob, NULL, one, two);
-	assert_false(peer_confirm_session(bob, one));
+	assert_false(peer_confirm_keypair(bob, one));
 	index = two->local_index;
 	three = begin_session(bob, false); /* two was never confirmed */
 	assert_sessions(bob, NULL, one, three);
 	assert_session_gone(&f->tunnel, index);
-	assert_true(peer_confirm_session(bob, three));
+	assert_true(peer_confirm_keypair(bob, three));
 	assert_sessions(bob, one, three, NULL);
 }
 

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Marks pointers that are published under RCU.
+ *
+ * A `struct nic __rcu *` is read by rcu_dereference() and written by rcu_assign_pointer() or
+ * before any other thread can see it. What a reader found stays valid until the reader's next
+ * quiescent state; what a writer replaced is freed a grace period later. The writer, which is
+ * the control thread except if a comment at the member says otherwise, may read it plainly.
+ * For the reader of the source only: the compiler checks nothing.
+ */
+#ifndef RCU_H
+#define RCU_H
+
+#define __rcu
+
+#endif
