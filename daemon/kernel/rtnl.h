@@ -125,6 +125,15 @@ int rtnl_neigh_probe(struct rtnl *r, uint32_t ifindex, const struct ip_addr *add
 /* -ENODEV where there is no such link. */
 int rtnl_link_get(struct rtnl *r, uint32_t ifindex, struct rtnl_link *out);
 
+/*
+ * All links of this namespace. If they change during the dump it is started again, so that
+ * `each` may see a link twice; -EAGAIN after several such.
+ */
+int rtnl_link_dump(struct rtnl *r,
+		   void (*each)(void *ctx, uint32_t ifindex,
+				const struct rtnl_link *link),
+		   void *ctx);
+
 /* -ENODEV where there is no such link. */
 int rtnl_link_delete(struct rtnl *r, uint32_t ifindex);
 

@@ -34,6 +34,7 @@ struct peers {
 	struct cds_list_head list;	       /* in order of creation */
 	struct cds_list_head dead;	       /* see peers_reap() */
 	struct cds_list_head initiations;      /* of peers: see handshake_want() */
+	struct cds_list_head unresolved;       /* of peers: see paths_want() */
 	struct cds_list_head *next_path;       /* in list; NULL: all are resolved */
 	struct cds_lfht *by_key;
 	uint8_t hash_key[16];
