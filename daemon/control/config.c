@@ -6,13 +6,14 @@
 
 #include <sodium.h>
 
-#include "tunnel.h"
+#include "clock.h"
+#include "identity.h"
+#include "listen.h"
 #include "log.h"
 #include "paths.h"
-#include "listen.h"
-#include "identity.h"
 #include "peer.h"
 #include "snapshot.h"
+#include "tunnel.h"
 
 /* --- get --- */
 
@@ -62,7 +63,7 @@ static void replace_peers(struct tunnel *tunnel)
 		peer_remove(peer);
 }
 
-/* The same key again, as `wg syncconf` sends it, must not end the sessions. */
+/* `wg syncconf` sends the key that is set already: that must not end the sessions. */
 static int set_private_key(struct tunnel *tunnel, const uint8_t *key)
 {
 	struct noise_identity id;
@@ -114,7 +115,8 @@ static void set_keepalive(struct peer *peer, uint16_t seconds)
 	if (!tunnel_of(peer)->up)
 		return;
 	timers_set_persistent_keepalive(&peer->timers, seconds, clock_now());
-	/* The first one now: the timer may be put off by what was sent just before. */
+	/* The first keepalive is sent now: the timer may have been put off by a packet that was
+	 * sent just before. */
 	if (on)
 		worker_command(&tunnel_of(peer)->workers, peer, WORKER_SEND_KEEPALIVE);
 }
@@ -137,12 +139,12 @@ static int set_peer(struct peer *peer, const struct uapi_op *op)
 	case UAPI_ALLOWED_IP:
 		return set_allowed_ip(peer, op);
 	default:
-		return 0; /* remove, update_only: seen to by find_peer() */
+		return 0; /* remove, update_only: find_peer() handles them */
 	}
 }
 
-/* The peer that ops[i] names, made where it may be; NULL where its lines are to be
- * passed over. */
+/* Sets *out to the peer that ops[i] names, which is created if need be; or to NULL if the lines
+ * about it are to be ignored. 0 or -errno. */
 static int find_peer(struct tunnel *tunnel, const struct uapi_set *set, size_t i,
 		     struct peer **out)
 {
@@ -183,7 +185,8 @@ static bool may_be_refused(enum uapi_key key)
 	return key == UAPI_LISTEN_PORT || key == UAPI_FWMARK;
 }
 
-/* What the kernel may refuse goes first: then nothing else has changed. */
+/* The port and the mark are set first because the kernel may refuse them: nothing else has changed
+ * then. */
 static int set_sockets(struct tunnel *tunnel, const struct uapi_set *set)
 {
 	int err = 0;
@@ -194,9 +197,8 @@ static int set_sockets(struct tunnel *tunnel, const struct uapi_set *set)
 	return err;
 }
 
-/* The whole request is known to be well-formed; what can still fail is the world: a
- * port in use, when nothing has changed yet, or memory and full maps, which leave what
- * was done before. */
+/* The request is well-formed. It can still fail because the port is in use, when nothing has
+ * changed yet, or for lack of memory or room in maps, when the lines before have taken effect. */
 int config_set(void *ctx, const struct uapi_set *set)
 {
 	struct tunnel *tunnel = ctx;

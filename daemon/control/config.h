@@ -1,8 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * What the UAPI asks of a device (struct uapi_ops; ctx is the struct tunnel).
- * Control thread.
- */
+/* Answers to UAPI requests (struct uapi_ops): `ctx` is the struct tunnel. Control thread. */
 #ifndef CONFIG_H
 #define CONFIG_H
 
@@ -10,8 +7,12 @@
 
 #include "uapi_proto.h"
 
+/* Prints the configuration and counters as the UAPI defines. 0. */
 int config_get(void *ctx, FILE *out);
+/* Carries out a request that is well-formed. 0 or -errno: -EADDRINUSE and others of the sockets,
+ * with nothing changed; -ENOMEM or -ENOSPC, after a part of the request has been carried out. */
 int config_set(void *ctx, const struct uapi_set *set);
+/* Logs a request that was not well-formed. */
 void config_refused(void *ctx, const struct uapi_error *error);
 
 #endif

@@ -11,14 +11,14 @@
 #include <sodium.h>
 
 #include "clock.h"
-#include "tunnel.h"
 #include "log.h"
-#include "udp.h"
 #include "paths.h"
 #include "peer.h"
+#include "tunnel.h"
+#include "udp.h"
 
-/* Initiations and responses are marked AF41 (RFC 2597), as the kernel's WireGuard marks
- * them, so that a full link does not cost the session; data and cookies are not. */
+/* Initiations and responses are marked AF41 (RFC 2597), as the kernel's WireGuard does, so that a
+ * full link does not cost the session. Data and cookies are not marked. */
 #define HANDSHAKE_TOS 0x88
 
 static void count_sent(struct peer *peer, size_t len)
@@ -33,8 +33,8 @@ static void count_received(struct peer *peer, size_t len)
 	atomic_fetch_add(&peer->wire.rx_packets, 1);
 }
 
-/* Fills in the macs and sends along the peer's path, by the UDP socket: handshakes
- * are few, and the kernel so learns that the neighbour is in use. */
+/* Fills in the macs and sends to the peer's endpoint by the UDP socket: handshakes are few, and
+ * the kernel learns from them that the neighbour is in use. */
 static void send_to_peer(struct peer *peer, void *message, size_t len, uint64_t now)
 {
 	const struct path *path = rcu_dereference(peer->path);
@@ -50,8 +50,8 @@ static void send_to_peer(struct peer *peer, void *message, size_t len, uint64_t 
 	timers_authenticated_sent(&peer->timers, now);
 }
 
-/* For people, rounded: "90 s", "3650 days". */
-static const char *duration(uint64_t ns, char *out, size_t size)
+/* Writes "90 s" or "3650 days" to `out`, rounded. */
+static void format_duration(uint64_t ns, char *out, size_t size)
 {
 	const uint64_t seconds = (ns + NS_PER_SEC / 2) / NS_PER_SEC, day = 86400;
 
@@ -59,31 +59,26 @@ static const char *duration(uint64_t ns, char *out, size_t size)
 		snprintf(out, size, "%" PRIu64 " s", seconds);
 	else
 		snprintf(out, size, "%" PRIu64 " days", (seconds + day / 2) / day);
-	return out;
 }
 
-static void tell_clock_set(const struct wall_look *look)
+static void log_clock_step(const struct wall_look *look)
 {
 	char by[32], lead[32];
 
-	duration(look->by, by, sizeof(by));
-	duration(look->lead, lead, sizeof(lead));
+	format_duration(look->by, by, sizeof(by));
+	format_duration(look->lead, lead, sizeof(lead));
 	if (look->step == WALL_FORWARD)
 		log_info("the wall clock was set forward by %s: if that is an error, set "
-			 "it "
-			 "right at once, because peers remember the time of our "
-			 "handshakes: "
-			 "after a restart they refuse ours until then, or until they "
-			 "remove us and add us again",
+			 "it right at once, because peers remember the time of our "
+			 "handshakes: after a restart they refuse ours until then, or "
+			 "until they remove us and add us again",
 			 by);
 	else if (look->step == WALL_BACKWARD)
-		log_info(
-			"the wall clock was set back by %s: handshakes go on with times "
-			"up "
-			"to %s ahead of it, but if wgxdp is restarted, peers refuse them "
-			"until the clock shows the latest time that they know: set it "
-			"right before",
-			by, lead);
+		log_info("the wall clock was set back by %s: handshakes go on with times "
+			 "up to %s ahead of it, but if wgxdp is restarted, peers refuse "
+			 "them until the clock shows the latest time that they know: set "
+			 "it right before",
+			 by, lead);
 }
 
 static void timestamp_now(struct peer *peer, uint8_t out[WG_TIMESTAMP_LEN])
@@ -92,11 +87,12 @@ static void timestamp_now(struct peer *peer, uint8_t out[WG_TIMESTAMP_LEN])
 	struct timespec ts;
 	uint64_t wall, t;
 
-	/* In this order: a pause in between must not make us run ahead of the clock. */
+	/* The wall clock first: if it were second, a pause between the two would make our
+	 * timestamps run ahead of it. */
 	clock_gettime(CLOCK_REALTIME, &ts);
 	wall = (uint64_t)ts.tv_sec * NS_PER_SEC + (uint64_t)ts.tv_nsec;
 	look = wall_clock_look(&tunnel_of(peer)->wall, wall, clock_now());
-	tell_clock_set(&look);
+	log_clock_step(&look);
 	t = wall_clock_after(&peer->timestamp_sent, look.timestamp);
 	tai64n_format(t / NS_PER_SEC, (uint32_t)(t % NS_PER_SEC), out);
 }
@@ -144,9 +140,9 @@ void handshake_want(struct peer *peer, uint64_t now)
 		cds_list_add_tail(&peer->initiate, &peer->peers->initiations);
 }
 
-void handshakes_initiate(struct tunnel *tunnel, unsigned most, uint64_t now)
+void handshakes_initiate(struct tunnel *tunnel, unsigned limit, uint64_t now)
 {
-	while (most-- && !cds_list_empty(&tunnel->peers.initiations)) {
+	while (limit-- && !cds_list_empty(&tunnel->peers.initiations)) {
 		struct peer *peer = cds_list_first_entry(&tunnel->peers.initiations,
 							 struct peer, initiate);
 
@@ -155,8 +151,9 @@ void handshakes_initiate(struct tunnel *tunnel, unsigned most, uint64_t now)
 	}
 }
 
-/* The handshake that a response is to, NULL if there is none. */
-static struct keypair *answered(struct tunnel *tunnel, const struct handshake_message *m)
+/* The handshake under way that a response answers, or NULL. */
+static struct keypair *find_handshake(struct tunnel *tunnel,
+				      const struct handshake_message *m)
 {
 	const struct wg_response *msg = (const void *)m->data;
 	struct keypair *kp = keypairs_find(&tunnel->peers.keypairs, msg->receiver);
@@ -186,23 +183,22 @@ static void receive_response(struct tunnel *tunnel, const struct handshake_messa
 	paths_note_way(peer, m);
 	if (peer_use_keypair(peer, kp, now))
 		return;
-	/* A path MTU is learnt and expires without notice: look again now and then. */
-	paths_resolve(peer);
+	paths_refresh(peer, now);
 	peer_handshake_complete(peer, now);
 	worker_command(&tunnel->workers, peer, WORKER_CONFIRM);
 }
 
 /* --- as responder --- */
 
-static enum drop_reason consume_reason(int err)
+static enum drop_reason drop_reason_of(int err)
 {
 	return err == -ESTALE  ? DROP_replayed_initiation
 	       : err == -EBUSY ? DROP_initiation_flood
 			       : DROP_bad_handshake;
 }
 
-/* The response, and with it the session, which waits as `next` for the initiator to
- * use it. */
+/* Sends the response. The session begins as the peer's `next` keypair, until the initiator uses
+ * it. */
 static void respond(struct peer *peer, uint64_t now)
 {
 	struct tunnel *tunnel = tunnel_of(peer);
@@ -223,8 +219,7 @@ static void respond(struct peer *peer, uint64_t now)
 	sodium_memzero(&keys, sizeof(keys));
 	if (peer_use_keypair(peer, kp, now))
 		return;
-	/* A path MTU is learnt and expires without notice: look again now and then. */
-	paths_resolve(peer);
+	paths_refresh(peer, now);
 	send_to_peer(peer, &response, sizeof(response), now);
 }
 
@@ -247,7 +242,7 @@ static void receive_initiation(struct tunnel *tunnel, const struct handshake_mes
 	}
 	err = noise_consume_initiation(&peer->answering, &peer->remote, &peek, msg, now);
 	if (err) {
-		tunnel_drop(tunnel, consume_reason(err), 1);
+		tunnel_drop(tunnel, drop_reason_of(err), 1);
 		goto out;
 	}
 	count_received(peer, sizeof(*msg));
@@ -286,7 +281,7 @@ static void send_cookie(struct tunnel *tunnel, const struct handshake_message *m
 		tunnel_drop(tunnel, DROP_udp_send_error, 1);
 }
 
-/* Whether a message with macs may cost us more than checking them (section 5.3). */
+/* Returns true if the message may cost more work than the check of its macs (section 5.3). */
 static bool admit(struct tunnel *tunnel, const struct handshake_message *m,
 		  bool under_load, uint64_t now)
 {
@@ -314,7 +309,7 @@ static bool admit(struct tunnel *tunnel, const struct handshake_message *m,
 static void serve_response(struct tunnel *tunnel, const struct handshake_message *m,
 			   bool under_load, uint64_t now)
 {
-	struct keypair *kp = answered(tunnel, m);
+	struct keypair *kp = find_handshake(tunnel, m);
 
 	if (!admit(tunnel, m, under_load && kp && kp->peer->badly_answered, now))
 		return;
@@ -329,7 +324,7 @@ void handshake_receive(struct tunnel *tunnel, const struct handshake_message *m,
 {
 	uint32_t type = le32toh(*(const uint32_t *)m->data);
 
-	if (!tunnel->up) /* it was in the queue when it went down */
+	if (!tunnel->up) /* the message was queued before wg0 went down */
 		return;
 	if (type == WG_COOKIE_REPLY)
 		receive_cookie_reply(tunnel, m, now);

@@ -6,20 +6,20 @@
 #include "outer.h"
 #include "tunnel.h"
 
-/* Handshake messages that are answered before looking elsewhere: for so long, but so many
- * at least. */
+/* A round answers messages for this long, and at least this many. */
 #define HANDSHAKES_NS	   NS_PER_MS
 #define HANDSHAKES_A_ROUND 16
-/* Taken from an AF_XDP ring at a time. */
+/* Frames taken from an AF_XDP ring at a time. */
 #define COLLECT_BATCH 64
-/* What rings leave free in the queue: for the UDP sockets. */
+/* Messages from rings leave this much of the queue free for the UDP sockets. */
 #define COLLECT_LEAVES (HANDSHAKE_QUEUE_LEN / 4)
 /* A queue this long means that we cannot keep up (whitepaper section 5.3). */
 #define LOAD_BACKLOG  64
 #define LOAD_LASTS_NS NS_PER_SEC
-/* Many who want a session at once must not keep the answers to the first of them waiting,
- * until those try again and the answers are worthless. So while anything is unanswered
- * there is one for four that were answered: a flood does not keep us from having sessions. */
+/* If many peers want a session at once, our initiations must not delay the answers to the first of
+ * them until we initiate again and the answers are worthless. So while messages wait, a round sends
+ * one initiation, plus one per four messages that it answered: a flood of messages does not keep us
+ * from having sessions. */
 #define INITIATIONS_A_ROUND 16
 
 static bool note_load(struct tunnel *tunnel, unsigned backlog, uint64_t now)
@@ -29,7 +29,7 @@ static bool note_load(struct tunnel *tunnel, unsigned backlog, uint64_t now)
 	return now < tunnel->under_load_until;
 }
 
-/* Copied: what is checked must not change under our hands, and is aligned. */
+/* The message is copied, so that nobody changes it after the check, and it is aligned. */
 static void collect_frame(struct tunnel *tunnel, const struct nic *nic,
 			  const struct nic_frame *frame)
 {
@@ -45,21 +45,20 @@ static void collect_frame(struct tunnel *tunnel, const struct nic *nic,
 		tunnel_drop(tunnel, DROP_handshake_queue_full, 1);
 }
 
-/* Rings are short, and their frames are needed for data: many peers that come at once
- * wait in our own queue. */
-static void collect_handshakes(struct tunnel *tunnel, struct nic_queue *q, unsigned most)
+/* Moves at most `limit` messages from a ring to the queue. */
+static void collect_handshakes(struct tunnel *tunnel, struct nic_queue *q, unsigned limit)
 {
 	struct nic_frame frames[COLLECT_BATCH];
 	unsigned n, want;
 
 	do {
-		want = most < COLLECT_BATCH ? most : COLLECT_BATCH;
+		want = limit < COLLECT_BATCH ? limit : COLLECT_BATCH;
 		n = nic_queue_receive_handshake(q, frames, want);
 		for (unsigned i = 0; i < n; i++)
 			collect_frame(tunnel, q->nic, &frames[i]);
 		if (n)
 			nic_queue_release(q, frames, n);
-		most -= n;
+		limit -= n;
 	} while (n == COLLECT_BATCH);
 }
 
@@ -72,9 +71,10 @@ static unsigned count_rings(const struct tunnel *tunnel)
 	return n;
 }
 
-/* The same for each: a flood at one of them does not keep the others out. What finds no
- * room stays in its ring, and the kernel counts what that has none for. */
-static unsigned share_of_a_ring(struct tunnel *tunnel)
+/* How many messages each ring may add. All have the same share, so that a flood at one does not
+ * keep the others out. What finds no room stays in its ring; the kernel counts what finds no room
+ * there. */
+static unsigned room_per_ring(struct tunnel *tunnel)
 {
 	unsigned rings = count_rings(tunnel);
 	unsigned used = handshake_queue_backlog(&tunnel->dp.handshakes) + COLLECT_LEAVES;
@@ -84,7 +84,7 @@ static unsigned share_of_a_ring(struct tunnel *tunnel)
 	return (HANDSHAKE_QUEUE_LEN - used + rings - 1) / rings;
 }
 
-/* Returns how many it took. */
+/* Returns how many messages it took from the queue. */
 static unsigned answer_handshakes(struct tunnel *tunnel, uint64_t now)
 {
 	bool load =
@@ -96,7 +96,7 @@ static unsigned answer_handshakes(struct tunnel *tunnel, uint64_t now)
 	do {
 		if (!handshake_queue_get(&tunnel->dp.handshakes, &m)) {
 			handshake_queue_quiet(&tunnel->dp.handshakes);
-			/* One may have come before it was quiet. */
+			/* A message may have come just before. */
 			if (!handshake_queue_get(&tunnel->dp.handshakes, &m))
 				return n;
 		}
@@ -107,16 +107,16 @@ static unsigned answer_handshakes(struct tunnel *tunnel, uint64_t now)
 
 static void initiate_handshakes(struct tunnel *tunnel, unsigned answered, uint64_t now)
 {
-	unsigned most = INITIATIONS_A_ROUND;
+	unsigned limit = INITIATIONS_A_ROUND;
 
-	if (handshake_queue_backlog(&tunnel->dp.handshakes) && 1 + answered / 4 < most)
-		most = 1 + answered / 4;
-	handshakes_initiate(tunnel, most, now);
+	if (handshake_queue_backlog(&tunnel->dp.handshakes) && 1 + answered / 4 < limit)
+		limit = 1 + answered / 4;
+	handshakes_initiate(tunnel, limit, now);
 }
 
 void handshake_intake_serve(struct tunnel *tunnel, uint64_t now)
 {
-	unsigned share = share_of_a_ring(tunnel);
+	unsigned share = room_per_ring(tunnel);
 
 	for (unsigned i = 0; i < WG_MAX_NICS; i++) {
 		struct nic *nic = tunnel->dp.nics[i];

@@ -11,8 +11,8 @@
 #include "log.h"
 #include "tunnel.h"
 
-/* Nothing is sent under what the old key made; and the first initiation by the new one
- * does not wait because the last one by the old one was a moment ago. */
+/* Nothing is sent under the old key's sessions any more. The first initiation by the new key does
+ * not have to wait for REKEY_TIMEOUT after the last one by the old key. */
 static void forget_old_key(struct peer *peer)
 {
 	peer_end_handshake(peer);
@@ -25,7 +25,7 @@ static void mac1_free(struct rcu_head *head)
 	free(caa_container_of(head, struct mac1_check, rcu));
 }
 
-/* To workers and to the XDP program. `check` is theirs from here on; NULL: none. */
+/* Publishes the key to workers and to the XDP program. Takes over `check`; NULL: no key. */
 static int publish_mac1(struct tunnel *tunnel, struct mac1_check *check)
 {
 	struct mac1_check *old = tunnel->dp.mac1;
@@ -36,7 +36,6 @@ static int publish_mac1(struct tunnel *tunnel, struct mac1_check *check)
 	return bpf_objects_set_mac1_key(tunnel->bpf, check ? check->key : NULL);
 }
 
-/* A peer with our own public key would be ourselves: it goes. */
 int tunnel_set_private_key(struct tunnel *tunnel, const uint8_t key[WG_KEY_LEN])
 {
 	struct mac1_check *check = malloc(sizeof(*check));

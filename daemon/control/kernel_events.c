@@ -1,23 +1,22 @@
 // SPDX-License-Identifier: MIT
 #include "kernel_events.h"
 
-#include <errno.h>
-
 #include "bpf_objects.h"
 #include "clock.h"
 #include "listen.h"
 #include "log.h"
+#include "nics.h"
 #include "paths.h"
+#include "route.h"
 #include "rtnl_events.h"
 #include "tunnel.h"
 
-#define ADDRS_RETRY_NS NS_PER_SEC
-/* Paths that are resolved as soon as their next hop changes; more follow in shares. */
-#define NEIGH_PATHS_AT_ONCE 256
+/* After addresses or links could not be read. */
+#define RETRY_NS NS_PER_SEC
 
 /* --- wg0 --- */
 
-/* To the rest of the daemon: what was seen of wg0. */
+/* Passes on to the rest of the daemon what was seen of wg0. */
 static void apply_wgif(struct tunnel *tunnel)
 {
 	const struct wgif *w = &tunnel->wgif;
@@ -55,7 +54,7 @@ void kernel_read_addrs(struct tunnel *tunnel)
 	log_error(
 		"cannot read this host's addresses, trying again: packets go by the UDP "
 		"socket");
-	tunnel->addrs_due = clock_now() + ADDRS_RETRY_NS;
+	tunnel->addrs_due = clock_now() + RETRY_NS;
 }
 
 /* --- events --- */
@@ -64,25 +63,35 @@ static void detach(struct tunnel *tunnel, struct nic *nic, const char *why)
 {
 	log_info("%s: %s; AF_XDP ends there", nic->name, why);
 	paths_drop_nic(tunnel, nic);
-	nic_detach(tunnel, nic);
+	nics_detach(tunnel, nic);
+}
+
+/* `link` is NULL if the link is gone. */
+static void note_link(struct tunnel *tunnel, uint32_t ifindex,
+		      const struct rtnl_link *link)
+{
+	struct nic *nic = nics_find(tunnel, ifindex);
+
+	nics_link_changed(tunnel, ifindex, link);
+	if (nic && !link)
+		detach(tunnel, nic, "device is gone");
+	else if (nic && !nic_fits(nic, link->mtu))
+		detach(tunnel, nic, "MTU changed");
 }
 
 static void on_link(void *ctx, bool present, const struct rtnl_link *link,
 		    uint32_t ifindex)
 {
 	struct tunnel *tunnel = ctx;
-	struct nic *nic = nic_find(tunnel, ifindex);
 
+	if (links_note(&tunnel->routing.links, ifindex, present ? link : NULL))
+		tunnel->links_due = 0;
 	if (wgif_is(&tunnel->wgif, ifindex)) {
 		wgif_link(&tunnel->wgif, present, link);
 		apply_wgif(tunnel);
 		return;
 	}
-	nic_link_changed(tunnel, ifindex, present ? link : NULL);
-	if (nic && !present)
-		detach(tunnel, nic, "device is gone");
-	else if (nic && link && !nic_fits(nic, link->mtu))
-		detach(tunnel, nic, "MTU changed");
+	note_link(tunnel, ifindex, present ? link : NULL);
 	paths_changed(tunnel);
 }
 
@@ -90,7 +99,7 @@ static void on_addr(void *ctx, bool added, const struct rtnl_addr *addr)
 {
 	struct tunnel *tunnel = ctx;
 
-	/* One that went may be on another link still. */
+	/* An address that was removed from one link may still be on another. */
 	if (added)
 		add_addr(tunnel, addr);
 	else
@@ -108,31 +117,32 @@ static void on_neigh(void *ctx, uint32_t ifindex, const struct ip_addr *addr,
 {
 	struct tunnel *tunnel = ctx;
 	struct peer *peer;
-	unsigned share = NEIGH_PATHS_AT_ONCE;
 
+	neighbours_note(&tunnel->routing.neighbours, ifindex, addr, state, mac);
 	cds_list_for_each_entry (peer, &tunnel->peers.list, list) {
 		const struct path *path = rcu_dereference(peer->path);
 
-		if (!path ||
-		    !route_affected_by_neigh(&path->route, ifindex, addr, state, mac))
-			continue;
-		if (!share--) { /* a gateway of many */
-			paths_changed(tunnel);
-			return;
-		}
-		paths_resolve(peer);
+		if (path &&
+		    route_affected_by_neigh(&path->route, ifindex, addr, state, mac))
+			paths_want(peer);
 	}
 }
 
-static void read_nic_links(struct tunnel *tunnel)
+/* After events of links were lost. */
+static void read_links(struct tunnel *tunnel, uint64_t now)
 {
+	tunnel->links_due = UINT64_MAX;
+	paths_changed(tunnel);
+	if (routing_read(&tunnel->routing, now)) {
+		tunnel->links_due = now + RETRY_NS;
+		return;
+	}
 	for (unsigned i = 0; i < WG_MAX_NICS; i++) {
-		struct nic *nic = tunnel->dp.nics[i];
-		struct rtnl_link link;
-		int err = nic ? rtnl_link_get(&tunnel->rtnl, nic->ifindex, &link) : 0;
+		const struct nic *nic = tunnel->dp.nics[i];
 
 		if (nic)
-			on_link(tunnel, err != -ENODEV, err ? NULL : &link, nic->ifindex);
+			note_link(tunnel, nic->ifindex,
+				  links_find(&tunnel->routing.links, nic->ifindex));
 	}
 }
 
@@ -140,7 +150,7 @@ static void on_tc_changed(void *ctx, uint32_t ifindex)
 {
 	struct tunnel *tunnel = ctx;
 
-	/* Once for all events that are there: somebody may add thousands of filters. */
+	/* The check is made once for all events, because there may be thousands. */
 	if (wgif_is(&tunnel->wgif, ifindex))
 		tunnel->wgif.tc_due = 0;
 }
@@ -149,10 +159,8 @@ static void on_overrun(void *ctx)
 {
 	struct tunnel *tunnel = ctx;
 
-	tunnel->addrs_due = 0;
+	tunnel->addrs_due = tunnel->links_due = 0;
 	kernel_look_at_wg0(tunnel);
-	read_nic_links(tunnel);
-	paths_changed(tunnel);
 }
 
 void kernel_events_serve(struct tunnel *tunnel, uint64_t now)
@@ -167,6 +175,8 @@ void kernel_events_serve(struct tunnel *tunnel, uint64_t now)
 	};
 
 	rtnl_dispatch(&tunnel->rtnl, &handler, tunnel);
+	if (now >= tunnel->links_due)
+		read_links(tunnel, now);
 	if (now >= tunnel->wgif.tc_due)
 		wgif_check_tc(&tunnel->wgif, now);
 	if (pmtu_heard(&tunnel->pmtu, tunnel_port(tunnel)))
@@ -175,7 +185,16 @@ void kernel_events_serve(struct tunnel *tunnel, uint64_t now)
 		kernel_look_at_wg0(tunnel);
 	if (now >= tunnel->addrs_due)
 		kernel_read_addrs(tunnel);
-	paths_serve(tunnel, now);
-	if (now >= tunnel->listen_due)
-		tunnel_listen(tunnel);
+}
+
+uint64_t kernel_events_deadline(const struct tunnel *tunnel)
+{
+	const uint64_t due[] = {tunnel->wgif.look_due, tunnel->wgif.tc_due,
+				tunnel->addrs_due, tunnel->links_due};
+	uint64_t next = UINT64_MAX;
+
+	for (unsigned i = 0; i < sizeof(due) / sizeof(due[0]); i++)
+		if (due[i] < next)
+			next = due[i];
+	return next;
 }

@@ -15,20 +15,19 @@
 
 #define LISTEN_RETRY_NS NS_PER_SEC
 
-/* The old sockets must be gone for good, for the port may be wanted again at once. */
+/* Closes the old sockets before it returns, because their port may be wanted again at once. */
 static void replace_udp(struct tunnel *tunnel, struct udp *udp)
 {
 	struct udp *old = tunnel->dp.udp;
 
 	rcu_assign_pointer(tunnel->dp.udp, udp);
-	tunnel_choose_gro(tunnel);
+	nics_choose_gro(tunnel);
 	bpf_objects_set_port(tunnel->bpf, udp ? udp->port : 0);
 	workers_settle(&tunnel->workers);
 	udp_close(old);
-	tunnel->paths_due = clock_now();
+	paths_due(tunnel, clock_now());
 }
 
-/* Somebody else may have the port; an interface that is up tries again. */
 int tunnel_listen(struct tunnel *tunnel)
 {
 	struct udp *udp;
@@ -37,10 +36,16 @@ int tunnel_listen(struct tunnel *tunnel)
 	tunnel->listen_due = err ? clock_now() + LISTEN_RETRY_NS : UINT64_MAX;
 	if (err)
 		return err;
-	/* One that was picked is kept while down: peers know it by then. */
+	/* A port that the kernel chose is kept while wg0 is down, because peers know it. */
 	tunnel->listen_port = udp->port;
 	replace_udp(tunnel, udp);
 	return 0;
+}
+
+void listen_serve(struct tunnel *tunnel, uint64_t now)
+{
+	if (now >= tunnel->listen_due)
+		tunnel_listen(tunnel);
 }
 
 static void peers_up(struct tunnel *tunnel)
@@ -116,6 +121,6 @@ int tunnel_set_fwmark(struct tunnel *tunnel, uint32_t fwmark)
 	if (err)
 		return err;
 	tunnel->fwmark = fwmark;
-	tunnel->paths_due = clock_now();
+	paths_due(tunnel, clock_now());
 	return 0;
 }

@@ -1,5 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/* The UDP sockets and what goes with them: up and down, port, fwmark. By the control thread. */
+/*
+ * The UDP sockets and what goes with them: up and down, port, fwmark.
+ *
+ * Theory of operation: the sockets are open while wg0 is up. To replace them is to open the new
+ * ones, publish them to workers, wait until no worker uses the old ones, and close those. If
+ * somebody else has the port when wg0 comes up, opening is tried again every second.
+ *
+ * All functions are for the control thread.
+ */
 #ifndef LISTEN_H
 #define LISTEN_H
 
@@ -8,12 +16,15 @@
 
 struct tunnel;
 
-/* The interface was set up or down: sockets are opened, sessions ended. */
+/* wg0 was set up: opens the sockets and starts timers. Or down: closes them and ends sessions. */
 void tunnel_set_up(struct tunnel *tunnel, bool up);
-/* Configuration, by the control thread: 0 or -errno, on error nothing changed. */
+/* Configuration. 0 or -errno; on error nothing has changed. */
 int tunnel_set_listen_port(struct tunnel *tunnel, uint16_t port);
 int tunnel_set_fwmark(struct tunnel *tunnel, uint32_t fwmark);
-/* Opens the sockets of an interface that is up. 0 or -errno; tried again later. */
+/* Opens the sockets of an interface that is up. 0 or -errno, and then listen_serve() tries again
+ * later: somebody else may have the port. */
 int tunnel_listen(struct tunnel *tunnel);
+/* Tries again, if that is due. */
+void listen_serve(struct tunnel *tunnel, uint64_t now);
 
 #endif

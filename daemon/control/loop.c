@@ -1,51 +1,65 @@
 // SPDX-License-Identifier: MIT
 /*
- * Theory of operation: one thread owns all configuration and all timers. It sleeps
- * in epoll until somebody speaks (workers by events.h, handshake messages from AF_XDP
- * and from the UDP sockets, the kernel by rtnetlink, people by the UAPI socket, a
- * signal) or the next deadline, and then does a bounded share of each, so that none
- * can keep it from the others.
+ * Theory of operation: one thread owns all configuration and all timers. It sleeps in epoll until
+ * there is something to read (events from workers, handshake messages from AF_XDP and from the UDP
+ * sockets, rtnetlink events, UAPI requests, a signal) or until the next deadline. Then it takes
+ * the steps of a round in a fixed order, and does a bounded share of each, so that none can keep
+ * it from the others.
+ *
+ * What takes long, or asks the kernel, is a step of its own, with a queue: attaching to NICs
+ * (nics.h) and resolving paths (paths.h). Other steps only put something into these queues.
  */
 #include "loop.h"
 
 #include <errno.h>
-#include <linux/neighbour.h>
-#include <string.h>
 #include <sys/epoll.h>
-#include <unistd.h>
 
 #include <urcu-qsbr.h>
 
 #include "clock.h"
 #include "handshake_intake.h"
 #include "kernel_events.h"
+#include "listen.h"
+#include "nics.h"
+#include "paths.h"
 #include "peer_events.h"
 #include "tunnel.h"
 #include "uapi.h"
 
-static uint64_t next_deadline(struct tunnel *tunnel)
+/* Returns true if a round left something undone because its share was used up. */
+static bool has_backlog(struct tunnel *tunnel)
+{
+	return handshake_queue_backlog(&tunnel->dp.handshakes) ||
+	       events_urgent_left(&tunnel->dp.events) ||
+	       !cds_list_empty(&tunnel->peers.initiations);
+}
+
+static uint64_t first_timer(struct tunnel *tunnel)
 {
 	struct timerq_node *node = timerq_first(&tunnel->peers.timers);
-	uint64_t next = node ? node->deadline : UINT64_MAX;
 
-	if (tunnel->peers.next_path || handshake_queue_backlog(&tunnel->dp.handshakes) ||
-	    events_urgent_left(&tunnel->dp.events) ||
-	    !cds_list_empty(&tunnel->peers.initiations))
-		return 0; /* more than a round's share */
-	if (tunnel->paths_due < next)
-		next = tunnel->paths_due;
-	if (tunnel->wgif.look_due < next)
-		next = tunnel->wgif.look_due;
-	if (tunnel->wgif.tc_due < next)
-		next = tunnel->wgif.tc_due;
-	if (tunnel->listen_due < next)
-		next = tunnel->listen_due;
-	if (tunnel->addrs_due < next)
-		next = tunnel->addrs_due;
-	if (tunnel->lazy_pending && tunnel->dp.events.lazy_due < next)
-		next = tunnel->dp.events.lazy_due;
-	if (uapi_next_deadline(tunnel->uapi) < next)
-		next = uapi_next_deadline(tunnel->uapi);
+	return node ? node->deadline : UINT64_MAX;
+}
+
+/* When the next round has something to do, ns; 0: now. */
+static uint64_t next_deadline(struct tunnel *tunnel)
+{
+	const uint64_t deadlines[] = {
+		first_timer(tunnel),
+		kernel_events_deadline(tunnel),
+		nics_deadline(tunnel),
+		paths_deadline(tunnel),
+		tunnel->listen_due,
+		tunnel->lazy_pending ? tunnel->dp.events.lazy_due : UINT64_MAX,
+		uapi_next_deadline(tunnel->uapi),
+	};
+	uint64_t next = UINT64_MAX;
+
+	if (has_backlog(tunnel))
+		return 0;
+	for (unsigned i = 0; i < sizeof(deadlines) / sizeof(deadlines[0]); i++)
+		if (deadlines[i] < next)
+			next = deadlines[i];
 	return next;
 }
 
@@ -61,8 +75,9 @@ static int timeout_ms(uint64_t next, uint64_t now)
 	return ms > 3600 * 1000 ? 3600 * 1000 : (int)ms;
 }
 
-/* What is readable does not matter, but for the lazy queue's eventfd: to look at
- * each is cheap. That one is edge-triggered, for it stays readable until its time. */
+/* Which descriptors are readable does not matter, because each step looks at its own and that
+ * is cheap. The exceptions: the signal, and the lazy queue's eventfd, which is edge-triggered
+ * because it stays readable until the queue's time has come. */
 static void wait_for_news(struct tunnel *tunnel)
 {
 	struct epoll_event ready[16];
@@ -78,6 +93,15 @@ static void wait_for_news(struct tunnel *tunnel)
 		else if (ready[i].data.fd == tunnel->signal_fd)
 			tunnel->ending = true;
 	}
+}
+
+/* Attaches what is wanted; the paths that lead there are resolved in the next step. */
+static void serve_nics(struct tunnel *tunnel, uint64_t now)
+{
+	uint32_t ifindex = nics_serve(tunnel, now);
+
+	if (ifindex)
+		paths_want_by_link(tunnel, ifindex);
 }
 
 static int watch(struct tunnel *tunnel, int fd, uint32_t events)
@@ -116,6 +140,9 @@ int control_run(struct tunnel *tunnel, int signal_fd)
 		wait_for_news(tunnel);
 		now = clock_now();
 		kernel_events_serve(tunnel, now);
+		listen_serve(tunnel, now);
+		serve_nics(tunnel, now);
+		paths_serve(tunnel, now);
 		peer_events_serve(tunnel, now);
 		peer_timers_serve(tunnel, now);
 		handshake_intake_serve(tunnel, now);

@@ -2,8 +2,6 @@
 #include "nics.h"
 
 #include <errno.h>
-#include <linux/if_link.h>
-#include <net/if.h>
 #include <net/if_arp.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,16 +9,18 @@
 
 #include <urcu-qsbr.h>
 
+#include "bpf_objects.h"
 #include "clock.h"
 #include "log.h"
-#include "udp.h"
-#include "bpf_objects.h"
 #include "tunnel.h"
+#include "udp.h"
 
-/* Whoever has the device may give it up without our being told. What else is wrong lasts, and
- * to try costs the device its queues for a moment: from time to time, more and more seldom. */
+/* Whoever has the device may give it up, and nothing tells us. Other errors last, and each try
+ * costs the device its queues for a moment, so tries become more and more seldom. */
 #define REFUSAL_NS     (30 * NS_PER_SEC)
 #define REFUSAL_MAX_NS (3600 * NS_PER_SEC)
+
+/* --- attached NICs --- */
 
 static int watch_handshakes(struct tunnel *tunnel, const struct nic *nic)
 {
@@ -35,7 +35,7 @@ static int watch_handshakes(struct tunnel *tunnel, const struct nic *nic)
 	return 0;
 }
 
-/* The sockets' own counters end with them. */
+/* The kernel's counters of a socket end with the socket. */
 static void keep_losses(struct tunnel *tunnel, const struct nic *nic)
 {
 	struct nic_losses l = nic_losses(nic);
@@ -61,7 +61,7 @@ static void publish(struct tunnel *tunnel, struct nic *nic)
 	for (unsigned i = 0; i < nic->queue_count; i++)
 		nic->queues[i]->reader = i % n;
 	rcu_assign_pointer(tunnel->dp.nics[nic->id], nic);
-	tunnel_choose_gro(tunnel);
+	nics_choose_gro(tunnel);
 	workers_wake(&tunnel->workers);
 	log_info("%s: XDP %s, AF_XDP %s, %u queue%s", nic->name,
 		 nic->native ? "native" : "generic",
@@ -69,19 +69,19 @@ static void publish(struct tunnel *tunnel, struct nic *nic)
 		 nic->tx_queue_count == 1 ? "" : "s");
 }
 
-int nic_attach(struct tunnel *tunnel, uint32_t ifindex, enum nic_mode mode,
-	       struct nic **out, char *why, size_t why_len)
+int nics_attach(struct tunnel *tunnel, uint32_t ifindex, enum nic_mode mode,
+		struct nic **out, char *why, size_t why_len)
 {
-	struct rtnl_link link;
+	const struct rtnl_link *link = links_find(&tunnel->routing.links, ifindex);
+	int id = free_id(tunnel), err = id < 0 ? id : link ? 0 : -ENODEV;
 	struct nic *nic;
-	int id = free_id(tunnel), err = rtnl_link_get(&tunnel->rtnl, ifindex, &link);
 
-	if (id < 0 || err) {
+	if (err) {
 		snprintf(why, why_len, "%s",
 			 id < 0 ? "too many devices" : strerror(-err));
-		return id < 0 ? id : err;
+		return err;
 	}
-	err = nic_open(tunnel->bpf, ifindex, &link, (uint32_t)id, mode,
+	err = nic_open(tunnel->bpf, ifindex, link, (uint32_t)id, mode,
 		       !tunnel->nics.automatic, &nic, why, why_len);
 	if (err)
 		return err;
@@ -97,23 +97,35 @@ int nic_attach(struct tunnel *tunnel, uint32_t ifindex, enum nic_mode mode,
 	return 0;
 }
 
-void nic_detach(struct tunnel *tunnel, struct nic *nic)
+void nics_detach(struct tunnel *tunnel, struct nic *nic)
 {
 	rcu_assign_pointer(tunnel->dp.nics[nic->id], NULL);
 	workers_wake(&tunnel->workers);
 	urcu_qsbr_synchronize_rcu();
 	keep_losses(tunnel, nic);
 	nic_close(tunnel->bpf, nic);
-	tunnel_choose_gro(tunnel);
+	nics_choose_gro(tunnel);
 }
 
-struct nic *nic_find(struct tunnel *tunnel, uint32_t ifindex)
+struct nic *nics_find(struct tunnel *tunnel, uint32_t ifindex)
 {
 	for (unsigned i = 0; i < WG_MAX_NICS; i++)
 		if (tunnel->dp.nics[i] && tunnel->dp.nics[i]->ifindex == ifindex)
 			return tunnel->dp.nics[i];
 	return NULL;
 }
+
+void nics_choose_gro(struct tunnel *tunnel)
+{
+	bool generic = false;
+
+	for (unsigned i = 0; i < WG_MAX_NICS; i++)
+		generic |= tunnel->dp.nics[i] && !tunnel->dp.nics[i]->native;
+	if (tunnel->dp.udp)
+		udp_set_gro(tunnel->dp.udp, !generic);
+}
+
+/* --- refused devices --- */
 
 static struct nic_refusal *find_refusal(struct tunnel *tunnel, uint32_t ifindex)
 {
@@ -130,7 +142,7 @@ static bool is_refused(struct tunnel *tunnel, uint32_t ifindex)
 	return r && clock_now() < r->until;
 }
 
-/* How long, after having waited so long (0: never). */
+/* How long to wait after this error, if the last wait was `before` (0: there was none). */
 static uint64_t refusal_wait(uint64_t before, int err)
 {
 	if (!before || err == -EBUSY)
@@ -138,18 +150,21 @@ static uint64_t refusal_wait(uint64_t before, int err)
 	return before < REFUSAL_MAX_NS / 2 ? before * 2 : REFUSAL_MAX_NS;
 }
 
-static void refuse(struct tunnel *tunnel, uint32_t ifindex, int err)
+/* The log gets `why` once, not at each try that ends with the same error. */
+static void refuse(struct tunnel *tunnel, uint32_t ifindex, int err, const char *why)
 {
+	const struct rtnl_link *link = links_find(&tunnel->routing.links, ifindex);
 	struct nic_refusal *r = find_refusal(tunnel, ifindex);
 	uint64_t wait = refusal_wait(r ? r->wait : 0, err);
-	struct rtnl_link link = {0};
 
+	if (!r || r->err != err)
+		log_info("%s; using the UDP socket", why);
 	if (!r)
 		r = &tunnel->nics.refused[tunnel->nics.refused_next++ % WG_MAX_NICS];
-	rtnl_link_get(&tunnel->rtnl, ifindex, &link);
 	*r = (struct nic_refusal){.ifindex = ifindex,
-				  .mtu = link.mtu,
-				  .up = link.flags & IFF_UP,
+				  .mtu = link ? link->mtu : 0,
+				  .up = link && link->flags & IFF_UP,
+				  .err = err,
 				  .wait = wait,
 				  .until = clock_now() + wait};
 }
@@ -162,11 +177,25 @@ static void forget_refusal(struct tunnel *tunnel, uint32_t ifindex)
 		r->ifindex = 0;
 }
 
-void nic_link_changed(struct tunnel *tunnel, uint32_t ifindex,
-		      const struct rtnl_link *link)
+/* A device whose time is over, which is said once; 0: none. */
+static uint32_t end_refusal(struct tunnel *tunnel, uint64_t now)
+{
+	for (unsigned i = 0; i < WG_MAX_NICS; i++) {
+		struct nic_refusal *r = &tunnel->nics.refused[i];
+
+		if (r->ifindex && !r->over && now >= r->until) {
+			r->over = true;
+			return r->ifindex;
+		}
+	}
+	return 0;
+}
+
+void nics_link_changed(struct tunnel *tunnel, uint32_t ifindex,
+		       const struct rtnl_link *link)
 {
 	struct nic_refusal *r = find_refusal(tunnel, ifindex);
-	struct nic *nic = nic_find(tunnel, ifindex);
+	struct nic *nic = nics_find(tunnel, ifindex);
 
 	if (nic && link)
 		nic_set_link(tunnel->bpf, nic, link);
@@ -174,59 +203,113 @@ void nic_link_changed(struct tunnel *tunnel, uint32_t ifindex,
 		r->ifindex = 0;
 }
 
-/* A TAP or TUN is a tunnel of its own (perhaps ours): XDP there gains nothing. */
-static bool suits(struct tunnel *tunnel, uint32_t ifindex)
-{
-	struct rtnl_link link;
+/* --- wanted devices --- */
 
-	return !wgif_is(&tunnel->wgif, ifindex) &&
-	       !rtnl_link_get(&tunnel->rtnl, ifindex, &link) &&
-	       link.type == ARPHRD_ETHER && strcmp(link.kind, "tun") &&
-	       (link.flags & IFF_UP);
+/* A TAP or TUN is a tunnel itself, perhaps ours: XDP there gains nothing. */
+static bool suits(const struct tunnel *tunnel, uint32_t ifindex,
+		  const struct rtnl_link *link)
+{
+	return !wgif_is(&tunnel->wgif, ifindex) && link->type == ARPHRD_ETHER &&
+	       strcmp(link->kind, "tun") && (link->flags & IFF_UP);
 }
 
-/* Whether the device was asked for, or any is welcome; and in which mode. */
-static bool wanted(struct tunnel *tunnel, uint32_t ifindex, enum nic_mode *mode)
+static const struct nic_request *find_request(const struct tunnel *tunnel,
+					      const char *name)
 {
-	char name[IFNAMSIZ];
+	for (unsigned i = 0; i < tunnel->nics.request_count; i++)
+		if (!strcmp(name, tunnel->nics.requests[i].name))
+			return &tunnel->nics.requests[i];
+	return NULL;
+}
+
+/* Returns true if the administrator asked for the device, or leaves the choice to routes and the
+ * device is suitable; and in which mode. */
+static bool is_allowed(const struct tunnel *tunnel, uint32_t ifindex, enum nic_mode *mode)
+{
+	const struct rtnl_link *link = links_find(&tunnel->routing.links, ifindex);
+	const struct nic_request *request;
 
 	*mode = NIC_ANY;
+	if (!link)
+		return false;
 	if (tunnel->nics.automatic)
-		return suits(tunnel, ifindex);
-	for (unsigned i = 0; i < tunnel->nics.request_count; i++) {
-		*mode = tunnel->nics.requests[i].mode;
-		if (if_indextoname(ifindex, name) &&
-		    !strcmp(name, tunnel->nics.requests[i].name))
-			return true;
-	}
-	return false;
+		return suits(tunnel, ifindex, link);
+	request = find_request(tunnel, link->name);
+	if (request)
+		*mode = request->mode;
+	return request != NULL;
 }
 
-struct nic *nic_for_route(struct tunnel *tunnel, uint32_t ifindex)
+static bool may_attach(struct tunnel *tunnel, uint32_t ifindex, enum nic_mode *mode)
 {
-	struct nic *nic = nic_find(tunnel, ifindex);
+	return !nics_find(tunnel, ifindex) && !is_refused(tunnel, ifindex) &&
+	       is_allowed(tunnel, ifindex, mode);
+}
+
+void nics_want(struct tunnel *tunnel, uint32_t ifindex)
+{
+	struct nics *nics = &tunnel->nics;
 	enum nic_mode mode;
+
+	for (unsigned i = 0; i < nics->wanted_count; i++)
+		if (nics->wanted[i] == ifindex)
+			return;
+	if (nics->wanted_count < NICS_WANTED_MAX && may_attach(tunnel, ifindex, &mode))
+		nics->wanted[nics->wanted_count++] = ifindex;
+}
+
+/* The first of the queue; 0: it is empty. */
+static uint32_t take_wanted(struct nics *nics)
+{
+	uint32_t ifindex = nics->wanted[0];
+
+	if (!nics->wanted_count)
+		return 0;
+	nics->wanted_count--;
+	memmove(nics->wanted, nics->wanted + 1,
+		nics->wanted_count * sizeof(nics->wanted[0]));
+	return ifindex;
+}
+
+/* Returns true if the device is attached now. What held when it was queued may not any more. */
+static bool attach_wanted(struct tunnel *tunnel, uint32_t ifindex)
+{
+	enum nic_mode mode;
+	struct nic *nic;
 	char why[256];
 	int err;
 
-	if (nic || is_refused(tunnel, ifindex) || !wanted(tunnel, ifindex, &mode))
-		return nic;
-	err = nic_attach(tunnel, ifindex, mode, &nic, why, sizeof(why));
+	if (!may_attach(tunnel, ifindex, &mode))
+		return false;
+	err = nics_attach(tunnel, ifindex, mode, &nic, why, sizeof(why));
 	if (err) {
-		refuse(tunnel, ifindex, err);
-		log_info("%s; using the UDP socket", why);
-		return NULL;
+		refuse(tunnel, ifindex, err, why);
+		return false;
 	}
 	forget_refusal(tunnel, ifindex);
-	return nic;
+	return true;
 }
 
-void tunnel_choose_gro(struct tunnel *tunnel)
+uint32_t nics_serve(struct tunnel *tunnel, uint64_t now)
 {
-	bool generic = false;
+	uint32_t ifindex = take_wanted(&tunnel->nics);
 
-	for (unsigned i = 0; i < WG_MAX_NICS; i++)
-		generic |= tunnel->dp.nics[i] && !tunnel->dp.nics[i]->native;
-	if (tunnel->dp.udp)
-		udp_set_gro(tunnel->dp.udp, !generic);
+	if (ifindex && attach_wanted(tunnel, ifindex))
+		return ifindex;
+	return end_refusal(tunnel, now);
+}
+
+uint64_t nics_deadline(const struct tunnel *tunnel)
+{
+	uint64_t next = UINT64_MAX;
+
+	if (tunnel->nics.wanted_count)
+		return 0;
+	for (unsigned i = 0; i < WG_MAX_NICS; i++) {
+		const struct nic_refusal *r = &tunnel->nics.refused[i];
+
+		if (r->ifindex && !r->over && r->until < next)
+			next = r->until;
+	}
+	return next;
 }

@@ -1,7 +1,15 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which NICs have AF_XDP sockets: those that were asked for, or those that routes name. All by
- * the control thread.
+ * Which NICs have AF_XDP sockets: those that the administrator named, or, if none was named,
+ * those that routes to peers lead to.
+ *
+ * Theory of operation: to attach XDP is a decision with consequences: drivers reset their
+ * queues, sockets are opened, workers are started, and it may take a second. So path resolution
+ * only looks (nics_find()) and says what it could use (nics_want()). The control loop attaches
+ * what is wanted, one NIC per round, in nics_serve(). A NIC that cannot be attached is refused
+ * for a while, longer each time, or until the link changes.
+ *
+ * All functions are for the control thread.
  */
 #ifndef NICS_H
 #define NICS_H
@@ -17,44 +25,60 @@
 struct rtnl_link;
 struct tunnel;
 
+#define NICS_WANTED_MAX 32
+
 struct nic_request {
 	char name[IFNAMSIZ];
 	enum nic_mode mode;
 };
 
-/* A device that could not be attached, as it was then: not tried again before it
- * changes, or some time has passed. */
+/* A device that could not be attached, as it was then. */
 struct nic_refusal {
-	uint32_t ifindex;
+	uint32_t ifindex; /* 0: none */
 	uint32_t mtu;
 	bool up;
+	int err;
+	bool over;	      /* `until` has passed, and nics_serve() said so */
 	uint64_t wait, until; /* ns */
 };
 
 struct nics {
-	bool automatic; /* attach to what routes name */
+	bool automatic; /* attach to what routes lead to */
 	struct nic_request requests[WG_MAX_NICS];
 	unsigned request_count;
 	struct nic_refusal refused[WG_MAX_NICS];
 	unsigned refused_next;
+	uint32_t wanted[NICS_WANTED_MAX]; /* ifindexes that wait for nics_serve() */
+	unsigned wanted_count;
 };
 
-/* Control thread. Attaches XDP and opens the sockets of every queue; `why` gets one
- * line on error. */
-int nic_attach(struct tunnel *tunnel, uint32_t ifindex, enum nic_mode mode,
-	       struct nic **out, char *why, size_t why_len);
-/* Control thread; paths no longer name it. Waits a grace period. */
-void nic_detach(struct tunnel *tunnel, struct nic *nic);
-struct nic *nic_find(struct tunnel *tunnel, uint32_t ifindex);
-/* A link changed, or went (NULL): it may have a new name, and one that was refused may be
- * tried again. */
-void nic_link_changed(struct tunnel *tunnel, uint32_t ifindex,
-		      const struct rtnl_link *link);
-/* The NIC of this device, attached now if it was asked for or `automatic`; NULL where
- * it is to go without. Control thread. */
-struct nic *nic_for_route(struct tunnel *tunnel, uint32_t ifindex);
-
-/* Sets what the UDP sockets may do to what the NICs allow. */
-void tunnel_choose_gro(struct tunnel *tunnel);
+/* Attaches XDP at once and opens the sockets of every queue. 0 or -errno, and then `why` gets
+ * one line. */
+int nics_attach(struct tunnel *tunnel, uint32_t ifindex, enum nic_mode mode,
+		struct nic **out, char *why, size_t why_len);
+/* No path names the NIC any more. Waits a grace period, and frees it. */
+void nics_detach(struct tunnel *tunnel, struct nic *nic);
+/* The NIC of this device if it is attached, or NULL. */
+struct nic *nics_find(struct tunnel *tunnel, uint32_t ifindex);
+/*
+ * A path leads to this device. Queues it for nics_serve() if it may be attached: it was asked
+ * for, or is suitable and `automatic` is set, and it is not refused at present. If the queue is
+ * full nothing happens; the next resolution of the path asks again.
+ */
+void nics_want(struct tunnel *tunnel, uint32_t ifindex);
+/*
+ * Attaches the first NIC of the queue. Returns the ifindex of a device whose paths the caller
+ * should resolve again, because it was attached or may be tried again; 0: none.
+ */
+uint32_t nics_serve(struct tunnel *tunnel, uint64_t now);
+/* When nics_serve() has something to do, ns; 0: now, UINT64_MAX: nothing. */
+uint64_t nics_deadline(const struct tunnel *tunnel);
+/* A link changed, or went (NULL): it may have a new name, and one that was refused may be tried
+ * again. */
+void nics_link_changed(struct tunnel *tunnel, uint32_t ifindex,
+		       const struct rtnl_link *link);
+/* Lets the UDP sockets merge datagrams (GRO), unless a NIC has generic XDP, which would see the
+ * merged ones. */
+void nics_choose_gro(struct tunnel *tunnel);
 
 #endif

@@ -1,149 +1,220 @@
 // SPDX-License-Identifier: MIT
 #include "paths.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include <urcu-qsbr.h>
 
 #include "clock.h"
 #include "handshake_queue.h"
-#include "route.h"
 #include "nics.h"
+#include "route.h"
 #include "tunnel.h"
 
-/* Other devices' changes come in bursts. */
-#define SETTLE_NS     (20 * NS_PER_MS)
+/* Changes of links, addresses and routes come in bursts. */
+#define SETTLE_NS (20 * NS_PER_MS)
+/* Of the queue, and of all peers if they are due. */
 #define PATHS_A_ROUND 256
+/* After an error of the look-up itself. */
+#define RETRY_NS NS_PER_SEC
+/* As long as the kernel keeps a path MTU that it learnt. */
+#define MAX_AGE_NS (600 * NS_PER_SEC)
 /* How often the next hop of a peer in use is confirmed. */
 #define NEIGHBOUR_NS (10 * NS_PER_SEC)
 
-/* --- one path --- */
+/* --- resolving one path --- */
 
-/* A source that somebody wrote must not attach XDP to another NIC of this host. */
-static struct nic *find_nic(const struct peer *peer, uint32_t ifindex)
+/* A peer can write from a spoofed source address: that must not attach XDP to other NICs of this
+ * host than the one that its packets arrive by. */
+static struct nic *choose_nic(const struct peer *peer, uint32_t ifindex)
 {
-	return peer->configured || peer->arrived_by == ifindex
-		       ? nic_for_route(tunnel_of(peer), ifindex)
-		       : nic_find(tunnel_of(peer), ifindex);
+	struct tunnel *tunnel = tunnel_of(peer);
+
+	if (peer->configured || peer->arrived_by == ifindex)
+		nics_want(tunnel, ifindex);
+	return nics_find(tunnel, ifindex);
 }
 
 static void use_route(struct peer *peer, struct path *path, const struct route *route)
 {
 	struct tunnel *tunnel = tunnel_of(peer);
-	struct nic *nic = find_nic(peer, route->ifindex);
+	struct nic *nic = choose_nic(peer, route->ifindex);
 
 	path_set_route(path, route);
 	if (nic && route->l2_ok && tunnel->dp.udp && !atomic_load(&peer->socket_only))
 		path_use_nic(path, nic, tunnel->dp.udp->port);
 }
 
-static void forget_source(struct peer *peer)
+static void clear_source(struct endpoint *ep)
 {
-	memset(&peer->endpoint.source, 0, sizeof(peer->endpoint.source));
+	memset(&ep->source, 0, sizeof(ep->source));
 }
 
 static int find_route(struct peer *peer, struct route *route)
 {
 	struct tunnel *tunnel = tunnel_of(peer);
 
-	return route_resolve(&tunnel->rtnl, &peer->endpoint, tunnel_port(tunnel),
+	return route_resolve(&tunnel->routing, &peer->endpoint, tunnel_port(tunnel),
 			     tunnel->fwmark, route);
 }
 
-/* A sticky source address is forgotten when we no longer have it, or when the way that
- * it belonged to is gone: by another one the peer's answers to it may not arrive. */
-static int find_route_from_source(struct peer *peer, struct route *route)
+/* Returns true for what says that there is no route, rather than that the kernel could not be
+ * asked. */
+static bool is_verdict(int err)
 {
-	const struct path *old = rcu_dereference(peer->path);
+	return err == -ENETUNREACH || err == -EHOSTUNREACH || err == -EINVAL ||
+	       err == -EACCES || err == -EAFNOSUPPORT || err == -ENODEV;
+}
+
+/* A sticky source address is forgotten when this host no longer has it, or when the route that
+ * it belonged to is gone: the peer's answers to that address may not arrive by another route. */
+static int find_route_from_source(struct peer *peer, const struct path *old,
+				  struct route *route)
+{
 	int err = find_route(peer, route);
 
+	if (err && !is_verdict(err))
+		return err;
 	if (!err && route->source_gone)
-		forget_source(peer);
+		clear_source(&peer->endpoint);
 	if (!old || !endpoint_equal(&old->endpoint, &peer->endpoint) ||
-	    !route_left_source(&tunnel_of(peer)->rtnl, &peer->endpoint,
+	    !route_left_source(&tunnel_of(peer)->routing, &peer->endpoint,
 			       old->route.ifindex, err ? 0 : route->ifindex))
 		return err;
-	forget_source(peer);
+	clear_source(&peer->endpoint);
 	return find_route(peer, route);
 }
 
-void paths_resolve(struct peer *peer)
+static void resolve(struct peer *peer, uint64_t now)
 {
 	struct tunnel *tunnel = tunnel_of(peer);
+	const struct path *old = rcu_dereference(peer->path);
 	struct path *path = NULL;
 	struct route route;
 	int err;
 
-	if (peer->has_endpoint) {
-		err = find_route_from_source(peer, &route);
-		/* An endpoint routed into its own tunnel would go round for ever. */
-		if (err || !wgif_is(&tunnel->wgif, route.ifindex))
-			path = path_new(&peer->endpoint);
-		if (path && !err)
-			use_route(peer, path, &route);
+	cds_list_del_init(&peer->resolve);
+	peer->path_resolved = now;
+	if (!peer->has_endpoint)
+		return;
+	err = find_route_from_source(peer, old, &route);
+	if (err && !is_verdict(err)) {
+		/* The path that is there may still be right. */
+		paths_due(tunnel, now + RETRY_NS);
+		return;
 	}
+	/* An endpoint routed into its own tunnel would make packets go round without end. */
+	if (err || !wgif_is(&tunnel->wgif, route.ifindex))
+		path = path_new(&peer->endpoint);
+	if (path && !err)
+		use_route(peer, path, &route);
 	peer_publish_path(peer, path);
 }
 
-void paths_set_socket_only(struct peer *peer, bool yes)
+void paths_want(struct peer *peer)
 {
-	if (atomic_exchange(&peer->socket_only, yes) != yes)
-		paths_resolve(peer);
+	if (cds_list_empty(&peer->resolve))
+		cds_list_add_tail(&peer->resolve, &peer->peers->unresolved);
+}
+
+void paths_refresh(struct peer *peer, uint64_t now)
+{
+	if (now >= peer->path_resolved + MAX_AGE_NS)
+		paths_want(peer);
 }
 
 /* --- endpoints --- */
 
+static bool leads_to_endpoint(const struct path *path, const struct peer *peer)
+{
+	return path && endpoint_equal(&path->endpoint, &peer->endpoint);
+}
+
+/* By the UDP socket; what is known of the route is kept, if it is for this endpoint. */
+static void publish_makeshift(struct peer *peer)
+{
+	const struct path *old = rcu_dereference(peer->path);
+	struct path *path = path_new(&peer->endpoint);
+
+	if (path && leads_to_endpoint(old, peer))
+		path_set_route(path, &old->route);
+	peer_publish_path(peer, path);
+}
+
+static void move_to(struct peer *peer, const struct endpoint *ep)
+{
+	peer_note_endpoint(peer, ep);
+	if (!leads_to_endpoint(rcu_dereference(peer->path), peer))
+		publish_makeshift(peer);
+	paths_want(peer);
+}
+
 void paths_set_endpoint(struct peer *peer, const struct endpoint *ep)
 {
-	if (peer->has_endpoint && endpoint_equal(&peer->endpoint, ep))
-		return;
-	peer_note_endpoint(peer, ep);
-	paths_resolve(peer);
+	if (!peer->has_endpoint || !endpoint_equal(&peer->endpoint, ep))
+		move_to(peer, ep);
 }
 
 void paths_configure_endpoint(struct peer *peer, const struct endpoint *ep)
 {
 	if (peer->configured && peer->has_endpoint && endpoint_equal(&peer->endpoint, ep))
 		return;
-	peer_note_endpoint(peer, ep);
+	move_to(peer, ep);
 	peer->configured = true;
-	paths_resolve(peer);
 }
 
-/* Where the peer is, and by which way it gets to us. */
+void paths_set_socket_only(struct peer *peer, bool yes)
+{
+	const struct path *path = rcu_dereference(peer->path);
+
+	if (atomic_exchange(&peer->socket_only, yes) == yes)
+		return;
+	if (path && path->nic)
+		publish_makeshift(peer);
+	paths_want(peer);
+}
+
+/* The device that the peer's packets arrive by may be attached to. */
+static void note_arrival(struct peer *peer, uint32_t ifindex)
+{
+	if (!ifindex || ifindex == peer->arrived_by)
+		return;
+	peer->arrived_by = ifindex;
+	paths_want(peer);
+}
+
 void paths_note_way(struct peer *peer, const struct handshake_message *m)
 {
-	if (m->ifindex)
-		peer->arrived_by = m->ifindex;
-	paths_set_socket_only(peer, m->ifindex && nic_find(tunnel_of(peer), m->ifindex));
+	note_arrival(peer, m->ifindex);
+	paths_set_socket_only(peer, m->ifindex && nics_find(tunnel_of(peer), m->ifindex));
 	paths_set_endpoint(peer, &m->from);
 }
 
 void paths_roam(struct peer *peer)
 {
 	struct endpoint ep;
+	uint32_t ifindex;
 
 	pthread_mutex_lock(&peer->roam_lock);
 	ep = peer->roamed;
-	if (peer->roamed_by)
-		peer->arrived_by = peer->roamed_by;
+	ifindex = peer->roamed_by;
 	pthread_mutex_unlock(&peer->roam_lock);
-	/* Even if it is back where we thought: the worker's path is a makeshift. */
-	peer_note_endpoint(peer, &ep);
-	paths_resolve(peer);
+	note_arrival(peer, ifindex);
+	/* Even if the peer is back where we thought it to be: the worker's path is a makeshift. */
+	move_to(peer, &ep);
 }
 
-/* The peer is silent: perhaps because of the address that we write from. */
 void paths_forget_source(struct peer *peer)
 {
 	struct endpoint ep = peer->endpoint;
 
-	memset(&ep.source, 0, sizeof(ep.source));
+	clear_source(&ep);
 	if (peer->has_endpoint)
 		paths_set_endpoint(peer, &ep);
 }
 
-/* The kernel does not see what workers send, and would let the neighbour go stale. */
+/* The kernel does not see what workers send by AF_XDP, and would let the neighbour go stale. */
 void paths_keep_neighbour(struct peer *peer, uint64_t now)
 {
 	const struct path *path = rcu_dereference(peer->path);
@@ -151,7 +222,7 @@ void paths_keep_neighbour(struct peer *peer, uint64_t now)
 	if (!path || !path->nic || now - peer->neighbour_kept < NEIGHBOUR_NS)
 		return;
 	peer->neighbour_kept = now;
-	route_keep_neigh(&tunnel_of(peer)->rtnl, &path->route);
+	route_keep_neigh(&tunnel_of(peer)->routing, &path->route);
 }
 
 /* --- many paths --- */
@@ -164,32 +235,20 @@ void paths_drop_nic(struct tunnel *tunnel, const struct nic *nic)
 		const struct path *path = rcu_dereference(peer->path);
 
 		if (path && path->nic == nic)
-			peer_publish_path(peer, path_new(&peer->endpoint));
+			publish_makeshift(peer);
 	}
 }
 
-/* A share of them a call, so that many peers do not keep the control thread. After a change
- * meanwhile all of them follow once more; it does not begin anew, or where changes never
- * stop the last ones would never have their turn. */
-void paths_serve(struct tunnel *tunnel, uint64_t now)
+void paths_want_by_link(struct tunnel *tunnel, uint32_t ifindex)
 {
-	unsigned share = PATHS_A_ROUND;
+	struct peer *peer;
 
-	if (!tunnel->peers.next_path && now >= tunnel->paths_due) {
-		tunnel->paths_due = UINT64_MAX;
-		tunnel->peers.next_path = tunnel->peers.list.next;
-	}
-	while (tunnel->peers.next_path &&
-	       tunnel->peers.next_path != &tunnel->peers.list && share--) {
-		struct peer *peer =
-			cds_list_entry(tunnel->peers.next_path, struct peer, list);
+	cds_list_for_each_entry (peer, &tunnel->peers.list, list) {
+		const struct path *path = rcu_dereference(peer->path);
 
-		tunnel->peers.next_path = tunnel->peers.next_path->next;
-		if (peer->has_endpoint)
-			paths_resolve(peer);
+		if (path && !path->nic && path->route.ifindex == ifindex)
+			paths_want(peer);
 	}
-	if (tunnel->peers.next_path == &tunnel->peers.list)
-		tunnel->peers.next_path = NULL;
 }
 
 void paths_due(struct tunnel *tunnel, uint64_t when)
@@ -201,4 +260,50 @@ void paths_due(struct tunnel *tunnel, uint64_t when)
 void paths_changed(struct tunnel *tunnel)
 {
 	paths_due(tunnel, clock_now() + SETTLE_NS);
+}
+
+static void serve_queue(struct tunnel *tunnel, uint64_t now)
+{
+	struct cds_list_head *queue = &tunnel->peers.unresolved;
+
+	for (unsigned i = 0; i < PATHS_A_ROUND && !cds_list_empty(queue); i++)
+		resolve(cds_list_first_entry(queue, struct peer, resolve), now);
+}
+
+/* After a change during a walk all peers are walked once more. The walk does not begin again
+ * at once, or the last peers would never have their turn if changes never stop. */
+static void serve_walk(struct tunnel *tunnel, uint64_t now)
+{
+	struct peers *peers = &tunnel->peers;
+
+	if (!peers->next_path && now >= tunnel->paths_due) {
+		tunnel->paths_due = UINT64_MAX;
+		peers->next_path = peers->list.next;
+	}
+	for (unsigned i = 0;
+	     i < PATHS_A_ROUND && peers->next_path && peers->next_path != &peers->list;
+	     i++) {
+		struct peer *peer = cds_list_entry(peers->next_path, struct peer, list);
+
+		peers->next_path = peers->next_path->next;
+		resolve(peer, now);
+	}
+	if (peers->next_path == &peers->list)
+		peers->next_path = NULL;
+}
+
+uint64_t paths_deadline(struct tunnel *tunnel)
+{
+	if (tunnel->peers.next_path || !cds_list_empty(&tunnel->peers.unresolved))
+		return 0;
+	return tunnel->paths_due;
+}
+
+void paths_serve(struct tunnel *tunnel, uint64_t now)
+{
+	if (now < paths_deadline(tunnel))
+		return;
+	routing_refresh(&tunnel->routing, now);
+	serve_queue(tunnel, now);
+	serve_walk(tunnel, now);
 }

@@ -1,6 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The ways to peers: which, when to look for them anew. All by the control thread.
+ * Paths to peers: which path a peer has, and when it is looked up again.
+ *
+ * Theory of operation: to resolve a path is to ask the kernel for the route to the peer's
+ * endpoint and to make headers and a choice of NIC from it. That takes a netlink exchange, so it
+ * is never done where a packet, a handshake or a request waits for it. Instead paths_want() puts
+ * the peer in a queue, in which it is at most once, and paths_serve(), a step of the control loop,
+ * resolves a share of the queue per round. If something changed that any path may depend on
+ * (paths_changed()), paths_serve() also walks all peers, a share per round.
+ *
+ * A peer whose endpoint changes can be sent to at once: until paths_serve() has its turn it has
+ * a makeshift path, which goes by the UDP socket and lets the kernel route each packet. If that
+ * route leads into the tunnel itself, the packets of that moment enter it once more; then
+ * paths_serve() finds the loop, and the peer has no path.
+ *
+ * Who publishes a path: these functions, and a worker that sees a peer move (a makeshift path).
+ * All functions are for the control thread.
  */
 #ifndef PATHS_H
 #define PATHS_H
@@ -14,33 +29,46 @@ struct nic;
 struct peer;
 struct tunnel;
 
-/* Moves the peer to this endpoint and resolves the way there. */
+/* --- one peer --- */
+
+/* Moves the peer to this endpoint: a makeshift path now, the resolved one by paths_serve(). */
 void paths_set_endpoint(struct peer *peer, const struct endpoint *ep);
-/* The same, by who administers the interface: XDP may be attached to whatever leads there. */
+/* The same for an endpoint that the administrator set: XDP may be attached to the device that the
+ * route leads to. */
 void paths_configure_endpoint(struct peer *peer, const struct endpoint *ep);
+/* A handshake message of the peer is authentic: the peer is where it came from. */
+void paths_note_way(struct peer *peer, const struct handshake_message *m);
+/* A worker saw the peer move to peer->roamed, and published a makeshift path. */
+void paths_roam(struct peer *peer);
 /*
- * Whether answers must go by the UDP socket. What the peer sends reaches that one although
- * XDP is on the device: NAT on this host has translated it (a port that is redirected to
- * ours, say), and must see the answers to translate them back.
+ * Whether answers must go by the UDP socket. If what the peer sends reaches the socket although
+ * XDP is on the device, NAT on this host has translated it (for example a port that is redirected
+ * to ours), and must see the answers to translate them back.
  */
 void paths_set_socket_only(struct peer *peer, bool yes);
-/* Builds the path anew: something that it was made of has changed. */
-void paths_resolve(struct peer *peer);
-/* Resolves peers' paths again, if that is due: a share of them. */
-void paths_serve(struct tunnel *tunnel, uint64_t now);
-/* Has that done soon: what paths are made of has changed. */
-void paths_changed(struct tunnel *tunnel);
-/* Has that done by then, ns. */
-void paths_due(struct tunnel *tunnel, uint64_t when);
-/* Where the message came from is where the peer is. */
-void paths_note_way(struct peer *peer, const struct handshake_message *m);
-/* A worker saw the peer move: resolves the path there. */
-void paths_roam(struct peer *peer);
-/* The peer is silent: forgets the address that we write from. */
+/* The peer is silent, perhaps because of the address that we write from: forgets that. */
 void paths_forget_source(struct peer *peer);
 /* Keeps the next hop's neighbour entry alive while the peer is in use. */
 void paths_keep_neighbour(struct peer *peer, uint64_t now);
-/* No path goes by this NIC any more. */
+/* Queues the peer: its path is to be resolved again. */
+void paths_want(struct peer *peer);
+/* The same if the path has not been looked up for ten minutes: a path MTU that was learnt comes
+ * and expires without an event. */
+void paths_refresh(struct peer *peer, uint64_t now);
+
+/* --- many --- */
+
+/* Queues the peers whose route leads to this device and that do not use it by AF_XDP. */
+void paths_want_by_link(struct tunnel *tunnel, uint32_t ifindex);
+/* What paths are made of has changed: resolves all of them soon. */
+void paths_changed(struct tunnel *tunnel);
+/* Resolves all of them at that time, ns, or earlier. */
+void paths_due(struct tunnel *tunnel, uint64_t when);
+/* No path uses this NIC any more when it returns. */
 void paths_drop_nic(struct tunnel *tunnel, const struct nic *nic);
+/* Resolves a share of the paths that are queued, and of all of them if they are due. */
+void paths_serve(struct tunnel *tunnel, uint64_t now);
+/* When paths_serve() has something to do, ns; 0: now, UINT64_MAX: nothing. */
+uint64_t paths_deadline(struct tunnel *tunnel);
 
 #endif

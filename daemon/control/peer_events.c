@@ -7,16 +7,16 @@
 #include "paths.h"
 #include "tunnel.h"
 
-/* Peers served in a round, by their timers and by what workers tell: many must not keep
- * people waiting. */
+/* Peers per round, because a UAPI request must not wait for many of them. */
 #define TIMERS_A_ROUND 16
 #define EVENTS_A_ROUND 16
 
 struct stamp {
-	uint64_t when;
+	uint64_t when; /* ns */
 	void (*event)(struct timers *t, uint64_t now);
 };
 
+/* Takes a stamp away from the workers and inserts it in the order of time. */
 static void add_stamp(struct stamp *stamps, unsigned *n, _Atomic uint64_t *when,
 		      void (*event)(struct timers *t, uint64_t now))
 {
@@ -31,7 +31,7 @@ static void add_stamp(struct stamp *stamps, unsigned *n, _Atomic uint64_t *when,
 	(*n)++;
 }
 
-/* What workers did since we last looked, told to the timers in the order of time. */
+/* Tells the timers what workers did since the last call, in the order of time. */
 static void apply_activity(struct peer *peer)
 {
 	struct peer_activity *a = &peer->activity;
@@ -63,8 +63,8 @@ static void confirm_session(struct peer *peer, uint64_t now)
 		worker_command(&tunnel_of(peer)->workers, peer, WORKER_SEND_STAGED);
 }
 
-/* What a worker asked for may have come true meanwhile: the packet that it could not
- * send crossed the one that confirmed the session. */
+/* Returns false if the session that a worker asked for is there by now: the packet that the worker
+ * could not send crossed the one that confirmed the session. */
 static bool needs_session(const struct peer *peer, uint64_t now)
 {
 	return !peer->current || !keypair_may_send(peer->current, now) ||
@@ -112,7 +112,7 @@ static void run_timers(struct peer *peer, uint64_t now)
 	if (actions & TIMER_DROP_STAGED) {
 		tunnel_drop(tunnel_of(peer), DROP_staged_expired,
 			    staged_clear(&peer->staged));
-		/* It may have been in line for long: a try may end before it is sent. */
+		/* The attempt may end before the peer's turn in the queue of initiations. */
 		cds_list_del_init(&peer->initiate);
 	}
 	if (actions & (TIMER_NEW_INITIATION | TIMER_SEND_INITIATION)) {

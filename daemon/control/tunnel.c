@@ -13,22 +13,11 @@
 #include "bpf_objects.h"
 #include "clock.h"
 #include "config.h"
-#include "drops.h"
 #include "kernel_events.h"
 #include "peer.h"
 #include "pick.h"
 #include "status.h"
 #include "uapi.h"
-
-void tunnel_drop(struct tunnel *tunnel, enum drop_reason reason, uint64_t n)
-{
-	drops_add(&tunnel->dp.stats[WG_CONTROL_STATS].drops, reason, n);
-}
-
-uint16_t tunnel_port(const struct tunnel *tunnel)
-{
-	return tunnel->dp.udp ? tunnel->dp.udp->port : tunnel->listen_port;
-}
 
 /* --- making and ending --- */
 
@@ -36,7 +25,8 @@ static int init_tables(struct tunnel *tunnel)
 {
 	int err;
 
-	tunnel->paths_due = tunnel->listen_due = tunnel->addrs_due = UINT64_MAX;
+	tunnel->paths_due = tunnel->listen_due = UINT64_MAX;
+	tunnel->addrs_due = tunnel->links_due = UINT64_MAX;
 	tunnel->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (tunnel->epoll_fd < 0)
 		return -errno;
@@ -62,7 +52,7 @@ static int attach_named(struct tunnel *tunnel, char *why, size_t why_len)
 				 r->name);
 			return -ENODEV;
 		}
-		err = nic_attach(tunnel, ifindex, r->mode, &nic, why, why_len);
+		err = nics_attach(tunnel, ifindex, r->mode, &nic, why, why_len);
 		if (err)
 			return err;
 	}
@@ -91,7 +81,7 @@ static int open_parts(struct tunnel *tunnel, unsigned workers, char *why, size_t
 {
 	int err;
 
-	/* It names a socket and a directory of pins, too. */
+	/* The name is also that of the UAPI socket and of the directory of pins. */
 	if (!tap_name_valid(tunnel->name)) {
 		snprintf(why, why_len, "'%s' cannot be an interface's name",
 			 tunnel->name);
@@ -100,6 +90,8 @@ static int open_parts(struct tunnel *tunnel, unsigned workers, char *why, size_t
 	err = init_tables(tunnel);
 	if (!err)
 		err = rtnl_open(&tunnel->rtnl);
+	if (!err)
+		err = routing_open(&tunnel->routing, &tunnel->rtnl, clock_now());
 	if (!err)
 		err = bpf_objects_open(&tunnel->bpf, why, why_len);
 	if (err)
@@ -163,10 +155,10 @@ static void close_nics(struct tunnel *tunnel)
 {
 	for (unsigned i = 0; i < WG_MAX_NICS; i++)
 		if (tunnel->dp.nics[i])
-			nic_detach(tunnel, tunnel->dp.nics[i]);
+			nics_detach(tunnel, tunnel->dp.nics[i]);
 }
 
-/* Order: first nothing more comes in, then nobody works on it, then memory goes. */
+/* The order: first packets stop coming in, then the workers end, then memory is freed. */
 void tunnel_close(struct tunnel *tunnel)
 {
 	if (tunnel->bpf)
@@ -183,6 +175,7 @@ void tunnel_close(struct tunnel *tunnel)
 	bpf_objects_close(tunnel->bpf);
 	handshake_queue_destroy(&tunnel->dp.handshakes);
 	events_destroy(&tunnel->dp.events);
+	routing_close(&tunnel->routing);
 	rtnl_close(&tunnel->rtnl);
 	if (tunnel->epoll_fd >= 0)
 		close(tunnel->epoll_fd);

@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * One WireGuard interface with all its state; nothing is global. The control
- * thread owns it. Workers use what peer.h, path.h, nic.h and udp.h say they may.
+ * One WireGuard interface with all its state; nothing is global.
+ *
+ * Theory of operation: the control thread owns struct tunnel. Workers do not see it: they are
+ * given struct dataplane (dataplane.h). tunnel_open() makes the parts in the order of their
+ * dependencies; control_run() (loop.h) serves them; tunnel_close() ends them in the opposite order.
  */
 #ifndef TUNNEL_H
 #define TUNNEL_H
@@ -16,12 +19,14 @@
 
 #include "cookie.h"
 #include "dataplane.h"
+#include "drops.h"
 #include "nics.h"
 #include "noise.h"
 #include "peer.h"
 #include "peers.h"
 #include "pmtu.h"
 #include "ratelimit.h"
+#include "routing.h"
 #include "rtnl.h"
 #include "wall_clock.h"
 #include "wgif.h"
@@ -29,7 +34,7 @@
 
 struct uapi;
 
-/* What one source may make us compute (whitepaper section 5.3). */
+/* How many handshakes one source address may make us compute (whitepaper section 5.3). */
 #define HANDSHAKES_PER_SECOND 20
 #define HANDSHAKES_BURST      5
 
@@ -43,6 +48,7 @@ struct tunnel {
 
 	struct bpf_objects *bpf;
 	struct rtnl rtnl;
+	struct routing routing;
 	struct wgif wgif;
 	bool up;
 	struct noise_identity identity;
@@ -52,11 +58,13 @@ struct tunnel {
 	struct wall_clock wall;
 	uint16_t listen_port; /* as configured; 0: any */
 	uint32_t fwmark;
-	uint64_t
-		paths_due; /* when to resolve all paths anew; UINT64_MAX: they are right */
+	/* When to resolve all paths again, ns; UINT64_MAX: nothing they are made of has
+	 * changed. */
+	uint64_t paths_due;
 	struct pmtu pmtu;
-	uint64_t listen_due; /* when to try to open the sockets again */
-	uint64_t addrs_due;  /* when to read our addresses; UINT64_MAX: they are known */
+	/* When to try again to open the sockets, to read this host's addresses, its links: ns;
+	 * UINT64_MAX: there is no need. */
+	uint64_t listen_due, addrs_due, links_due;
 	struct uapi *uapi;
 	int epoll_fd; /* what the control thread waits on */
 	int signal_fd;
@@ -70,17 +78,23 @@ static inline struct tunnel *tunnel_of(const struct peer *peer)
 	return caa_container_of(peer->peers, struct tunnel, peers);
 }
 
-/* Makes wg0, the BPF objects, the sockets and workers; `why` gets one line that
- * names the cure when the result is negative. */
+/* Makes wg0, the BPF objects, the UAPI socket and the workers, and attaches to NICs that were
+ * named. 0 or -errno, and then nothing is left and `why` gets one line that names the cure. */
 int tunnel_open(struct tunnel *tunnel, const char *ifname, const struct nics *nics,
 		unsigned workers, char *why, size_t why_len);
 /* Ends sessions, detaches XDP, removes pins, wipes keys. */
 void tunnel_close(struct tunnel *tunnel);
 
-/* Port that is bound, or the configured one while down. Host order. */
-uint16_t tunnel_port(const struct tunnel *tunnel);
+/* The port that is bound, or while wg0 is down the configured one. Host order. */
+static inline uint16_t tunnel_port(const struct tunnel *tunnel)
+{
+	return tunnel->dp.udp ? tunnel->dp.udp->port : tunnel->listen_port;
+}
 
-/* Counts n drops by the control thread. */
-void tunnel_drop(struct tunnel *tunnel, enum drop_reason reason, uint64_t n);
+/* Counts n packets that the control thread drops. */
+static inline void tunnel_drop(struct tunnel *tunnel, enum drop_reason reason, uint64_t n)
+{
+	drops_add(&tunnel->dp.stats[WG_CONTROL_STATS].drops, reason, n);
+}
 
 #endif

@@ -359,6 +359,41 @@ int rtnl_link_get(struct rtnl *r, uint32_t ifindex, struct rtnl_link *out)
 	return rtnl_query(r, nlh, parse_link_answer, out);
 }
 
+struct link_dump {
+	void (*each)(void *ctx, uint32_t ifindex, const struct rtnl_link *link);
+	void *ctx;
+};
+
+static int parse_link_dump(const struct nlmsghdr *nlh, void *ctx)
+{
+	struct link_dump *dump = ctx;
+	struct rtnl_link link;
+	uint32_t ifindex;
+
+	if (nlh->nlmsg_type == RTM_NEWLINK && rtnl_parse_link(nlh, &link, &ifindex))
+		dump->each(dump->ctx, ifindex, &link);
+	return 0;
+}
+
+int rtnl_link_dump(struct rtnl *r,
+		   void (*each)(void *ctx, uint32_t ifindex,
+				const struct rtnl_link *link),
+		   void *ctx)
+{
+	struct link_dump dump = {.each = each, .ctx = ctx};
+	int err = -EAGAIN;
+
+	for (int i = 0; i < DUMP_TRIES && err == -EAGAIN; i++) {
+		struct rtnl_request req;
+		struct nlmsghdr *nlh = link_request(&req, RTM_GETLINK, 0);
+
+		nlh->nlmsg_flags |= NLM_F_DUMP;
+		mnl_attr_put_u32(nlh, IFLA_EXT_MASK, RTEXT_FILTER_SKIP_STATS);
+		err = rtnl_query(r, nlh, parse_link_dump, &dump);
+	}
+	return err;
+}
+
 int rtnl_link_delete(struct rtnl *r, uint32_t ifindex)
 {
 	struct rtnl_request req;

@@ -88,6 +88,15 @@ int rtnl_neigh_probe(struct rtnl *r, uint32_t ifindex, const struct ip_addr *add
 /* -ENODEV if there is no such link. */
 int rtnl_link_get(struct rtnl *r, uint32_t ifindex, struct rtnl_link *out);
 
+/*
+ * Calls `each` for all links of this namespace. If they change during the dump it starts again,
+ * so that `each` may get a link twice. -EAGAIN after several such changes.
+ */
+int rtnl_link_dump(struct rtnl *r,
+		   void (*each)(void *ctx, uint32_t ifindex,
+				const struct rtnl_link *link),
+		   void *ctx);
+
 /* -ENODEV if there is no such link. */
 int rtnl_link_delete(struct rtnl *r, uint32_t ifindex);
 

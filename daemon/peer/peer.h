@@ -87,6 +87,8 @@ struct peer {
 	struct timers timers;
 	struct timerq_node timer_node;
 	struct cds_list_head initiate; /* in peers->initiations, or in no list */
+	struct cds_list_head resolve;  /* in peers->unresolved, or in no list */
+	uint64_t path_resolved;	       /* when the path was last looked up, ns; 0: never */
 	uint16_t persistent_keepalive; /* seconds, 0: off */
 	struct endpoint endpoint;
 	bool has_endpoint;

@@ -24,6 +24,7 @@ int peers_init(struct peers *peers, const struct noise_identity *identity)
 	CDS_INIT_LIST_HEAD(&peers->list);
 	CDS_INIT_LIST_HEAD(&peers->dead);
 	CDS_INIT_LIST_HEAD(&peers->initiations);
+	CDS_INIT_LIST_HEAD(&peers->unresolved);
 	timerq_init(&peers->timers);
 	peers->identity = identity;
 	randombytes_buf(peers->hash_key, sizeof(peers->hash_key));
@@ -114,6 +115,7 @@ static void peer_init(struct peer *peer, struct peers *peers, const uint8_t *pub
 	cookie_maker_init(&peer->cookie, public_key);
 	timers_init(&peer->timers, randombytes_uniform);
 	CDS_INIT_LIST_HEAD(&peer->initiate);
+	CDS_INIT_LIST_HEAD(&peer->resolve);
 }
 
 static void peer_free(struct peer *peer)
@@ -170,6 +172,7 @@ void peer_remove(struct peer *peer)
 	peer_drop_keypairs(peer);
 	timerq_remove(&peers->timers, &peer->timer_node);
 	cds_list_del_init(&peer->initiate);
+	cds_list_del_init(&peer->resolve);
 	cds_lfht_del(peers->by_key, &peer->by_key);
 	if (peers->next_path == &peer->list)
 		peers->next_path = peer->list.next;

@@ -35,6 +35,7 @@ struct peers {
 	struct cds_list_head list;	       /* in order of creation */
 	struct cds_list_head dead;	       /* removed, until peers_reap() */
 	struct cds_list_head initiations; /* peers to initiate with: handshake_want() */
+	struct cds_list_head unresolved;  /* peers whose paths to resolve: paths_want() */
 	struct cds_list_head *next_path;  /* in list; NULL: all paths are resolved */
 	struct cds_lfht *by_key;
 	uint8_t hash_key[16];

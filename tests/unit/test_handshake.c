@@ -344,6 +344,87 @@ static void test_initiations_cross(void **state)
 				    f->b.peer->current->remote_index));
 }
 
+/* --- paths --- */
+
+static bool has_unresolved(struct end *e)
+{
+	return !cds_list_empty(&e->tunnel.peers.unresolved);
+}
+
+/* Netlink exchanges so far. */
+static uint32_t exchanges(const struct fixture *f)
+{
+	return f->a.tunnel.rtnl.seq + f->b.tunnel.rtnl.seq;
+}
+
+/* B has never seen A: it answers at once, by a makeshift path, and looks up the path later. */
+static void test_handshake_asks_the_kernel_nothing(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t before;
+
+	paths_serve(&f->a.tunnel, f->now);
+	assert_false(has_unresolved(&f->a));
+	before = exchanges(f);
+	complete(f);
+	assert_int_equal(exchanges(f), before);
+	assert_non_null(f->b.peer->path);
+	assert_int_equal(f->b.peer->path->route.ifindex, 0);
+	assert_true(has_unresolved(&f->b));
+	assert_int_equal(paths_deadline(&f->b.tunnel), 0);
+
+	paths_serve(&f->b.tunnel, f->now);
+	assert_true(exchanges(f) > before);
+	assert_int_equal(f->b.peer->path->route.ifindex, 1); /* lo */
+	assert_false(has_unresolved(&f->b));
+}
+
+static void test_handshake_from_the_same_endpoint_leaves_the_path(void **state)
+{
+	struct fixture *f = *state;
+	const struct path *path_a, *path_b;
+
+	complete(f);
+	paths_serve(&f->a.tunnel, f->now);
+	paths_serve(&f->b.tunnel, f->now);
+	path_a = f->a.peer->path;
+	path_b = f->b.peer->path;
+	pass_time(f);
+	complete(f);
+	assert_ptr_equal(f->a.peer->path, path_a);
+	assert_ptr_equal(f->b.peer->path, path_b);
+	assert_false(has_unresolved(&f->a));
+	assert_false(has_unresolved(&f->b));
+}
+
+/* A path MTU that the kernel learnt has expired, and nothing told of it. */
+static void test_handshake_has_an_old_path_looked_up(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t before;
+
+	complete(f);
+	paths_serve(&f->a.tunnel, f->now);
+	paths_serve(&f->b.tunnel, f->now);
+	before = exchanges(f);
+	f->now += 600 * SEC_NS;
+	pass_time(f);
+	complete(f);
+	assert_int_equal(exchanges(f), before);
+	assert_true(has_unresolved(&f->a));
+	assert_true(has_unresolved(&f->b));
+}
+
+static void test_removed_peer_leaves_the_queue(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_true(has_unresolved(&f->a));
+	paths_want(f->a.peer); /* it is in it once */
+	peer_remove(f->a.peer);
+	assert_false(has_unresolved(&f->a));
+}
+
 /* --- in line --- */
 
 static struct peer *another_peer(struct end *e)
@@ -1021,6 +1102,10 @@ static const struct CMUnitTest tests[] = {
 	T(test_psk),
 	T(test_psk_of_one_end_only),
 	T(test_initiations_cross),
+	T(test_handshake_asks_the_kernel_nothing),
+	T(test_handshake_from_the_same_endpoint_leaves_the_path),
+	T(test_handshake_has_an_old_path_looked_up),
+	T(test_removed_peer_leaves_the_queue),
 	T(test_initiations_in_line),
 	T(test_session_ends_the_wait),
 	T(test_removed_peer_leaves_the_line),

@@ -11,6 +11,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libmnl/libmnl.h>
 #include <linux/if_tun.h>
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
@@ -27,6 +28,7 @@
 #include <time.h>
 
 #include "route.h"
+#include "routing.h"
 #include "rtnl_events.h"
 #include "rtnl_query.h"
 #include "tap.h"
@@ -40,6 +42,7 @@ static const uint8_t far_mac[6] = {0x02, 0xaa, 0, 0, 0, 0x02};
 
 struct fixture {
 	struct rtnl rtnl;
+	struct routing routing;
 	pid_t far;
 	uint32_t a0;
 	/* What the route in the test was told. */
@@ -129,6 +132,7 @@ static void on_link(void *ctx, bool present, const struct rtnl_link *link,
 {
 	struct fixture *f = ctx;
 
+	links_note(&f->routing.links, ifindex, present ? link : NULL);
 	if (f->route.ifindex == ifindex)
 		f->affected = true;
 	if (strcmp(link->name, f->watched))
@@ -162,6 +166,7 @@ static void on_neigh(void *ctx, uint32_t ifindex, const struct ip_addr *addr,
 {
 	struct fixture *f = ctx;
 
+	neighbours_note(&f->routing.neighbours, ifindex, addr, state, mac);
 	if (ifindex == f->route.ifindex && ip_addr_equal(addr, &f->route.nexthop))
 		f->neigh_state = state;
 	if (route_affected_by_neigh(&f->route, ifindex, addr, state, mac))
@@ -206,8 +211,9 @@ static bool is_affected(const struct fixture *f)
 
 static void resolve(struct fixture *f, const struct endpoint *ep)
 {
+	drain(f); /* the tables are as of now */
 	f->affected = false;
-	assert_int_equal(route_resolve(&f->rtnl, ep, LISTEN_PORT, 0, &f->route), 0);
+	assert_int_equal(route_resolve(&f->routing, ep, LISTEN_PORT, 0, &f->route), 0);
 }
 
 /* As the daemon does it: resolve again on each event that matters, until l2 is there. */
@@ -225,7 +231,7 @@ static int resolve_error(struct fixture *f, const char *dst)
 {
 	static const struct route zero;
 	struct endpoint ep = endpoint_of(dst);
-	int err = route_resolve(&f->rtnl, &ep, LISTEN_PORT, 0, &f->route);
+	int err = route_resolve(&f->routing, &ep, LISTEN_PORT, 0, &f->route);
 
 	assert_true(err < 0);
 	assert_memory_equal(&f->route, &zero, sizeof(zero));
@@ -282,6 +288,7 @@ static int setup(void **state)
 	f->far = far_namespace();
 	lay_out(f);
 	assert_int_equal(rtnl_open(&f->rtnl), 0);
+	assert_int_equal(routing_open(&f->routing, &f->rtnl, 0), 0);
 	*state = f;
 	return 0;
 }
@@ -290,6 +297,7 @@ static int teardown(void **state)
 {
 	struct fixture *f = *state;
 
+	routing_close(&f->routing);
 	rtnl_close(&f->rtnl);
 	kill(f->far, SIGKILL);
 	waitpid(f->far, NULL, 0);
@@ -385,6 +393,12 @@ static void test_default_ttl(void **state)
 	write_sysctl("/proc/sys/net/ipv4/ip_default_ttl", "99");
 	write_sysctl("/proc/sys/net/ipv6/conf/a0/hop_limit", "77");
 	resolve(f, &ep4);
+	assert_int_equal(f->route.ttl, 64); /* no event told of it */
+	routing_refresh(&f->routing, ROUTING_MAX_AGE_NS - 1);
+	resolve(f, &ep4);
+	assert_int_equal(f->route.ttl, 64);
+	routing_refresh(&f->routing, ROUTING_MAX_AGE_NS);
+	resolve(f, &ep4);
 	assert_int_equal(f->route.ttl, 99);
 	resolve(f, &ep6);
 	assert_int_equal(f->route.ttl, 77);
@@ -431,9 +445,11 @@ static void test_fwmark(void **state)
 	ip("route add 2001:db8::/32 via fd00::3 table 77");
 	assert_int_equal(resolve_error(f, "192.0.2.7"), -ENETUNREACH);
 	assert_int_equal(resolve_error(f, "2001:db8::7"), -ENETUNREACH);
-	assert_int_equal(route_resolve(&f->rtnl, &ep4, LISTEN_PORT, 0x51, &f->route), 0);
+	assert_int_equal(route_resolve(&f->routing, &ep4, LISTEN_PORT, 0x51, &f->route),
+			 0);
 	assert_addr(&f->route.nexthop, "10.0.0.3");
-	assert_int_equal(route_resolve(&f->rtnl, &ep6, LISTEN_PORT, 0x51, &f->route), 0);
+	assert_int_equal(route_resolve(&f->routing, &ep6, LISTEN_PORT, 0x51, &f->route),
+			 0);
 	assert_addr(&f->route.nexthop, "fd00::3");
 }
 
@@ -447,9 +463,9 @@ static void test_rules_by_port(void **state)
 	ip("rule add ipproto 17 sport 51820 dport 51821 lookup 77");
 	resolve(f, &ep);
 	assert_addr(&f->route.nexthop, "10.0.0.3");
-	assert_int_equal(route_resolve(&f->rtnl, &ep, 51821, 0, &f->route), 0);
+	assert_int_equal(route_resolve(&f->routing, &ep, 51821, 0, &f->route), 0);
 	assert_addr(&f->route.nexthop, "10.0.0.2");
-	assert_int_equal(route_resolve(&f->rtnl, &ep, 0, 0, &f->route), 0);
+	assert_int_equal(route_resolve(&f->routing, &ep, 0, 0, &f->route), 0);
 	assert_addr(&f->route.nexthop, "10.0.0.2");
 }
 
@@ -522,16 +538,16 @@ static void left_source(struct fixture *f, const char *dst, const char *ours,
 {
 	struct endpoint ep = endpoint_of(dst);
 
-	assert_false(route_left_source(&f->rtnl, &ep, f->a0, 0)); /* there is none */
+	assert_false(route_left_source(&f->routing, &ep, f->a0, 0)); /* there is none */
 	ep.source = addr_of(ours);
-	assert_true(route_left_source(&f->rtnl, &ep, f->a0, f->a0 + 100));
-	assert_true(route_left_source(&f->rtnl, &ep, f->a0, 0));
-	assert_false(route_left_source(&f->rtnl, &ep, f->a0, f->a0));
-	assert_false(route_left_source(&f->rtnl, &ep, 0, f->a0));
-	assert_false(route_left_source(&f->rtnl, &ep, f->a0 + 100, f->a0));
+	assert_true(route_left_source(&f->routing, &ep, f->a0, f->a0 + 100));
+	assert_true(route_left_source(&f->routing, &ep, f->a0, 0));
+	assert_false(route_left_source(&f->routing, &ep, f->a0, f->a0));
+	assert_false(route_left_source(&f->routing, &ep, 0, f->a0));
+	assert_false(route_left_source(&f->routing, &ep, f->a0 + 100, f->a0));
 	ep.source = addr_of(on_lo);
-	assert_false(route_left_source(&f->rtnl, &ep, f->a0, f->a0 + 100));
-	assert_false(route_left_source(&f->rtnl, &ep, f->a0, 0));
+	assert_false(route_left_source(&f->routing, &ep, f->a0, f->a0 + 100));
+	assert_false(route_left_source(&f->routing, &ep, f->a0, 0));
 }
 
 static void test_source_left_behind(void **state)
@@ -605,7 +621,7 @@ static void test_no_address(void **state)
 	struct endpoint ep;
 
 	memset(&ep, 0, sizeof(ep));
-	assert_int_equal(route_resolve(&f->rtnl, &ep, LISTEN_PORT, 0, &f->route),
+	assert_int_equal(route_resolve(&f->routing, &ep, LISTEN_PORT, 0, &f->route),
 			 -EAFNOSUPPORT);
 }
 
@@ -722,7 +738,7 @@ static void test_stale_neighbour_is_confirmed(void **state)
 	drain(f);
 	resolve(f, &ep);
 	assert_true(f->route.l2_ok);
-	assert_int_equal(route_keep_neigh(&f->rtnl, &f->route), 0);
+	assert_int_equal(route_keep_neigh(&f->routing, &f->route), 0);
 	wait_for(f, neigh_reachable);
 }
 
@@ -746,7 +762,7 @@ static void test_entries_of_others_are_kept(void **state)
 	resolve(f, &ep);
 	assert_true(f->route.l2_ok);
 	assert_memory_equal(f->route.l2, mac, 6);
-	assert_int_equal(route_keep_neigh(&f->rtnl, &f->route), 0);
+	assert_int_equal(route_keep_neigh(&f->routing, &f->route), 0);
 	assert_neigh("02:aa:00:00:00:44 PERMANENT");
 
 	ip("neigh replace 10.0.0.2 lladdr 02:aa:00:00:00:44 dev a0 nud stale "
@@ -1004,6 +1020,179 @@ static void test_link_values(void **state)
 	assert_int_equal(rtnl_link_get(&f->rtnl, 9999, &link), -ENODEV);
 }
 
+/* --- tables that events keep --- */
+
+static unsigned count_links(const struct links *t)
+{
+	unsigned n = 0;
+
+	for (uint32_t ifindex = 1; ifindex < 2000; ifindex++)
+		n += links_find(t, ifindex) != NULL;
+	return n;
+}
+
+static void test_links_are_read(void **state)
+{
+	struct fixture *f = *state;
+	const struct links *t = &f->routing.links;
+	const struct rtnl_link *link = links_find(t, f->a0);
+	struct rtnl_link asked;
+
+	assert_non_null(link);
+	assert_int_equal(rtnl_link_get(&f->rtnl, f->a0, &asked), 0);
+	assert_string_equal(link->name, asked.name);
+	assert_string_equal(link->kind, "veth");
+	assert_memory_equal(link->mac, near_mac, 6);
+	assert_int_equal(link->mtu, asked.mtu);
+	assert_int_equal(link->mtu6, asked.mtu6);
+	assert_int_equal(link->hop_limit, asked.hop_limit);
+	assert_int_equal(link->type, ARPHRD_ETHER);
+	assert_int_equal(link->rx_queues, 3);
+	assert_true(link->flags & IFF_UP);
+	link = links_find(t, if_nametoindex("lo"));
+	assert_non_null(link);
+	assert_int_equal(link->type, ARPHRD_LOOPBACK);
+	assert_null(links_find(t, 0));
+	assert_null(links_find(t, 9999));
+}
+
+static void test_links_follow_events(void **state)
+{
+	struct fixture *f = *state;
+	const struct links *t = &f->routing.links;
+	uint32_t d0;
+
+	drain(f);
+	ip("link add d0 type veth peer name e0");
+	d0 = if_nametoindex("d0");
+	assert_null(links_find(t, d0));
+	drain(f);
+	assert_string_equal(links_find(t, d0)->name, "d0");
+	ip("link set d0 name d7");
+	ip("link set a0 mtu 1400");
+	ip("link set a0 down");
+	drain(f);
+	assert_string_equal(links_find(t, d0)->name, "d7");
+	assert_int_equal(links_find(t, f->a0)->mtu, 1400);
+	assert_false(links_find(t, f->a0)->flags & IFF_UP);
+	ip("link del d7");
+	drain(f);
+	assert_null(links_find(t, d0));
+	assert_non_null(links_find(t, f->a0));
+}
+
+/* More links than buckets; what went unseen is gone after a read. */
+static void test_links_are_read_again(void **state)
+{
+	struct fixture *f = *state;
+	struct links *t = &f->routing.links;
+	unsigned before = count_links(t);
+	struct rtnl_link link = {.name = "ghost"};
+
+	for (uint32_t i = 1000; i < 1000 + 2 * LINKS_BUCKETS; i++)
+		assert_int_equal(links_note(t, i, &link), 0);
+	assert_int_equal(count_links(t), before + 2 * LINKS_BUCKETS);
+	assert_int_equal(links_note(t, 1000 + LINKS_BUCKETS, NULL), 0);
+	assert_int_equal(links_note(t, 1000 + LINKS_BUCKETS, NULL), 0);
+	assert_int_equal(count_links(t), before + 2 * LINKS_BUCKETS - 1);
+	assert_int_equal(routing_read(&f->routing, 1), 0);
+	assert_int_equal(count_links(t), before);
+	assert_string_equal(links_find(t, f->a0)->name, "a0");
+}
+
+static void test_links_stay_if_they_cannot_be_read(void **state)
+{
+	struct fixture *f = *state;
+	struct rtnl closed = {0};
+
+	assert_int_equal(rtnl_open(&closed), 0);
+	close(mnl_socket_get_fd(closed.query));
+	assert_true(links_read(&f->routing.links, &closed) < 0);
+	assert_non_null(links_find(&f->routing.links, f->a0));
+	mnl_socket_close(closed.events);
+}
+
+/* One netlink exchange per path: the route itself. */
+static void test_exchanges_per_path(void **state)
+{
+	struct fixture *f = *state;
+	struct endpoint ep = endpoint_of("10.0.0.2");
+	uint32_t before;
+
+	resolve_l2(f, &ep);
+	before = f->rtnl.seq;
+	for (int i = 0; i < 5; i++)
+		resolve(f, &ep);
+	assert_true(f->route.l2_ok);
+	assert_int_equal(f->rtnl.seq - before, 5);
+}
+
+static void test_neighbours_follow_events(void **state)
+{
+	struct fixture *f = *state;
+	struct neighbours *t = &f->routing.neighbours;
+	struct ip_addr asked = addr_of("10.0.0.50");
+	uint8_t mac[6];
+	uint32_t before;
+
+	ip("neigh add 10.0.0.50 lladdr 02:aa:00:00:00:50 dev a0 nud permanent");
+	ip("neigh add 10.0.0.51 lladdr 02:aa:00:00:00:51 dev a0 nud permanent");
+	drain(f);
+	assert_int_equal(t->count, 0); /* nobody asked for them */
+	assert_int_equal(neighbours_get(t, &f->rtnl, f->a0, &asked, mac), 0);
+	assert_int_equal(t->count, 1);
+
+	ip("neigh replace 10.0.0.50 lladdr 02:aa:00:00:00:99 dev a0 nud permanent");
+	drain(f);
+	before = f->rtnl.seq;
+	assert_int_equal(neighbours_get(t, &f->rtnl, f->a0, &asked, mac), 0);
+	assert_int_equal(mac[5], 0x99);
+	assert_int_equal(f->rtnl.seq, before);
+
+	ip("neigh del 10.0.0.50 dev a0");
+	drain(f);
+	assert_int_equal(t->count, 0);
+}
+
+static void test_neighbours_go_with_the_link(void **state)
+{
+	struct fixture *f = *state;
+	struct neighbours *t = &f->routing.neighbours;
+	struct ip_addr addr = addr_of("10.0.0.50");
+	uint8_t mac[6];
+
+	ip("neigh add 10.0.0.50 lladdr 02:aa:00:00:00:50 dev a0 nud permanent");
+	drain(f);
+	assert_int_equal(neighbours_get(t, &f->rtnl, f->a0, &addr, mac), 0);
+	ip("link del a0");
+	drain(f);
+	assert_int_equal(t->count, 0);
+}
+
+static void test_neighbours_are_bounded(void **state)
+{
+	struct fixture *f = *state;
+	struct neighbours *t = &f->routing.neighbours;
+	struct ip_addr addr = addr_of("10.1.0.0");
+	uint8_t mac[6];
+	char cmd[256];
+
+	/* Permanent ones do not count towards the kernel's own limit. */
+	snprintf(
+		cmd, sizeof(cmd),
+		"for i in $(seq 0 %d); do echo neigh add 10.1.$((i / 256)).$((i %% 256)) "
+		"lladdr 02:aa:00:00:00:50 dev a0 nud permanent; done | ip -batch -",
+		NEIGHBOURS_MAX + 9);
+	assert_int_equal(system(cmd), 0);
+	for (unsigned i = 0; i < NEIGHBOURS_MAX + 10; i++) {
+		addr.bytes[2] = (uint8_t)(i >> 8);
+		addr.bytes[3] = (uint8_t)i;
+		assert_int_equal(neighbours_get(t, &f->rtnl, f->a0, &addr, mac), 0);
+		assert_true(t->count <= NEIGHBOURS_MAX);
+	}
+	assert_int_equal(t->count, 10);
+}
+
 /* The kernel says RTM_DELLINK there, too, of family AF_BRIDGE. */
 static void test_link_leaves_bridge(void **state)
 {
@@ -1220,13 +1409,16 @@ static void test_ipv6_disabled(void **state)
 	struct fixture *f = *state;
 	struct addr_list list = {.count = 0};
 	struct endpoint ep = endpoint_of("10.0.0.2");
+	struct routing routing = {0};
 	struct rtnl r;
 
 	sysctl_set("/proc/sys/net/ipv6/conf/all/disable_ipv6", "1");
 	assert_int_equal(rtnl_open(&r), 0);
 	assert_int_equal(rtnl_addr_dump(&r, collect, &list), 0);
 	assert_int_equal(list.count, 2);
-	assert_int_equal(route_resolve(&r, &ep, LISTEN_PORT, 0, &f->route), 0);
+	assert_int_equal(routing_open(&routing, &r, 0), 0);
+	assert_int_equal(route_resolve(&routing, &ep, LISTEN_PORT, 0, &f->route), 0);
+	routing_close(&routing);
 	assert_true(resolve_error(f, "fd00::2") < 0);
 	ip("link add d0 type veth peer name e0");
 	assert_int_equal(rtnl_link_setup(&r, if_nametoindex("d0"), mac, 1420, 61440), 0);
@@ -1504,6 +1696,14 @@ int main(void)
 		T(test_route_get_values),
 		T(test_neigh_states),
 		T(test_link_values),
+		T(test_links_are_read),
+		T(test_links_follow_events),
+		T(test_links_are_read_again),
+		T(test_links_stay_if_they_cannot_be_read),
+		T(test_exchanges_per_path),
+		T(test_neighbours_follow_events),
+		T(test_neighbours_go_with_the_link),
+		T(test_neighbours_are_bounded),
 		T(test_link_leaves_bridge),
 		T(test_addr_dump),
 		T(test_addr_broadcast),

@@ -15,11 +15,14 @@
 #include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <libmnl/libmnl.h>
 #include <linux/filter.h>
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <malloc.h>
 #include <net/if.h>
+#include <net/if_arp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -731,14 +734,131 @@ static void test_what_has_no_xdp_is_tried_more_and_more_seldom(void **state)
 	nics->request_count = 1;
 	nics->requests[0] = (struct nic_request){.name = "lo", .mode = NIC_COPY};
 	for (unsigned i = 0; i < 10; i++) {
-		assert_null(nic_for_route(&f->tunnel, 1));
+		nics_want(&f->tunnel, 1);
+		assert_int_equal(nics_deadline(&f->tunnel), 0);
+		assert_int_equal(nics_serve(&f->tunnel, 0), 0);
+		assert_null(nics_find(&f->tunnel, 1));
 		assert_int_equal(r->ifindex, 1);
+		assert_int_equal(nics_deadline(&f->tunnel), r->until);
 		assert_int_equal(r->wait, wait);
 		assert_true(r->until > clock_now() + wait - SEC_NS);
 		r->until = 0;
 		wait = wait * 2 < 3600 * SEC_NS ? wait * 2 : 3600 * SEC_NS;
 	}
 	assert_int_equal(nics->refused_next, 1);
+}
+
+static void test_refused_device_is_named_when_its_time_is_over(void **state)
+{
+	struct fixture *f = *state;
+	struct nics *nics = &f->tunnel.nics;
+
+	nics->refused[0] = (struct nic_refusal){.ifindex = 7, .wait = 1, .until = 100};
+	nics->refused[1] = (struct nic_refusal){.ifindex = 8, .wait = 1, .until = 90};
+	assert_int_equal(nics_deadline(&f->tunnel), 90);
+	assert_int_equal(nics_serve(&f->tunnel, 89), 0);
+	assert_int_equal(nics_serve(&f->tunnel, 90), 8);
+	assert_int_equal(nics_deadline(&f->tunnel), 100);
+	assert_int_equal(nics_serve(&f->tunnel, 100), 7);
+	assert_int_equal(nics_serve(&f->tunnel, 101), 0);
+	assert_int_equal(nics_deadline(&f->tunnel), UINT64_MAX);
+}
+
+static void test_wanted_devices_are_queued_once_and_bounded(void **state)
+{
+	struct fixture *f = *state;
+	struct rtnl_link link = {.type = ARPHRD_ETHER, .flags = IFF_UP};
+
+	f->tunnel.nics.automatic = true;
+	nics_want(&f->tunnel, 1000); /* no such link */
+	assert_int_equal(f->tunnel.nics.wanted_count, 0);
+	for (uint32_t i = 1000; i < 1000 + 2 * NICS_WANTED_MAX; i++) {
+		assert_int_equal(links_note(&f->tunnel.routing.links, i, &link), 0);
+		nics_want(&f->tunnel, i);
+		nics_want(&f->tunnel, i);
+	}
+	assert_int_equal(f->tunnel.nics.wanted_count, NICS_WANTED_MAX);
+	assert_int_equal(f->tunnel.nics.wanted[0], 1000);
+	assert_int_equal(f->tunnel.nics.wanted[1], 1001);
+	strcpy(link.kind, "tun");
+	f->tunnel.nics.wanted_count = 0;
+	assert_int_equal(links_note(&f->tunnel.routing.links, 1000, &link), 0);
+	nics_want(&f->tunnel, 1000);
+	assert_int_equal(f->tunnel.nics.wanted_count, 0);
+}
+
+/* A veth whose other end has a neighbour that is known. */
+static uint32_t veth(struct fixture *f)
+{
+	shell("ip link add v0 type veth peer name v1");
+	shell("ip link set v1 up");
+	shell("ip link set v0 up");
+	shell("ip addr add 10.66.0.1/24 dev v0");
+	shell("ip neigh add 10.66.0.2 lladdr 02:00:00:00:00:02 dev v0 nud permanent");
+	assert_int_equal(routing_read(&f->tunnel.routing, 0), 0);
+	return if_nametoindex("v0");
+}
+
+/* To look up a path attaches nothing: that is a step, and the path is looked up again then. */
+static void test_nic_is_attached_by_its_step_alone(void **state)
+{
+	struct fixture *f = *state;
+	struct tunnel *tunnel = &f->tunnel;
+	uint32_t v0 = veth(f);
+	struct peer *bob;
+
+	tunnel->nics.automatic = true;
+	tunnel_set_up(tunnel, true);
+	assert_set(tunnel, BOB "endpoint=10.66.0.2:9\n");
+	bob = peer_of(tunnel, BOB_PUBLIC);
+	assert_int_equal(bob->path->route.ifindex, 0);
+	assert_int_equal(tunnel->nics.wanted_count, 0);
+
+	paths_serve(tunnel, clock_now());
+	assert_int_equal(bob->path->route.ifindex, v0);
+	assert_true(bob->path->route.l2_ok);
+	assert_null(bob->path->nic);
+	assert_null(nics_find(tunnel, v0));
+	assert_int_equal(tunnel->nics.wanted_count, 1);
+
+	assert_int_equal(nics_serve(tunnel, clock_now()), v0);
+	assert_non_null(nics_find(tunnel, v0));
+	assert_null(bob->path->nic);
+	paths_want_by_link(tunnel, v0);
+	assert_int_equal(paths_deadline(tunnel), 0);
+	paths_serve(tunnel, clock_now());
+	assert_ptr_equal(bob->path->nic, nics_find(tunnel, v0));
+
+	paths_drop_nic(tunnel, nics_find(tunnel, v0));
+	assert_null(bob->path->nic);
+	assert_int_equal(bob->path->route.ifindex, v0);
+	nics_detach(tunnel, nics_find(tunnel, v0));
+	shell("ip link del v0");
+}
+
+/* Where a peer writes from may be a lie: another NIC than the one it arrives by is not touched. */
+static void test_source_of_a_peer_attaches_to_no_other_nic(void **state)
+{
+	struct endpoint ep = {.addr = {.family = IP_V4, .bytes = {10, 66, 0, 2}},
+			      .port = 9};
+	struct fixture *f = *state;
+	uint32_t v0 = veth(f);
+	struct peer *bob;
+
+	f->tunnel.nics.automatic = true;
+	tunnel_set_up(&f->tunnel, true);
+	assert_set(&f->tunnel, BOB);
+	bob = peer_of(&f->tunnel, BOB_PUBLIC);
+	paths_set_endpoint(bob, &ep);
+	bob->arrived_by = v0 + 1000;
+	paths_serve(&f->tunnel, clock_now());
+	assert_int_equal(bob->path->route.ifindex, v0);
+	assert_int_equal(f->tunnel.nics.wanted_count, 0);
+	bob->arrived_by = v0;
+	paths_want(bob);
+	paths_serve(&f->tunnel, clock_now());
+	assert_int_equal(f->tunnel.nics.wanted_count, 1);
+	shell("ip link del v0");
 }
 
 /* --- the listen port --- */
@@ -1082,6 +1202,55 @@ static void test_paths_of_all_are_resolved(void **state)
 	assert_null(f->tunnel.peers.next_path);
 	paths_serve(&f->tunnel, 1); /* for the second change */
 	assert_ptr_equal(f->tunnel.peers.next_path, at);
+}
+
+static void test_path_into_the_tunnel_itself(void **state)
+{
+	struct fixture *f = *state;
+	struct peer *bob;
+
+	tunnel_set_up(&f->tunnel, true);
+	shell("ip link set " IFNAME " up");
+	shell("ip addr add 10.67.0.1/24 dev " IFNAME);
+	assert_int_equal(routing_read(&f->tunnel.routing, 0), 0);
+	assert_set(&f->tunnel, BOB "endpoint=10.67.0.2:9\n");
+	bob = peer_of(&f->tunnel, BOB_PUBLIC);
+	assert_non_null(bob->path); /* not looked up yet */
+	paths_serve(&f->tunnel, clock_now());
+	assert_null(bob->path);
+}
+
+/* The kernel cannot be asked for a moment: that does not cost the path, and is tried again. */
+static void test_path_stays_if_the_kernel_cannot_be_asked(void **state)
+{
+	struct fixture *f = *state;
+	struct tunnel *tunnel = &f->tunnel;
+	int fd = mnl_socket_get_fd(tunnel->rtnl.query), saved = dup(fd);
+	int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+	uint64_t now = clock_now();
+	const struct path *path;
+	struct peer *bob;
+
+	assert_set(tunnel, BOB "endpoint=127.0.0.1:9\n");
+	bob = peer_of(tunnel, BOB_PUBLIC);
+	paths_serve(tunnel, now);
+	path = bob->path;
+	assert_int_equal(path->route.ifindex, 1);
+	assert_int_equal(paths_deadline(tunnel), UINT64_MAX);
+
+	assert_true(saved >= 0 && dup2(null, fd) == fd);
+	paths_want(bob);
+	paths_serve(tunnel, now);
+	assert_ptr_equal(bob->path, path);
+	assert_int_equal(paths_deadline(tunnel), now + SEC_NS);
+
+	assert_int_equal(dup2(saved, fd), fd);
+	paths_serve(tunnel, now + SEC_NS);
+	assert_ptr_not_equal(bob->path, path);
+	assert_int_equal(bob->path->route.ifindex, 1);
+	assert_int_equal(paths_deadline(tunnel), UINT64_MAX);
+	close(saved);
+	close(null);
 }
 
 /* Not used until the initiator has shown that it has it. */
@@ -1990,6 +2159,10 @@ static const struct CMUnitTest tests[] = {
 	T(test_memory_of_maps_is_late),
 	T(test_no_memory_for_maps),
 	T(test_what_has_no_xdp_is_tried_more_and_more_seldom),
+	T(test_refused_device_is_named_when_its_time_is_over),
+	T(test_wanted_devices_are_queued_once_and_bounded),
+	T(test_nic_is_attached_by_its_step_alone),
+	T(test_source_of_a_peer_attaches_to_no_other_nic),
 	T(test_port_of_an_interface_that_is_down),
 	T(test_picked_port_is_kept),
 	T(test_port_changes),
@@ -2006,6 +2179,8 @@ static const struct CMUnitTest tests[] = {
 	T(test_sessions_as_responder),
 	T(test_no_memory_for_a_session),
 	T(test_paths_of_all_are_resolved),
+	T(test_path_into_the_tunnel_itself),
+	T(test_path_stays_if_the_kernel_cannot_be_asked),
 	T(test_sessions_of_both_roles),
 	T(test_new_key_ends_sessions),
 	T(test_new_key_may_initiate_at_once),
