@@ -361,16 +361,40 @@ static size_t handshake_len(uint32_t type)
 	}
 }
 
-/* Anybody can send junk: before a message counts, or keeps others waiting, its sender must
- * have shown that our public key is known there (whitepaper section 5.4.4). Cookie replies have
- * no mac1; they are cheap to refuse. */
-static bool is_for_us(struct worker *w, uint32_t type, const uint8_t *message,
-		      uint32_t len)
+/* Returns true if the receiver index is that of a keypair we know, finished or not: a cookie
+ * reply answers a message of ours, which told the index to nobody else. */
+static bool is_known_receiver(struct worker *w, const uint8_t *message)
+{
+	uint32_t receiver = ((const struct wg_cookie_reply *)message)->receiver;
+
+	return keypairs_find(&w->dp->peers->keypairs, receiver);
+}
+
+/* Returns DROP_REASONS if the message may be queued. Anybody can send junk: before a message
+ * counts, or keeps others waiting, its sender must have shown that our public key is known
+ * there (whitepaper section 5.4.4), or, since a cookie reply has no mac1, that a message of
+ * ours was received there. */
+static enum drop_reason refuse_junk(struct worker *w, uint32_t type,
+				    const uint8_t *message, uint32_t len)
 {
 	const struct mac1_check *check = rcu_dereference(w->dp->mac1);
 
-	return type == WG_COOKIE_REPLY ||
-	       (check && cookie_mac1_right(check->key, message, len));
+	if (type == WG_COOKIE_REPLY)
+		return is_known_receiver(w, message) ? DROP_REASONS : DROP_bad_cookie;
+	return check && cookie_mac1_right(check->key, message, len) ? DROP_REASONS
+								    : DROP_bad_mac;
+}
+
+static void queue_handshake(struct worker *w, const struct udp_received *r, uint32_t type,
+			    const uint8_t *message, uint32_t len)
+{
+	enum drop_reason reason = refuse_junk(w, type, message, len);
+
+	if (reason == DROP_REASONS && !handshake_queue_put(&w->dp->handshakes, &r->source,
+							   r->ifindex, message, len))
+		reason = DROP_handshake_queue_full;
+	if (reason != DROP_REASONS)
+		worker_drop(w, reason, 1);
 }
 
 /* What the XDP program checks on the other path. */
@@ -393,11 +417,8 @@ static void add_udp(struct worker *w, const struct udp_received *r, uint8_t *mes
 		worker_drop(w, DROP_bad_type, 1);
 	} else if (len != handshake_len(type)) {
 		worker_drop(w, DROP_bad_length, 1);
-	} else if (!is_for_us(w, type, message, len)) {
-		worker_drop(w, DROP_bad_mac, 1);
-	} else if (!handshake_queue_put(&w->dp->handshakes, &r->source, r->ifindex,
-					message, len)) {
-		worker_drop(w, DROP_handshake_queue_full, 1);
+	} else {
+		queue_handshake(w, r, type, message, len);
 	}
 }
 

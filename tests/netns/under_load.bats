@@ -156,14 +156,15 @@ wrong_mac() {
 
 @test "a wrong mac1 gets no answer, without XDP" { wrong_mac "--nic none"; }
 
-# Anybody can send that: it is no load, and keeps nobody waiting.
+# junk_is_no_load KIND REASON [ARGUMENTS of wgxdp]: anybody can send junk of that kind, so it is
+# no load and makes nobody wait.
 junk_is_no_load() {
-	scene "$1"
-	bad_before=$(drops A bad_mac)
-	on F timeout $((60 * PATIENCE)) "$FLOOD" "${PACED[@]}" --seconds 30 --bad-mac \
+	scene "$3"
+	before=$(drops A "$2")
+	on F timeout $((60 * PATIENCE)) "$FLOOD" "${PACED[@]}" --seconds 30 "$1" \
 		"$(outer4 A)" "$PORT" "${PUBKEY[A]}" "$TMP/F.key" >"$TMP/junk" 3>&- &
 	junk=$!
-	wait_until 5 drops_at_least A bad_mac $((bad_before + 512))
+	wait_until 5 drops_at_least A "$2" $((before + 512))
 	answers_one
 	# A peer that begins a new session is not made to wait for a cookie.
 	on B wg set wg0 peer "${PUBKEY[A]}" remove
@@ -175,9 +176,19 @@ junk_is_no_load() {
 	[ "$(drops A handshake_queue_full)" = 0 ]
 }
 
-@test "junk with a wrong mac1 is no load, by AF_XDP" { junk_is_no_load ""; }
+@test "junk with a wrong mac1 is no load, by AF_XDP" { junk_is_no_load --bad-mac bad_mac ""; }
 
-@test "junk with a wrong mac1 is no load, without XDP" { junk_is_no_load "--nic none"; }
+@test "junk with a wrong mac1 is no load, without XDP" {
+	junk_is_no_load --bad-mac bad_mac "--nic none"
+}
+
+@test "junk cookie replies are no load, by AF_XDP" {
+	junk_is_no_load --cookie-replies bad_cookie ""
+}
+
+@test "junk cookie replies are no load, without XDP" {
+	junk_is_no_load --cookie-replies bad_cookie "--nic none"
+}
 
 @test "a stranger gets no answer" {
 	scene ""
