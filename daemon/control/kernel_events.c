@@ -3,14 +3,13 @@
 
 #include <errno.h>
 
-#include "bpf_objects.h"
 #include "clock.h"
+#include "flows.h"
 #include "listen.h"
 #include "log.h"
 #include "paths.h"
 #include "tunnel.h"
 
-#define ADDRS_RETRY_NS NS_PER_SEC
 /* Paths that are resolved as soon as their next hop changes; more follow in shares. */
 #define NEIGH_PATHS_AT_ONCE 256
 
@@ -30,31 +29,6 @@ void kernel_look_at_wg0(struct tunnel *tunnel)
 {
 	wgif_look(&tunnel->wgif, clock_now());
 	apply_wgif(tunnel);
-}
-
-/* --- addresses --- */
-
-static void add_addr(void *ctx, const struct rtnl_addr *addr)
-{
-	struct tunnel *tunnel = ctx;
-
-	if (addr->broadcast.family != IP_NONE)
-		bpf_objects_set_local_addr(tunnel->bpf, &addr->broadcast,
-					   WG_ADDR_BROADCAST);
-	bpf_objects_set_local_addr(tunnel->bpf, &addr->addr, WG_ADDR_LOCAL);
-}
-
-/* While the map is being filled again, packets go by the UDP socket. */
-void kernel_read_addrs(struct tunnel *tunnel)
-{
-	tunnel->addrs_due = UINT64_MAX;
-	bpf_objects_clear_local_addrs(tunnel->bpf);
-	if (!rtnl_addr_dump(&tunnel->rtnl, add_addr, tunnel))
-		return;
-	log_error(
-		"cannot read this host's addresses, trying again: packets go by the UDP "
-		"socket");
-	tunnel->addrs_due = clock_now() + ADDRS_RETRY_NS;
 }
 
 /* --- events --- */
@@ -89,11 +63,9 @@ static void on_addr(void *ctx, bool added, const struct rtnl_addr *addr)
 {
 	struct tunnel *tunnel = ctx;
 
-	/* One that went may be on another link still. */
-	if (added)
-		add_addr(tunnel, addr);
-	else
-		tunnel->addrs_due = 0;
+	/* If it is on another link still, the kernel delivers what is sent to it. */
+	if (!added)
+		flows_forget_addr(tunnel, &addr->addr);
 	paths_changed(tunnel);
 }
 
@@ -148,7 +120,7 @@ static void on_overrun(void *ctx)
 {
 	struct tunnel *tunnel = ctx;
 
-	tunnel->addrs_due = 0;
+	flows_flush(tunnel);
 	kernel_look_at_wg0(tunnel);
 	read_nic_links(tunnel);
 	paths_changed(tunnel);
@@ -172,8 +144,6 @@ void kernel_events_serve(struct tunnel *tunnel, uint64_t now)
 		paths_due(tunnel, pmtu_schedule(&tunnel->pmtu, now));
 	if (now >= tunnel->wgif.look_due)
 		kernel_look_at_wg0(tunnel);
-	if (now >= tunnel->addrs_due)
-		kernel_read_addrs(tunnel);
 	paths_serve(tunnel, now);
 	if (now >= tunnel->listen_due)
 		tunnel_listen(tunnel);

@@ -10,8 +10,6 @@ struct tunnel;
 
 /* Reads the events, and does what is due because of them. */
 void kernel_events_serve(struct tunnel *tunnel, uint64_t now);
-/* Tells the XDP program what addresses this host has. */
-void kernel_read_addrs(struct tunnel *tunnel);
 /* Finds out where wg0 is and how, and acts on it. */
 void kernel_look_at_wg0(struct tunnel *tunnel);
 

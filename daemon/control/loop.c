@@ -40,8 +40,6 @@ static uint64_t next_deadline(struct tunnel *tunnel)
 		next = tunnel->wgif.tc_due;
 	if (tunnel->listen_due < next)
 		next = tunnel->listen_due;
-	if (tunnel->addrs_due < next)
-		next = tunnel->addrs_due;
 	if (tunnel->lazy_pending && tunnel->dp.events.lazy_due < next)
 		next = tunnel->dp.events.lazy_due;
 	if (uapi_next_deadline(tunnel->uapi) < next)

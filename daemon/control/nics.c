@@ -13,6 +13,7 @@
 
 #include "clock.h"
 #include "log.h"
+#include "flows.h"
 #include "udp.h"
 #include "bpf_objects.h"
 #include "tunnel.h"
@@ -62,6 +63,7 @@ static void publish(struct tunnel *tunnel, struct nic *nic)
 		nic->queues[i]->reader = i % n;
 	rcu_assign_pointer(tunnel->dp.nics[nic->id], nic);
 	tunnel_choose_gro(tunnel);
+	flows_note_nic(tunnel, nic->ifindex);
 	workers_wake(&tunnel->workers);
 	log_info("%s: XDP %s, AF_XDP %s, %u queue%s", nic->name,
 		 nic->native ? "native" : "generic",

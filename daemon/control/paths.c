@@ -6,6 +6,7 @@
 #include <urcu-qsbr.h>
 
 #include "clock.h"
+#include "flows.h"
 #include "handshake_queue.h"
 #include "route.h"
 #include "nics.h"
@@ -113,10 +114,26 @@ void paths_configure_endpoint(struct peer *peer, const struct endpoint *ep)
 /* Where the peer is, and by which way it gets to us. */
 void paths_note_way(struct peer *peer, const struct handshake_message *m)
 {
+	uint64_t now = clock_now();
+
 	if (m->ifindex)
 		peer->arrived_by = m->ifindex;
-	paths_set_socket_only(peer, m->ifindex && nic_find(tunnel_of(peer), m->ifindex));
+	paths_set_socket_only(
+		peer,
+		m->ifindex && flows_may_be_translated(peer, &m->from, m->ifindex, now));
 	paths_set_endpoint(peer, &m->from);
+	if (m->ifindex)
+		flows_admit(peer, &m->from, m->ifindex, now);
+}
+
+void paths_note_arrival(struct peer *peer, uint32_t ifindex)
+{
+	const struct path *path = rcu_dereference(peer->path);
+	bool changed = peer->arrived_by != ifindex;
+
+	peer->arrived_by = ifindex;
+	if (changed && path && !path->nic && path->route.ifindex == ifindex)
+		paths_resolve(peer);
 }
 
 void paths_roam(struct peer *peer)

@@ -19,9 +19,9 @@ void paths_set_endpoint(struct peer *peer, const struct endpoint *ep);
 /* The same, by who administers the interface: XDP may be attached to whatever leads there. */
 void paths_configure_endpoint(struct peer *peer, const struct endpoint *ep);
 /*
- * Whether answers must go by the UDP socket. What the peer sends reaches that one although
- * XDP is on the device: NAT on this host has translated it (a port that is redirected to
- * ours, say), and must see the answers to translate them back.
+ * Whether answers must go by the UDP socket: NAT on this host may have translated what the
+ * peer sends (a port that is redirected to ours, say), and must see the answers to translate
+ * them back. Whatever comes by AF_XDP shows that it has not.
  */
 void paths_set_socket_only(struct peer *peer, bool yes);
 /* Builds the path anew: something that it was made of has changed. */
@@ -34,6 +34,9 @@ void paths_changed(struct tunnel *tunnel);
 void paths_due(struct tunnel *tunnel, uint64_t when);
 /* Where the message came from is where the peer is. */
 void paths_note_way(struct peer *peer, const struct handshake_message *m);
+/* Data of the peer came to the UDP socket by this device. If the peer's path leads there and
+ * has no AF_XDP yet, this attaches XDP if it may: once per device, because it is costly. */
+void paths_note_arrival(struct peer *peer, uint32_t ifindex);
 /* A worker saw the peer move: resolves the path there. */
 void paths_roam(struct peer *peer);
 /* The peer is silent: forgets the address that we write from. */

@@ -55,7 +55,6 @@ struct tunnel {
 		paths_due; /* when to resolve all paths anew; UINT64_MAX: they are right */
 	struct pmtu pmtu;
 	uint64_t listen_due; /* when to try to open the sockets again */
-	uint64_t addrs_due;  /* when to read our addresses; UINT64_MAX: they are known */
 	struct uapi *uapi;
 	int epoll_fd; /* what the control thread waits on */
 	int signal_fd;

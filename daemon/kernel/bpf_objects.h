@@ -43,10 +43,9 @@ struct worker_stats *bpf_objects_worker_stats(struct bpf_objects *dp);
 int bpf_objects_set_port(struct bpf_objects *dp, uint16_t port);
 /* mac1_key: of handshake messages to us (cookie.h); NULL: we have no key. */
 int bpf_objects_set_mac1_key(struct bpf_objects *dp, const uint8_t mac1_key[WG_KEY_LEN]);
-/* what: WG_ADDR_LOCAL or WG_ADDR_BROADCAST. */
-int bpf_objects_set_local_addr(struct bpf_objects *dp, const struct ip_addr *addr,
-			       uint8_t what);
-void bpf_objects_clear_local_addrs(struct bpf_objects *dp);
+/* Makes the flow fresh from now on: the XDP program takes it. */
+int bpf_objects_admit_flow(struct bpf_objects *dp, const struct flow_key *key);
+void bpf_objects_remove_flow(struct bpf_objects *dp, const struct flow_key *key);
 /* queues NULL: the device is no longer served. */
 int bpf_objects_set_nic(struct bpf_objects *dp, uint32_t ifindex,
 			const struct nic_queues *queues);

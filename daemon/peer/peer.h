@@ -31,6 +31,7 @@
 #include "staged.h"
 #include "timerq.h"
 #include "timers.h"
+#include "wg_maps.h"
 
 struct peers;
 
@@ -50,6 +51,12 @@ struct peer_wire {
 	_Atomic uint64_t tx_bytes;
 	_Atomic uint64_t rx_packets;
 	_Atomic uint64_t tx_packets;
+};
+
+/* How an authentic transport message came to the UDP socket. */
+struct arrival {
+	struct endpoint from;
+	uint32_t ifindex; /* of the device; 0: there was none */
 };
 
 struct peer {
@@ -72,6 +79,9 @@ struct peer {
 	pthread_mutex_t roam_lock; /* who writes `path` or `roamed` holds it */
 	struct endpoint roamed; /* where it last wrote from, when EVENT_ROAMED is set */
 	uint32_t roamed_by; /* the device that this came by to the socket; 0: by AF_XDP */
+	struct arrival
+		by_socket; /* the latest that EVENT_FLOW told of; under roam_lock */
+	_Atomic uint64_t flow_told; /* when that was, ns */
 
 	/* The control thread's own. */
 	struct keypair *previous;
@@ -92,6 +102,8 @@ struct peer {
 	bool configured; /* the endpoint is what somebody set */
 	uint32_t
 		arrived_by; /* device of the latest authentic packet to the socket, or 0 */
+	struct flow_key flow;	 /* in the map that the XDP program reads: flows.h */
+	uint64_t flow_admitted;	 /* ns; 0: there is none in the map */
 	uint64_t last_handshake; /* Unix time, ns; 0: never */
 	uint64_t neighbour_kept; /* when the kernel was last told that it is in use */
 	struct allowedips_owner allowed;

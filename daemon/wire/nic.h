@@ -38,7 +38,6 @@ struct nic {
 	uint32_t id;
 	uint32_t mtu;
 	uint8_t mac[6];
-	bool strict; /* rp_filter=1: IPv4 is not taken by XDP */
 	uint32_t frame_size;
 	enum nic_mode mode;
 	bool native;

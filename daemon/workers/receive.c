@@ -31,6 +31,10 @@
  * it sends nothing (section 6.2). */
 #define AGING_TIME (WG_REJECT_AFTER_TIME - WG_KEEPALIVE_TIMEOUT - WG_REKEY_TIMEOUT)
 
+/* How often the control thread is told by which flow a peer's data come to the UDP socket. */
+#define SAME_FLOW_NS  NS_PER_SEC
+#define OTHER_FLOW_NS (20 * NS_PER_MS)
+
 /* --- into wg0 --- */
 
 void receive_emit(void *worker, uint32_t slot, const struct virtio_net_hdr *vh,
@@ -165,10 +169,53 @@ static unsigned drop_replays(struct worker *w, struct rx_batch *b, unsigned firs
 	return kept;
 }
 
-/* What was taken for translated is not, or not any more. */
-static void note_way(struct worker *w, struct peer *peer, const struct rx_batch *b)
+static bool has_nic(struct worker *w, uint32_t ifindex)
 {
-	if (b->queue && atomic_load_explicit(&peer->socket_only, memory_order_relaxed))
+	for (unsigned i = 0; i < WG_MAX_NICS; i++) {
+		const struct nic *nic = rcu_dereference(w->dp->nics[i]);
+
+		if (nic && nic->ifindex == ifindex)
+			return true;
+	}
+	return false;
+}
+
+/* Returns true if the control thread is to be told that data of the peer came like this. A
+ * known flow is news only if it can be admitted; a peer that sends by two ways in turn must
+ * not keep the control thread busy. */
+static bool is_news(struct worker *w, struct peer *peer, const struct arrival *a)
+{
+	uint64_t since =
+		w->now - atomic_load_explicit(&peer->flow_told, memory_order_relaxed);
+
+	if (a->ifindex != peer->by_socket.ifindex ||
+	    !endpoint_equal(&a->from, &peer->by_socket.from))
+		return since >= OTHER_FLOW_NS;
+	return since >= SAME_FLOW_NS && has_nic(w, a->ifindex);
+}
+
+static void note_flow(struct worker *w, struct peer *peer, const struct rx_packet *p)
+{
+	struct arrival a = {.from = p->source, .ifindex = p->ifindex};
+	bool news;
+
+	pthread_mutex_lock(&peer->roam_lock);
+	news = is_news(w, peer, &a);
+	if (news)
+		peer->by_socket = a;
+	pthread_mutex_unlock(&peer->roam_lock);
+	if (!news)
+		return;
+	atomic_store_explicit(&peer->flow_told, w->now, memory_order_relaxed);
+	events_raise(&w->dp->events, peer, EVENT_FLOW);
+}
+
+/* By AF_XDP: what was taken for translated is not, or not any more. */
+static void note_way(struct worker *w, struct peer *peer, const struct rx_packet *p)
+{
+	if (p->ifindex)
+		note_flow(w, peer, p);
+	else if (atomic_load_explicit(&peer->socket_only, memory_order_relaxed))
 		events_raise(&w->dp->events, peer, EVENT_BY_NIC);
 }
 
@@ -176,22 +223,24 @@ static void accept_run(struct worker *w, struct rx_batch *b, unsigned first, uns
 {
 	struct keypair *kp = b->packets[first].keypair;
 	struct peer *peer = kp->peer;
+	const struct rx_packet *latest = NULL;
 	uint64_t bytes = 0;
 	bool data = false;
 	unsigned kept = drop_replays(w, b, first, end);
 
 	if (!kept)
 		return;
-	note_way(w, peer, b);
 	note_keypair(w, peer, kp); /* before anybody can answer what is inside */
 	for (unsigned i = first; i < end; i++) {
 		const struct rx_packet *p = &b->packets[i];
 
 		if (!b->batch.ops[i].ok)
 			continue;
+		latest = p;
 		note_roaming(w, peer, p);
 		bytes += deliver(w, p, &data);
 	}
+	note_way(w, peer, latest);
 	atomic_fetch_add_explicit(&peer->wire.rx_bytes, bytes, memory_order_relaxed);
 	atomic_fetch_add_explicit(&peer->wire.rx_packets, kept, memory_order_relaxed);
 	stamp_received(w, peer, data);
