@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * The two maps that both programs write. Each object defines them; the daemon
- * makes them one with bpf_map__reuse_fd. Maps of one program stand in its file.
- * No map is pinned from here: the path depends on the interface's name.
+ * The two maps that both programs write. Each object defines them; the daemon makes both
+ * objects use the same maps (bpf_map__reuse_fd). A map that one program uses is in its file.
+ * No map is pinned by its definition, because the path depends on the interface's name.
  */
 #ifndef BPF_MAPS_H
 #define BPF_MAPS_H
@@ -22,7 +22,7 @@ struct {
 	__type(value, struct drops);
 } drops SEC(".maps");
 
-/* By peer slot. The daemon makes and removes the entries. */
+/* By peer slot. The daemon adds and removes the entries. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
 	__uint(max_entries, WG_MAX_PEERS);
@@ -32,8 +32,8 @@ struct {
 } peer_stats SEC(".maps");
 
 /*
- * Plain additions do: the values are per CPU and every program here runs with
- * bottom halves off, so that none interrupts another.
+ * Plain additions are enough: the values are per CPU, and every program here runs with bottom
+ * halves off, so that none interrupts another.
  */
 static __always_inline void count_drop(enum drop_reason reason)
 {
@@ -44,7 +44,7 @@ static __always_inline void count_drop(enum drop_reason reason)
 		counters[reason]++;
 }
 
-/* NULL where the daemon has made no entry: the packet passes uncounted. */
+/* Returns NULL if the peer has no entry: its packets are not counted then. */
 static __always_inline struct peer_stats *stats_of(__u32 peer)
 {
 	return bpf_map_lookup_elem(&peer_stats, &peer);

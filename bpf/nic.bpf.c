@@ -1,17 +1,24 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /*
- * XDP on a NIC: which frames go around the kernel's stack.
+ * XDP on a NIC: which frames bypass the kernel's stack.
  *
  * Theory of operation. XDP takes only what the kernel would also have delivered to the
- * daemon's UDP socket, and drops nothing: all else is XDP_PASS, and the kernel judges and
- * counts it. A frame is taken if it is addressed to the NIC, is a plain UDP datagram from a
- * possible source to an address and the port of ours, and is provably for us: a data message
- * of a session that exists, or an initiation or response whose mac1 is right (whitepaper
- * section 5.4.4). What has our address and port may still be somebody else's: a masqueraded
- * client's answer, or a container's redirected port. What takes work to find out (tags,
- * options, extension headers, fragments) passes too: the UDP socket receives it if it is
- * WireGuard. Handshake messages go to the queue's handshake socket, data messages to its
- * data socket. If there is no socket, the frame passes: a daemon that has died costs nobody
+ * daemon's UDP socket, and drops nothing: it passes all else (XDP_PASS), and the kernel judges
+ * and counts it. XDP cannot know what the kernel would do: that depends on routes, rp_filter,
+ * netfilter and conntrack. So it takes only frames of a flow of which the kernel has lately
+ * delivered something authentic: the daemon admits that flow to the map `flows`. While a
+ * flow is in use the kernel gets a data message of it every few seconds (WG_FLOW_* in
+ * wg_maps.h); if those no longer arrive at the socket, XDP passes the whole flow.
+ *
+ * Of an admitted flow XDP takes a frame that is addressed to the NIC, is a plain UDP datagram
+ * to our port, and is provably for us: a data message of a session that exists, or an
+ * initiation or response whose mac1 is right (whitepaper section 5.4.4). Other frames of the
+ * flow may be somebody else's, for instance a masqueraded client's. Whatever takes work to
+ * find out (VLAN tags, IP options, extension headers, fragments) passes, too: the UDP socket
+ * receives it if it is WireGuard.
+ *
+ * Handshake messages go to the queue's handshake socket, data messages to its data socket.
+ * If there is no socket, the frame passes, so that the death of the daemon costs nobody
  * packets.
  */
 #include <stddef.h>
@@ -30,7 +37,7 @@ struct {
 	__type(value, struct wg_config);
 } config SEC(".maps");
 
-/* By receiver index, the four bytes as they are on the wire. */
+/* By receiver index: its four bytes as on the wire. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, WG_MAX_SESSIONS);
@@ -39,14 +46,14 @@ struct {
 	__type(value, struct session);
 } sessions SEC(".maps");
 
-/* WG_ADDR_LOCAL or WG_ADDR_BROADCAST. */
+/* At most one per peer, so that the peers bound them. The control thread writes the entries. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, WG_MAX_LOCAL_ADDRS);
+	__uint(max_entries, WG_MAX_FLOWS);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, struct local_addr);
-	__type(value, __u8);
-} local_addrs SEC(".maps");
+	__type(key, struct flow_key);
+	__type(value, struct flow);
+} flows SEC(".maps");
 
 /* By interface index. */
 struct {
@@ -70,7 +77,7 @@ struct {
 	__type(value, __u32);
 } xsk_handshake SEC(".maps");
 
-/* No program uses it: it is here to be made with BTF. The daemon maps and writes it. */
+/* No program uses this map; it is here so that it has BTF. The daemon maps and writes it. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, WG_MAX_WORKERS + 1);
@@ -79,22 +86,32 @@ struct {
 	__type(value, struct worker_stats);
 } worker_stats SEC(".maps");
 
-/* Without the address, frames that this host only forwards would be taken, too. A source that
- * is an address of ours, or a subnet's broadcast address, is a martian. */
-static __always_inline bool is_ours(const struct wg_config *c,
-				    const struct udp_datagram *d)
+static __always_inline bool is_to_port(const struct wg_config *c,
+				       const struct udp_datagram *d)
 {
-	const __u8 *to;
-
-	if (!c->listen_port || bpf_ntohs(d->udp->dest) != c->listen_port)
-		return false;
-	to = bpf_map_lookup_elem(&local_addrs, &d->destination);
-	return to && *to == WG_ADDR_LOCAL &&
-	       !bpf_map_lookup_elem(&local_addrs, &d->source);
+	return c->listen_port && bpf_ntohs(d->udp->dest) == c->listen_port;
 }
 
-/* Bytes of UDP payload, or below zero if the headers contradict each other. The
- * frame may be longer than the packet: Ethernet pads to 60 bytes. */
+/* May be below zero: the clock that BPF reads cheaply lags by some milliseconds. */
+static __always_inline __s64 flow_age(const struct flow *f, __u64 now)
+{
+	return (__s64)(now - f->admitted);
+}
+
+/* Returns true if the kernel is to get this data message. CPUs that ask at the same time
+ * get true once. */
+static __always_inline bool is_sample(struct flow *f, __u64 now)
+{
+	__u64 next = f->next_sample;
+
+	if (flow_age(f, now) < (__s64)WG_FLOW_FRESH_NS || now < next)
+		return false;
+	return __sync_val_compare_and_swap(&f->next_sample, next,
+					   now + WG_FLOW_SAMPLE_NS) == next;
+}
+
+/* Returns the bytes of UDP payload, or less than zero if the headers contradict each other.
+ * The frame may be longer than the packet: Ethernet pads it to 60 bytes. */
 static __always_inline __s32 message_length(const struct udp_datagram *d)
 {
 	__s32 udp_length = bpf_ntohs(d->udp->len);
@@ -104,7 +121,7 @@ static __always_inline __s32 message_length(const struct udp_datagram *d)
 	return udp_length - (__s32)sizeof(struct udphdr);
 }
 
-/* Whether the message, `covered` bytes and its macs, was written by somebody who knows our
+/* Returns true if the sender of the message, which is `covered` bytes and its macs, knows our
  * public key. `covered` is a constant of at most two blocks. */
 static __always_inline bool mac1_right(const struct wg_config *c, const __u8 *message,
 				       __u32 covered)
@@ -138,7 +155,7 @@ static __always_inline bool is_for_us(const struct wg_config *c, const void *mes
 	return false;
 }
 
-/* Broadcast and multicast frames, and those of a macvlan on the NIC, are the kernel's. */
+/* Returns false for broadcast, multicast and the frames of a macvlan on the NIC. */
 static __always_inline bool is_to(const struct nic_queues *nic, const struct ethhdr *eth)
 {
 	const __u16 *ours = (const void *)nic->mac, *to = (const void *)eth->h_dest;
@@ -158,14 +175,14 @@ static __always_inline int redirect(const struct xdp_md *ctx,
 }
 
 static __always_inline int steer_data(const struct xdp_md *ctx,
-				      const struct nic_queues *nic, __u32 receiver,
-				      __u32 length)
+				      const struct nic_queues *nic, struct flow *f,
+				      __u64 now, __u32 receiver, __u32 length)
 {
 	const struct session *s = bpf_map_lookup_elem(&sessions, &receiver);
 	struct peer_stats *stats;
 	int verdict;
 
-	if (!s)
+	if (!s || is_sample(f, now))
 		return XDP_PASS;
 	verdict = redirect(ctx, nic, &xsk_data);
 	if (verdict != XDP_REDIRECT)
@@ -179,18 +196,20 @@ static __always_inline int steer_data(const struct xdp_md *ctx,
 }
 
 static __always_inline int steer(const struct xdp_md *ctx, const struct wg_config *c,
-				 const struct nic_queues *nic,
+				 const struct nic_queues *nic, struct flow *f,
 				 const struct udp_datagram *d, const void *end)
 {
+	__u64 now = bpf_ktime_get_coarse_ns();
 	const struct wg_data *message = (const void *)(d->udp + 1);
 	__s32 length = message_length(d);
 	__u32 type;
 
-	if (length < (__s32)WG_DATA_OVERHEAD || (const void *)(message + 1) > end)
+	if (length < (__s32)WG_DATA_OVERHEAD || (const void *)(message + 1) > end ||
+	    flow_age(f, now) >= (__s64)WG_FLOW_LAPSED_NS)
 		return XDP_PASS;
 	type = le32(message->type);
 	if (type == WG_DATA)
-		return steer_data(ctx, nic, message->receiver, length);
+		return steer_data(ctx, nic, f, now, message->receiver, length);
 	return is_for_us(c, message, type, length, end)
 		       ? redirect(ctx, nic, &xsk_handshake)
 		       : XDP_PASS;
@@ -205,13 +224,16 @@ int wg_nic(struct xdp_md *ctx)
 	const struct wg_config *c = bpf_map_lookup_elem(&config, &zero);
 	const struct nic_queues *nic;
 	struct udp_datagram datagram;
+	struct flow *flow;
 
-	if (!c || !parse_udp(data, end, &datagram) || !is_ours(c, &datagram))
+	if (!c || !parse_udp(data, end, &datagram) || !is_to_port(c, &datagram))
+		return XDP_PASS;
+	datagram.flow.ifindex = ifindex;
+	flow = bpf_map_lookup_elem(&flows, &datagram.flow);
+	if (!flow)
 		return XDP_PASS;
 	nic = bpf_map_lookup_elem(&nic_queues, &ifindex);
 	if (!nic || !is_to(nic, datagram.eth))
 		return XDP_PASS;
-	if (nic->strict && datagram.eth->h_proto == bpf_htons(ETH_P_IP))
-		return XDP_PASS;
-	return steer(ctx, c, nic, &datagram, end);
+	return steer(ctx, c, nic, flow, &datagram, end);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * Headers in a frame by direct packet access. A function returns NULL or false
- * for what is cut short or not what its name says; it never counts or decides.
+ * Headers in a frame by direct packet access. A function returns NULL or false if the
+ * header is cut short or not what the function's name says; it never counts or decides.
  */
 #ifndef BPF_PARSE_H
 #define BPF_PARSE_H
@@ -21,14 +21,13 @@
 /* RFC 791 section 3.1: "more fragments" and the fragment offset. */
 #define IPV4_FRAGMENT 0x3fff
 
-/* A UDP datagram, not yet held against the lengths it states. */
+/* A UDP datagram. The lengths that its headers state are not checked yet. */
 struct udp_datagram {
 	const struct ethhdr *eth;
-	struct local_addr source;
-	struct local_addr destination;
 	const struct udphdr *udp;
-	__s32 ip_payload; /* as the IP header states; below zero if it is nonsense */
-	__s32 in_frame;	  /* bytes that the frame has behind the IP header */
+	struct flow_key flow; /* its ifindex is the caller's to set */
+	__s32 ip_payload; /* as the IP header states; below zero if that is nonsense */
+	__s32 in_frame;	  /* bytes of the frame behind the IP header */
 };
 
 static __always_inline __u32 le32(__u32 wire)
@@ -74,6 +73,7 @@ static __always_inline bool udp_header(const void *data, const void *end,
 	if ((const void *)(udp + 1) > end)
 		return false;
 	d->udp = udp;
+	d->flow.port = udp->source;
 	d->in_frame = (__s32)(end - data);
 	return true;
 }
@@ -91,15 +91,6 @@ static __always_inline bool ipv4_checksum_right(const struct iphdr *ip)
 	return (sum & 0xffff) + (sum >> 16) == 0xffff;
 }
 
-/* "This network", loopback, multicast, reserved, limited broadcast (RFC 6890): the kernel's IP
- * input refuses a unicast packet with such an address, as source or as destination. */
-static __always_inline bool is_martian_v4(__be32 addr)
-{
-	__u8 first = *(const __u8 *)&addr;
-
-	return first == 0 || first == 127 || first >= 224;
-}
-
 static __always_inline void map_v4(__u8 out[16], __be32 addr)
 {
 	__builtin_memset(out, 0, 10);
@@ -107,7 +98,7 @@ static __always_inline void map_v4(__u8 out[16], __be32 addr)
 	__builtin_memcpy(out + 12, &addr, 4);
 }
 
-/* Neither fragments nor options: the kernel puts such packets together. */
+/* Returns false for fragments and options: the kernel puts such packets together. */
 static __always_inline bool udp_over_ipv4(const void *data, const void *end,
 					  struct udp_datagram *d)
 {
@@ -117,31 +108,10 @@ static __always_inline bool udp_over_ipv4(const void *data, const void *end,
 		return false;
 	if (ip->frag_off & bpf_htons(IPV4_FRAGMENT) || !ipv4_checksum_right(ip))
 		return false;
-	if (is_martian_v4(ip->saddr) || is_martian_v4(ip->daddr))
-		return false;
-	map_v4(d->source.addr, ip->saddr);
-	map_v4(d->destination.addr, ip->daddr);
+	map_v4(d->flow.source, ip->saddr);
+	map_v4(d->flow.destination, ip->daddr);
 	d->ip_payload = (__s32)bpf_ntohs(ip->tot_len) - (__s32)sizeof(*ip);
 	return udp_header(ip + 1, end, d);
-}
-
-/*
- * An IPv4-mapped address does not belong on the wire (RFC 4291 section 2.5.5.2),
- * and would be mistaken for the IPv4 address in the map of local addresses.
- */
-static __always_inline bool is_v4_mapped(const struct in6_addr *a)
-{
-	return !a->s6_addr32[0] && !a->s6_addr32[1] &&
-	       a->s6_addr32[2] == bpf_htonl(0xffff);
-}
-
-/* Multicast, unspecified, loopback, IPv4-mapped. */
-static __always_inline bool is_martian_v6(const struct in6_addr *a)
-{
-	if (a->s6_addr[0] == 0xff || is_v4_mapped(a))
-		return true;
-	return !a->s6_addr32[0] && !a->s6_addr32[1] && !a->s6_addr32[2] &&
-	       (!a->s6_addr32[3] || a->s6_addr32[3] == bpf_htonl(1));
 }
 
 static __always_inline bool udp_over_ipv6(const void *data, const void *end,
@@ -149,13 +119,12 @@ static __always_inline bool udp_over_ipv6(const void *data, const void *end,
 {
 	const struct ipv6hdr *ip = ipv6_header(data, end);
 
-	if (!ip || ip->nexthdr != IPPROTO_UDP || is_martian_v6(&ip->saddr) ||
-	    is_martian_v6(&ip->daddr))
+	if (!ip || ip->nexthdr != IPPROTO_UDP)
 		return false;
-	__builtin_memcpy(d->source.addr, &ip->saddr, 16);
-	__builtin_memcpy(d->destination.addr, &ip->daddr, 16);
+	__builtin_memcpy(d->flow.source, &ip->saddr, 16);
+	__builtin_memcpy(d->flow.destination, &ip->daddr, 16);
 	d->ip_payload = bpf_ntohs(ip->payload_len);
-	/* Without a checksum it is not allowed over IPv6 (RFC 8200 section 8.1). */
+	/* IPv6 allows no UDP datagram without a checksum (RFC 8200 section 8.1). */
 	return udp_header(ip + 1, end, d) && d->udp->check;
 }
 
@@ -167,6 +136,7 @@ static __always_inline bool parse_udp(const void *data, const void *end,
 	if (!eth)
 		return false;
 	d->eth = eth;
+	d->flow.proto = eth->h_proto;
 	if (eth->h_proto == bpf_htons(ETH_P_IP))
 		return udp_over_ipv4(eth + 1, end, d);
 	if (eth->h_proto == bpf_htons(ETH_P_IPV6))

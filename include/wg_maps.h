@@ -12,7 +12,7 @@
 #define WG_MAX_PEERS	   (1U << 17)
 #define WG_MAX_ALLOWED_IPS (1U << 22)
 #define WG_MAX_SESSIONS	   (WG_MAX_PEERS * 4)
-#define WG_MAX_LOCAL_ADDRS (1U << 16)
+#define WG_MAX_FLOWS	   WG_MAX_PEERS /* one per peer */
 #define WG_MAX_NICS	   16
 #define WG_MAX_QUEUES	   64 /* of one NIC */
 #define WG_MAX_WORKERS	   64
@@ -64,14 +64,31 @@ struct session {
 	__u32 peer;
 };
 
-/* Addresses that no other host has; an IPv4 address as ::ffff:a.b.c.d. The value is one of the
- * two. */
-struct local_addr {
-	__u8 addr[16];
+/* What a peer sends, as it is on the wire. An IPv4 address is ::ffff:a.b.c.d. */
+struct flow_key {
+	__u32 ifindex; /* of the NIC that it arrives by */
+	__u16 proto;   /* ETH_P_IP or ETH_P_IPV6, network byte order */
+	__u16 port;    /* source port, network byte order */
+	__u8 source[16];
+	__u8 destination[16];
 };
 
-#define WG_ADDR_LOCAL	  1 /* of this host */
-#define WG_ADDR_BROADCAST 2 /* of a subnet of this host */
+/* Both are CLOCK_MONOTONIC, ns. */
+struct flow {
+	__u64 admitted;	   /* when the kernel last delivered something authentic of it */
+	__u64 next_sample; /* when the kernel is to get the next data message of it */
+};
+
+/*
+ * The age of a flow, since it was admitted. A flow that is fresh is all for AF_XDP. Then the
+ * kernel gets a data message per sample interval: one that it delivers makes the flow fresh
+ * again. A flow that has lapsed is all the kernel's. A fresh flow lives longer than the 10 s
+ * between the keepalives of a peer that only receives, so that every second one is for
+ * AF_XDP; and conntrack, which forgets a UDP flow after 30 s, sees a packet in time.
+ */
+#define WG_FLOW_FRESH_NS  12000000000ULL
+#define WG_FLOW_SAMPLE_NS 1000000000ULL
+#define WG_FLOW_LAPSED_NS 30000000000ULL
 
 /* A NIC that the XDP program serves: its queues' keys in the XSK maps. */
 struct nic_queues {
@@ -79,8 +96,7 @@ struct nic_queues {
 	__u32 count;
 	__u32 max_frame; /* longer ones, merged by GRO perhaps, are for the UDP socket */
 	__u8 mac[6];	 /* of the NIC: frames to another one are not ours */
-	__u8 strict;	 /* IPv4 sources are for the kernel to judge (rp_filter=1) */
-	__u8 zero;
+	__u8 zero[2];
 };
 
 struct wg_config {

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MIT
 #include "kernel_events.h"
 
-#include "bpf_objects.h"
+#include <errno.h>
+
 #include "clock.h"
+#include "flows.h"
 #include "listen.h"
 #include "log.h"
 #include "nics.h"
@@ -11,7 +13,7 @@
 #include "rtnl_events.h"
 #include "tunnel.h"
 
-/* After addresses or links could not be read. */
+/* After links could not be read. */
 #define RETRY_NS NS_PER_SEC
 
 /* --- wg0 --- */
@@ -32,31 +34,6 @@ void kernel_look_at_wg0(struct tunnel *tunnel)
 	apply_wgif(tunnel);
 }
 
-/* --- addresses --- */
-
-static void add_addr(void *ctx, const struct rtnl_addr *addr)
-{
-	struct tunnel *tunnel = ctx;
-
-	if (addr->broadcast.family != IP_NONE)
-		bpf_objects_set_local_addr(tunnel->bpf, &addr->broadcast,
-					   WG_ADDR_BROADCAST);
-	bpf_objects_set_local_addr(tunnel->bpf, &addr->addr, WG_ADDR_LOCAL);
-}
-
-/* While the map is being filled again, packets go by the UDP socket. */
-void kernel_read_addrs(struct tunnel *tunnel)
-{
-	tunnel->addrs_due = UINT64_MAX;
-	bpf_objects_clear_local_addrs(tunnel->bpf);
-	if (!rtnl_addr_dump(&tunnel->rtnl, add_addr, tunnel))
-		return;
-	log_error(
-		"cannot read this host's addresses, trying again: packets go by the UDP "
-		"socket");
-	tunnel->addrs_due = clock_now() + RETRY_NS;
-}
-
 /* --- events --- */
 
 static void detach(struct tunnel *tunnel, struct nic *nic, const char *why)
@@ -70,7 +47,7 @@ static void detach(struct tunnel *tunnel, struct nic *nic, const char *why)
 static void note_link(struct tunnel *tunnel, uint32_t ifindex,
 		      const struct rtnl_link *link)
 {
-	struct nic *nic = nics_find(tunnel, ifindex);
+	struct nic *nic = dataplane_nic(&tunnel->dp, ifindex);
 
 	nics_link_changed(tunnel, ifindex, link);
 	if (nic && !link)
@@ -99,11 +76,9 @@ static void on_addr(void *ctx, bool added, const struct rtnl_addr *addr)
 {
 	struct tunnel *tunnel = ctx;
 
-	/* An address that was removed from one link may still be on another. */
-	if (added)
-		add_addr(tunnel, addr);
-	else
-		tunnel->addrs_due = 0;
+	/* If it is on another link still, the kernel delivers what is sent to it. */
+	if (!added)
+		flows_forget_addr(tunnel, &addr->addr);
 	paths_changed(tunnel);
 }
 
@@ -159,7 +134,8 @@ static void on_overrun(void *ctx)
 {
 	struct tunnel *tunnel = ctx;
 
-	tunnel->addrs_due = tunnel->links_due = 0;
+	tunnel->links_due = 0;
+	flows_flush(tunnel);
 	kernel_look_at_wg0(tunnel);
 }
 
@@ -183,14 +159,12 @@ void kernel_events_serve(struct tunnel *tunnel, uint64_t now)
 		paths_due(tunnel, pmtu_schedule(&tunnel->pmtu, now));
 	if (now >= tunnel->wgif.look_due)
 		kernel_look_at_wg0(tunnel);
-	if (now >= tunnel->addrs_due)
-		kernel_read_addrs(tunnel);
 }
 
 uint64_t kernel_events_deadline(const struct tunnel *tunnel)
 {
 	const uint64_t due[] = {tunnel->wgif.look_due, tunnel->wgif.tc_due,
-				tunnel->addrs_due, tunnel->links_due};
+				tunnel->links_due};
 	uint64_t next = UINT64_MAX;
 
 	for (unsigned i = 0; i < sizeof(due) / sizeof(due[0]); i++)

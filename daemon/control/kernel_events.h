@@ -18,8 +18,6 @@ struct tunnel;
 
 /* Reads the events that are there, a bounded number, and does what is due because of them. */
 void kernel_events_serve(struct tunnel *tunnel, uint64_t now);
-/* Reads this host's addresses and tells the XDP program. */
-void kernel_read_addrs(struct tunnel *tunnel);
 /* Reads wg0's network namespace, flags and MTU, and acts on them. Sets tunnel->ending if wg0 was
  * deleted. */
 void kernel_look_at_wg0(struct tunnel *tunnel);

@@ -8,6 +8,7 @@
 
 #include "bpf_objects.h"
 #include "clock.h"
+#include "flows.h"
 #include "log.h"
 #include "paths.h"
 #include "tunnel.h"
@@ -22,6 +23,7 @@ static void replace_udp(struct tunnel *tunnel, struct udp *udp)
 
 	rcu_assign_pointer(tunnel->dp.udp, udp);
 	nics_choose_gro(tunnel);
+	flows_flush(tunnel);
 	bpf_objects_set_port(tunnel->bpf, udp ? udp->port : 0);
 	workers_settle(&tunnel->workers);
 	udp_close(old);

@@ -12,6 +12,7 @@
 #include "bpf_objects.h"
 #include "clock.h"
 #include "log.h"
+#include "flows.h"
 #include "tunnel.h"
 #include "udp.h"
 
@@ -62,6 +63,7 @@ static void publish(struct tunnel *tunnel, struct nic *nic)
 		nic->queues[i]->reader = i % n;
 	rcu_assign_pointer(tunnel->dp.nics[nic->id], nic);
 	nics_choose_gro(tunnel);
+	flows_note_nic(tunnel, nic->ifindex);
 	workers_wake(&tunnel->workers);
 	log_info("%s: XDP %s, AF_XDP %s, %u queue%s", nic->name,
 		 nic->native ? "native" : "generic",
@@ -105,14 +107,6 @@ void nics_detach(struct tunnel *tunnel, struct nic *nic)
 	keep_losses(tunnel, nic);
 	nic_close(tunnel->bpf, nic);
 	nics_choose_gro(tunnel);
-}
-
-struct nic *nics_find(struct tunnel *tunnel, uint32_t ifindex)
-{
-	for (unsigned i = 0; i < WG_MAX_NICS; i++)
-		if (tunnel->dp.nics[i] && tunnel->dp.nics[i]->ifindex == ifindex)
-			return tunnel->dp.nics[i];
-	return NULL;
 }
 
 void nics_choose_gro(struct tunnel *tunnel)
@@ -195,7 +189,7 @@ void nics_link_changed(struct tunnel *tunnel, uint32_t ifindex,
 		       const struct rtnl_link *link)
 {
 	struct nic_refusal *r = find_refusal(tunnel, ifindex);
-	struct nic *nic = nics_find(tunnel, ifindex);
+	struct nic *nic = dataplane_nic(&tunnel->dp, ifindex);
 
 	if (nic && link)
 		nic_set_link(tunnel->bpf, nic, link);
@@ -242,7 +236,7 @@ static bool is_allowed(const struct tunnel *tunnel, uint32_t ifindex, enum nic_m
 
 static bool may_attach(struct tunnel *tunnel, uint32_t ifindex, enum nic_mode *mode)
 {
-	return !nics_find(tunnel, ifindex) && !is_refused(tunnel, ifindex) &&
+	return !dataplane_nic(&tunnel->dp, ifindex) && !is_refused(tunnel, ifindex) &&
 	       is_allowed(tunnel, ifindex, mode);
 }
 

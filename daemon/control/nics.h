@@ -5,7 +5,7 @@
  *
  * Theory of operation: to attach XDP is a decision with consequences: drivers reset their
  * queues, sockets are opened, workers are started, and it may take a second. So path resolution
- * only looks (nics_find()) and says what it could use (nics_want()). The control loop attaches
+ * only looks (dataplane_nic()) and says what it could use (nics_want()). The control loop attaches
  * what is wanted, one NIC per round, in nics_serve(). A NIC that cannot be attached is refused
  * for a while, longer each time, or until the link changes.
  *
@@ -58,8 +58,6 @@ int nics_attach(struct tunnel *tunnel, uint32_t ifindex, enum nic_mode mode,
 		struct nic **out, char *why, size_t why_len);
 /* No path names the NIC any more. Waits a grace period, and frees it. */
 void nics_detach(struct tunnel *tunnel, struct nic *nic);
-/* The NIC of this device if it is attached, or NULL. */
-struct nic *nics_find(struct tunnel *tunnel, uint32_t ifindex);
 /*
  * A path leads to this device. Queues it for nics_serve() if it may be attached: it was asked
  * for, or is suitable and `automatic` is set, and it is not refused at present. If the queue is

@@ -7,6 +7,7 @@
 #include <urcu-qsbr.h>
 
 #include "clock.h"
+#include "flows.h"
 #include "handshake_queue.h"
 #include "nics.h"
 #include "route.h"
@@ -33,7 +34,7 @@ static struct nic *choose_nic(const struct peer *peer, uint32_t ifindex)
 
 	if (peer->configured || peer->arrived_by == ifindex)
 		nics_want(tunnel, ifindex);
-	return nics_find(tunnel, ifindex);
+	return dataplane_nic(&tunnel->dp, ifindex);
 }
 
 static void use_route(struct peer *peer, struct path *path, const struct route *route)
@@ -176,7 +177,7 @@ void paths_set_socket_only(struct peer *peer, bool yes)
 }
 
 /* The device that the peer's packets arrive by may be attached to. */
-static void note_arrival(struct peer *peer, uint32_t ifindex)
+void paths_note_arrival(struct peer *peer, uint32_t ifindex)
 {
 	if (!ifindex || ifindex == peer->arrived_by)
 		return;
@@ -186,9 +187,15 @@ static void note_arrival(struct peer *peer, uint32_t ifindex)
 
 void paths_note_way(struct peer *peer, const struct handshake_message *m)
 {
-	note_arrival(peer, m->ifindex);
-	paths_set_socket_only(peer, m->ifindex && nics_find(tunnel_of(peer), m->ifindex));
+	uint64_t now = clock_now();
+
+	paths_note_arrival(peer, m->ifindex);
+	paths_set_socket_only(
+		peer,
+		m->ifindex && flows_may_be_translated(peer, &m->from, m->ifindex, now));
 	paths_set_endpoint(peer, &m->from);
+	if (m->ifindex)
+		flows_admit(peer, &m->from, m->ifindex, now);
 }
 
 void paths_roam(struct peer *peer)
@@ -200,7 +207,7 @@ void paths_roam(struct peer *peer)
 	ep = peer->roamed;
 	ifindex = peer->roamed_by;
 	pthread_mutex_unlock(&peer->roam_lock);
-	note_arrival(peer, ifindex);
+	paths_note_arrival(peer, ifindex);
 	/* Even if the peer is back where we thought it to be: the worker's path is a makeshift. */
 	move_to(peer, &ep);
 }

@@ -40,10 +40,13 @@ void paths_configure_endpoint(struct peer *peer, const struct endpoint *ep);
 void paths_note_way(struct peer *peer, const struct handshake_message *m);
 /* A worker saw the peer move to peer->roamed, and published a makeshift path. */
 void paths_roam(struct peer *peer);
+/* Authentic data of the peer came to the UDP socket by this device: if the peer's path leads there
+ * without AF_XDP, XDP may be attached to it. 0: not by a device. */
+void paths_note_arrival(struct peer *peer, uint32_t ifindex);
 /*
- * Whether answers must go by the UDP socket. If what the peer sends reaches the socket although
- * XDP is on the device, NAT on this host has translated it (for example a port that is redirected
- * to ours), and must see the answers to translate them back.
+ * Sets whether answers must go by the UDP socket. NAT on this host may have translated what the
+ * peer sends (for example a port that is redirected to ours), and must see the answers to
+ * translate them back. Anything that comes by AF_XDP shows that it has not.
  */
 void paths_set_socket_only(struct peer *peer, bool yes);
 /* The peer is silent, perhaps because of the address that we write from: forgets that. */

@@ -3,6 +3,7 @@
 
 #include <urcu-qsbr.h>
 
+#include "flows.h"
 #include "handshake.h"
 #include "paths.h"
 #include "tunnel.h"
@@ -88,6 +89,8 @@ static void handle_urgent(struct peer *peer, unsigned flags, uint64_t now)
 {
 	if (flags & EVENT_BY_NIC)
 		paths_set_socket_only(peer, false);
+	if (flags & EVENT_FLOW)
+		paths_note_arrival(peer, flows_serve(peer, now));
 	if (flags & EVENT_ROAMED)
 		paths_roam(peer);
 	if (flags & EVENT_CONFIRMED)

@@ -26,7 +26,7 @@ static int init_tables(struct tunnel *tunnel)
 	int err;
 
 	tunnel->paths_due = tunnel->listen_due = UINT64_MAX;
-	tunnel->addrs_due = tunnel->links_due = UINT64_MAX;
+	tunnel->links_due = UINT64_MAX;
 	tunnel->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (tunnel->epoll_fd < 0)
 		return -errno;
@@ -134,7 +134,6 @@ int tunnel_open(struct tunnel *tunnel, const char *ifname, const struct nics *ni
 		tunnel_close(tunnel);
 		return err;
 	}
-	kernel_read_addrs(tunnel);
 	pmtu_open(&tunnel->pmtu); /* a host without IPv6 has none */
 	return 0;
 }

@@ -62,9 +62,9 @@ struct tunnel {
 	 * changed. */
 	uint64_t paths_due;
 	struct pmtu pmtu;
-	/* When to try again to open the sockets, to read this host's addresses, its links: ns;
-	 * UINT64_MAX: there is no need. */
-	uint64_t listen_due, addrs_due, links_due;
+	/* When to try again to open the sockets, to read the links: ns; UINT64_MAX: there is no
+	 * need. */
+	uint64_t listen_due, links_due;
 	struct uapi *uapi;
 	int epoll_fd; /* what the control thread waits on */
 	int signal_fd;

@@ -326,33 +326,25 @@ int bpf_objects_set_mac1_key(struct bpf_objects *bpf, const uint8_t mac1_key[WG_
 	return write_config(bpf);
 }
 
-static struct local_addr local_addr_key(const struct ip_addr *addr)
+/* The clock of bpf_ktime_get_coarse_ns(). */
+static uint64_t monotonic_now(void)
 {
-	struct local_addr key = {.addr = {[10] = 0xff, [11] = 0xff}};
+	struct timespec ts;
 
-	if (addr->family == IP_V4)
-		memcpy(key.addr + 12, addr->bytes, 4);
-	else
-		memcpy(key.addr, addr->bytes, 16);
-	return key;
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * NS_PER_SEC + (uint64_t)ts.tv_nsec;
 }
 
-int bpf_objects_set_local_addr(struct bpf_objects *bpf, const struct ip_addr *addr,
-			       uint8_t what)
+int bpf_objects_admit_flow(struct bpf_objects *bpf, const struct flow_key *key)
 {
-	struct local_addr key = local_addr_key(addr);
+	struct flow flow = {.admitted = monotonic_now()};
 
-	return map_set(bpf, bpf->nic->maps.local_addrs, &key, &what);
+	return map_set(bpf, bpf->nic->maps.flows, key, &flow);
 }
 
-void bpf_objects_clear_local_addrs(struct bpf_objects *bpf)
+void bpf_objects_remove_flow(struct bpf_objects *bpf, const struct flow_key *key)
 {
-	int fd = bpf_map__fd(bpf->nic->maps.local_addrs);
-	struct local_addr key;
-
-	while (!bpf_map_get_next_key(fd, NULL, &key))
-		if (bpf_map_delete_elem(fd, &key))
-			return;
+	map_unset(bpf->nic->maps.flows, key);
 }
 
 int bpf_objects_set_nic(struct bpf_objects *bpf, uint32_t ifindex,

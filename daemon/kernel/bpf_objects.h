@@ -49,10 +49,9 @@ int bpf_objects_set_port(struct bpf_objects *bpf, uint16_t port);
 /* mac1_key: the key of mac1 in handshake messages to this tunnel (cookie.h); NULL: the tunnel
  * has no private key. */
 int bpf_objects_set_mac1_key(struct bpf_objects *bpf, const uint8_t mac1_key[WG_KEY_LEN]);
-/* what: WG_ADDR_LOCAL or WG_ADDR_BROADCAST. */
-int bpf_objects_set_local_addr(struct bpf_objects *bpf, const struct ip_addr *addr,
-			       uint8_t what);
-void bpf_objects_clear_local_addrs(struct bpf_objects *bpf);
+/* Makes the flow fresh from now on: the XDP program takes it. */
+int bpf_objects_admit_flow(struct bpf_objects *bpf, const struct flow_key *key);
+void bpf_objects_remove_flow(struct bpf_objects *bpf, const struct flow_key *key);
 /* queues NULL: the NIC is no longer served. */
 int bpf_objects_set_nic(struct bpf_objects *bpf, uint32_t ifindex,
 			const struct nic_queues *queues);

@@ -31,6 +31,7 @@ enum peer_event {
 	EVENT_ROAMED = 4,	  /* authentic packet from elsewhere: peer->roamed */
 	EVENT_KEY_AGING = 8,	  /* received under a keypair that is about to expire */
 	EVENT_BY_NIC = 16,	  /* authentic packet by AF_XDP of a socket_only peer */
+	EVENT_FLOW = 32, /* authentic packet by the UDP socket: peer->by_socket */
 };
 
 struct event_queue {

@@ -32,6 +32,7 @@
 #include "staged.h"
 #include "timerq.h"
 #include "timers.h"
+#include "wg_maps.h"
 
 struct peers;
 
@@ -51,6 +52,12 @@ struct peer_wire {
 	_Atomic uint64_t tx_bytes;
 	_Atomic uint64_t rx_packets;
 	_Atomic uint64_t tx_packets;
+};
+
+/* How an authentic transport message came to the UDP socket. */
+struct arrival {
+	struct endpoint from;
+	uint32_t ifindex; /* of the device; 0: there was none */
 };
 
 struct peer {
@@ -73,6 +80,9 @@ struct peer {
 	pthread_mutex_t roam_lock; /* held to write `path`, `roamed` or `roamed_by` */
 	struct endpoint roamed;	   /* the peer's latest source, if EVENT_ROAMED is set */
 	uint32_t roamed_by; /* device by which a socket received from it; 0: AF_XDP did */
+	struct arrival
+		by_socket; /* the latest that EVENT_FLOW told of; under roam_lock */
+	_Atomic uint64_t flow_told; /* when that was, ns */
 
 	/* The control thread's own. */
 	struct keypair *previous;
@@ -88,12 +98,14 @@ struct peer {
 	struct timerq_node timer_node;
 	struct cds_list_head initiate; /* in peers->initiations, or in no list */
 	struct cds_list_head resolve;  /* in peers->unresolved, or in no list */
-	uint64_t path_resolved;	       /* when the path was last looked up, ns; 0: never */
+	uint64_t path_resolved; /* when the path was last looked up, ns; 0: never */
 	uint16_t persistent_keepalive; /* seconds, 0: off */
 	struct endpoint endpoint;
 	bool has_endpoint;
 	bool configured;     /* the user set the endpoint */
 	uint32_t arrived_by; /* device of the latest authentic packet to a socket, or 0 */
+	struct flow_key flow;	 /* in the map that the XDP program reads: flows.h */
+	uint64_t flow_admitted;	 /* ns; 0: the map has none of this peer */
 	uint64_t last_handshake; /* Unix time, ns; 0: never */
 	uint64_t
 		neighbour_kept; /* when the kernel was last told that the neighbour is used */

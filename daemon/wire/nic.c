@@ -2,7 +2,6 @@
 #include "nic.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <linux/ethtool.h>
 #include <linux/if_ether.h>
 #include <linux/if_link.h>
@@ -137,45 +136,6 @@ static unsigned count_tx_queues(const char *name)
 		       (c.rx_count < c.tx_count ? c.rx_count : c.tx_count));
 }
 
-/* The setting of a device or of "all"; 0 if there is none. */
-static int rp_filter(const char *conf)
-{
-	char path[64], text[8] = "";
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/sys/net/ipv4/conf/%s/rp_filter", conf);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return 0;
-	if (read(fd, text, sizeof(text) - 1) < 0)
-		text[0] = '\0';
-	close(fd);
-	return atoi(text);
-}
-
-/* Returns true if the kernel drops IPv4 packets whose source is routed by another device, which
- * XDP cannot find out. The kernel uses the greater of both settings; 2 refuses only sources that
- * have no route at all. */
-static bool is_strict(const char *name)
-{
-	int all = rp_filter("all"), own = rp_filter(name);
-
-	return (all > own ? all : own) == 1;
-}
-
-/* Reads nic->strict again. Returns true if it has changed. */
-static bool note_strict(struct nic *nic)
-{
-	bool before = nic->strict;
-
-	nic->strict = is_strict(nic->name);
-	if (nic->strict && !before)
-		log_info("%s: rp_filter=1 there: IPv4 is received by the UDP socket "
-			 "(rp_filter=2 or 0, then down and up, gives it to AF_XDP)",
-			 nic->name);
-	return nic->strict != before;
-}
-
 /* Generic XDP sees packets after the kernel has merged them (GRO), and copies them twice, so it
  * is used only if it is asked for. */
 static int attach_xdp(struct bpf_objects *bpf, struct nic *nic, bool generic)
@@ -238,7 +198,6 @@ static int serve_queues(struct bpf_objects *bpf, const struct nic *nic)
 	};
 
 	memcpy(queues.mac, nic->mac, sizeof(queues.mac));
-	queues.strict = nic->strict;
 	return bpf_objects_set_nic(bpf, nic->ifindex, &queues);
 }
 
@@ -272,7 +231,6 @@ static struct nic *nic_new(uint32_t ifindex, const struct rtnl_link *link, uint3
 	memcpy(nic->name, link->name, IFNAMSIZ);
 	nic->mtu = link->mtu;
 	memcpy(nic->mac, link->mac, sizeof(nic->mac));
-	note_strict(nic);
 	nic->mode = mode;
 	nic->link_fd = -1;
 	nic->id = id;
@@ -318,7 +276,7 @@ void nic_set_link(struct bpf_objects *bpf, struct nic *nic, const struct rtnl_li
 {
 	assert_control_thread();
 	memcpy(nic->name, link->name, sizeof(nic->name));
-	if (!note_strict(nic) && nic->mtu == link->mtu && !memcmp(nic->mac, link->mac, 6))
+	if (nic->mtu == link->mtu && !memcmp(nic->mac, link->mac, 6))
 		return;
 	nic->mtu = link->mtu;
 	memcpy(nic->mac, link->mac, sizeof(nic->mac));

@@ -42,7 +42,6 @@ struct nic {
 	uint32_t id;
 	uint32_t mtu;
 	uint8_t mac[6];
-	bool strict; /* rp_filter=1: XDP leaves IPv4 to the UDP sockets */
 	uint32_t frame_size;
 	enum nic_mode mode;
 	bool native;

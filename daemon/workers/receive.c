@@ -33,6 +33,10 @@
  * 6.2). */
 #define AGING_TIME (WG_REJECT_AFTER_TIME - WG_KEEPALIVE_TIMEOUT - WG_REKEY_TIMEOUT)
 
+/* How often the control thread is told by which flow a peer's data come to the UDP socket. */
+#define SAME_FLOW_NS  NS_PER_SEC
+#define OTHER_FLOW_NS (20 * NS_PER_MS)
+
 /* --- into wg0 --- */
 
 void receive_emit(void *worker, uint32_t slot, const struct virtio_net_hdr *vh,
@@ -171,11 +175,42 @@ static unsigned drop_replays(struct worker *w, struct rx_batch *b, unsigned firs
 	return kept;
 }
 
-/* Tells the control thread if AF_XDP receives messages of a peer that the socket was thought to
- * receive alone, because the kernel translates their addresses. */
-static void raise_by_nic(struct worker *w, struct peer *peer, const struct rx_batch *b)
+/* Returns true if the control thread is to be told that data of the peer came like this. A
+ * known flow is news only if it can be admitted; a peer that sends by two ways in turn must
+ * not keep the control thread busy. */
+static bool is_news(struct worker *w, struct peer *peer, const struct arrival *a)
 {
-	if (b->queue && atomic_load_explicit(&peer->socket_only, memory_order_relaxed))
+	uint64_t since =
+		w->now - atomic_load_explicit(&peer->flow_told, memory_order_relaxed);
+
+	if (a->ifindex != peer->by_socket.ifindex ||
+	    !endpoint_equal(&a->from, &peer->by_socket.from))
+		return since >= OTHER_FLOW_NS;
+	return since >= SAME_FLOW_NS && dataplane_nic(w->dp, a->ifindex);
+}
+
+static void note_flow(struct worker *w, struct peer *peer, const struct rx_packet *p)
+{
+	struct arrival a = {.from = p->source, .ifindex = p->ifindex};
+	bool news;
+
+	pthread_mutex_lock(&peer->roam_lock);
+	news = is_news(w, peer, &a);
+	if (news)
+		peer->by_socket = a;
+	pthread_mutex_unlock(&peer->roam_lock);
+	if (!news)
+		return;
+	atomic_store_explicit(&peer->flow_told, w->now, memory_order_relaxed);
+	events_raise(&w->dp->events, peer, EVENT_FLOW);
+}
+
+/* By AF_XDP: what was taken for translated is not, or not any more. */
+static void note_way(struct worker *w, struct peer *peer, const struct rx_packet *p)
+{
+	if (p->ifindex)
+		note_flow(w, peer, p);
+	else if (atomic_load_explicit(&peer->socket_only, memory_order_relaxed))
 		events_raise(&w->dp->events, peer, EVENT_BY_NIC);
 }
 
@@ -183,22 +218,24 @@ static void accept_run(struct worker *w, struct rx_batch *b, unsigned first, uns
 {
 	struct keypair *kp = b->packets[first].keypair;
 	struct peer *peer = kp->peer;
+	const struct rx_packet *latest = NULL;
 	uint64_t bytes = 0;
 	bool data = false;
 	unsigned kept = drop_replays(w, b, first, end);
 
 	if (!kept)
 		return;
-	raise_by_nic(w, peer, b);
 	note_keypair(w, peer, kp); /* before anybody can answer the inner packets */
 	for (unsigned i = first; i < end; i++) {
 		const struct rx_packet *p = &b->packets[i];
 
 		if (!b->batch.ops[i].ok)
 			continue;
+		latest = p;
 		publish_roamed_path(w, peer, p);
 		bytes += add_inner(w, p, &data);
 	}
+	note_way(w, peer, latest);
 	atomic_fetch_add_explicit(&peer->wire.rx_bytes, bytes, memory_order_relaxed);
 	atomic_fetch_add_explicit(&peer->wire.rx_packets, kept, memory_order_relaxed);
 	stamp_received(w, peer, data);
@@ -374,16 +411,40 @@ static size_t handshake_len(uint32_t type)
 	}
 }
 
-/* Returns true if the sender has shown that it knows our public key (whitepaper section 5.4.4).
- * Anybody can send junk, which must not count, nor keep other messages waiting. Cookie replies
- * have no mac1 of ours, and are cheap to refuse. */
-static bool is_for_us(struct worker *w, uint32_t type, const uint8_t *message,
-		      uint32_t len)
+/* Returns true if the receiver index is that of a keypair we know, finished or not: a cookie
+ * reply answers a message of ours, which told the index to nobody else. */
+static bool is_known_receiver(struct worker *w, const uint8_t *message)
+{
+	uint32_t receiver = ((const struct wg_cookie_reply *)message)->receiver;
+
+	return keypairs_find(&w->dp->peers->keypairs, receiver);
+}
+
+/* Returns DROP_REASONS if the message may be queued. Anybody can send junk: before a message
+ * counts, or keeps others waiting, its sender must have shown that our public key is known
+ * there (whitepaper section 5.4.4), or, since a cookie reply has no mac1, that a message of
+ * ours was received there. */
+static enum drop_reason refuse_junk(struct worker *w, uint32_t type,
+				    const uint8_t *message, uint32_t len)
 {
 	const struct mac1_check *check = rcu_dereference(w->dp->mac1);
 
-	return type == WG_COOKIE_REPLY ||
-	       (check && cookie_mac1_right(check->key, message, len));
+	if (type == WG_COOKIE_REPLY)
+		return is_known_receiver(w, message) ? DROP_REASONS : DROP_bad_cookie;
+	return check && cookie_mac1_right(check->key, message, len) ? DROP_REASONS
+								    : DROP_bad_mac;
+}
+
+static void queue_handshake(struct worker *w, const struct udp_received *r, uint32_t type,
+			    const uint8_t *message, uint32_t len)
+{
+	enum drop_reason reason = refuse_junk(w, type, message, len);
+
+	if (reason == DROP_REASONS && !handshake_queue_put(&w->dp->handshakes, &r->source,
+							   r->ifindex, message, len))
+		reason = DROP_handshake_queue_full;
+	if (reason != DROP_REASONS)
+		worker_drop(w, reason, 1);
 }
 
 /* Checks what the XDP program checks of messages by AF_XDP, and adds the message to the batch or
@@ -407,11 +468,8 @@ static void add_udp(struct worker *w, const struct udp_received *r, uint8_t *mes
 		worker_drop(w, DROP_bad_type, 1);
 	} else if (len != handshake_len(type)) {
 		worker_drop(w, DROP_bad_length, 1);
-	} else if (!is_for_us(w, type, message, len)) {
-		worker_drop(w, DROP_bad_mac, 1);
-	} else if (!handshake_queue_put(&w->dp->handshakes, &r->source, r->ifindex,
-					message, len)) {
-		worker_drop(w, DROP_handshake_queue_full, 1);
+	} else {
+		queue_handshake(w, r, type, message, len);
 	}
 }
 

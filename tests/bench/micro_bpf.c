@@ -7,6 +7,8 @@
  * another peer is a run of its own, whose start and look at the clock count, too: this is
  * to be compared with runs like that of one peer.
  */
+#include <arpa/inet.h>
+#include <linux/if_ether.h>
 #include <linux/if_xdp.h>
 #include <linux/pkt_cls.h>
 #include <net/if.h>
@@ -83,19 +85,21 @@ static uint32_t set_up_nic(void)
 {
 	struct nic_queues queues = {.count = 1, .max_frame = 1700};
 	struct wg_config config = {.listen_port = PORT};
-	static const uint8_t here[16] = {[10] = 0xff, 0xff, 192, 0, 2, 1};
-	struct local_addr address;
+	struct flow_key key = {.proto = htons(ETH_P_IP),
+			       .source = {[10] = 0xff, 0xff, 198, 51, 100, 2},
+			       .destination = {[10] = 0xff, 0xff, 192, 0, 2, 1}};
+	/* Fresh, however long this takes. */
+	struct flow flow = {.admitted = INT64_MAX};
 	uint32_t zero = 0, ifindex;
-	uint8_t there = WG_ADDR_LOCAL;
 	int xsk = socket_for_map();
 
 	if (unshare(CLONE_NEWNET) || system("ip link add nic0 type veth peer name nic1"))
 		must(-EPERM, "network namespace");
 	ifindex = if_nametoindex("nic0");
-	put_bytes(address.addr, here, 16);
 	put_bytes(queues.mac, "\x02\0\0\1\2\3", 6);
 	set(nic->maps.config, &zero, &config);
-	set(nic->maps.local_addrs, &address, &there);
+	key.ifindex = ifindex;
+	set(nic->maps.flows, &key, &flow);
 	set(nic->maps.nic_queues, &ifindex, &queues);
 	set(nic->maps.xsk_data, &zero, &xsk);
 	return ifindex;

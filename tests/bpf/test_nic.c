@@ -1,18 +1,21 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The XDP program over crafted frames: verdict, the one drop reason counted and
- * the peer's counters, for each. Which socket a frame goes to shows in the verdict:
- * only where one is in the map it is XDP_REDIRECT.
+ * The XDP program over crafted frames: verdict, drop reason and the peer's counters of each.
+ * The verdict shows to which socket a frame goes: it is XDP_REDIRECT only if that socket is in
+ * the map.
  */
 #include <linux/if_xdp.h>
 #include <net/if.h>
 #include <sys/socket.h>
+#include <time.h>
 
 #include "blake2s.h"
 #include "harness.h"
 #include "nic.skel.h"
 
 #define PORT	  51820
+#define THEIRS	  40000 /* the peer's port */
+#define SECOND	  1000000000LL
 #define PEER	  7
 #define MAX_FRAME 1700
 #define FIRST_KEY 128
@@ -25,11 +28,13 @@ enum {
 	IP4_TOTAL = IP + 2,
 	IP4_FRAGMENT = IP + 6,
 	IP4_PROTOCOL = IP + 9,
+	IP4_SOURCE = IP + 12,
 	IP4_DESTINATION = IP + 16,
 	UDP4 = IP + 20,
 	MESSAGE4 = UDP4 + 8,
 	IP6_PAYLOAD = IP + 4,
 	IP6_NEXT = IP + 6,
+	IP6_SOURCE = IP + 8,
 	IP6_DESTINATION = IP + 24,
 	UDP6 = IP + 40,
 	MESSAGE6 = UDP6 + 8,
@@ -90,7 +95,7 @@ static struct frame message(int family, uint8_t type, size_t length)
 			  16);
 		put_bytes(f.bytes + IP6_DESTINATION, ipv6_here, 16);
 	}
-	put16(udp, 40000);
+	put16(udp, THEIRS);
 	put16(udp + 2, PORT);
 	put16(udp + 4, 8 + length);
 	put16(udp + 6, 0x1234); /* for the daemon to check */
@@ -200,16 +205,48 @@ static void set_port(uint32_t port)
 	set_config(configuration(port));
 }
 
-static void add_local(const void *prefix, size_t n, const void *address, size_t m)
+/* The flow of message(). */
+static struct flow_key flow_key(int family)
 {
-	struct local_addr a;
-	uint8_t value = WG_ADDR_LOCAL;
+	struct frame f = message(family, 4, 32);
+	struct flow_key key = {.ifindex = nic_ifindex};
 
-	put_bytes(a.addr, prefix, n);
-	put_bytes(a.addr + n, address, m);
+	memcpy(&key.proto, f.bytes + ETH_PROTO, 2);
+	memcpy(&key.port, f.bytes + udp_offset(family), 2);
+	if (family == 4) {
+		put_bytes(key.source, "\0\0\0\0\0\0\0\0\0\0\xff\xff", 12);
+		put_bytes(key.source + 12, f.bytes + IP4_SOURCE, 4);
+		put_bytes(key.destination, key.source, 12);
+		put_bytes(key.destination + 12, ipv4_here, 4);
+	} else {
+		put_bytes(key.source, f.bytes + IP6_SOURCE, 16);
+		put_bytes(key.destination, ipv6_here, 16);
+	}
+	return key;
+}
+
+/* Admits the flow of message() so many nanoseconds ago. */
+static void admit(int family, int64_t ago)
+{
+	struct flow_key key = flow_key(family);
+	struct flow value = {0};
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	value.admitted = (uint64_t)(ts.tv_sec * SECOND + ts.tv_nsec - ago);
 	assert_int_equal(
-		bpf_map_update_elem(bpf_map__fd(nic->maps.local_addrs), &a, &value, 0),
+		bpf_map_update_elem(bpf_map__fd(nic->maps.flows), &key, &value, BPF_ANY),
 		0);
+}
+
+static struct flow flow_value(int family)
+{
+	struct flow_key key = flow_key(family);
+	struct flow value;
+
+	assert_int_equal(bpf_map_lookup_elem(bpf_map__fd(nic->maps.flows), &key, &value),
+			 0);
+	return value;
 }
 
 static void add_session(uint32_t peer)
@@ -247,8 +284,6 @@ static int group_setup(void **state)
 	assert_int_not_equal(nic_ifindex, 0);
 	nic = nic_bpf__open_and_load();
 	assert_non_null(nic);
-	add_local("\0\0\0\0\0\0\0\0\0\0\xff\xff", 12, ipv4_here, 4);
-	add_local("", 0, ipv6_here, 16);
 	assert_int_equal(bpf_map_update_elem(bpf_map__fd(nic->maps.nic_queues),
 					     &nic_ifindex, &queues, 0),
 			 0);
@@ -263,7 +298,7 @@ static int group_teardown(void **state)
 	return 0;
 }
 
-/* A socket in each map for queue 0, a session, and our port. */
+/* A socket in each map for queue 0, a session, our port, and the flows of message(). */
 static int setup(void **state)
 {
 	remove_sockets(nic->maps.xsk_data);
@@ -271,6 +306,8 @@ static int setup(void **state)
 	put_socket(nic->maps.xsk_data, FIRST_KEY);
 	put_socket(nic->maps.xsk_handshake, FIRST_KEY);
 	set_port(PORT);
+	admit(4, 0);
+	admit(6, 0);
 	add_session(PEER);
 	make_peer_stats(bpf_map__fd(nic->maps.peer_stats), PEER);
 	return 0;
@@ -623,15 +660,144 @@ static void other_ports_pass(void **state)
 		}
 }
 
-static void source_port_does_not_matter(void **state)
+static void other_source_ports_pass(void **state)
+{
+	for (int family = 4; family <= 6; family += 2)
+		for (int bit = 0; bit < 16; bit++) {
+			struct frame f =
+				message(family, bit & 1 ? 4 : 1, bit & 1 ? 32 : 148);
+
+			put16(f.bytes + udp_offset(family), THEIRS ^ 1 << bit);
+			expect(f, XDP_PASS, NO_DROP);
+		}
+}
+
+static void other_sources_pass(void **state)
+{
+	for (int bit = 0; bit < 32; bit++) {
+		struct frame f = message(4, bit & 1 ? 4 : 1, bit & 1 ? 32 : 148);
+
+		f.bytes[IP4_SOURCE + bit / 8] ^= 1 << bit % 8;
+		expect(f, XDP_PASS, NO_DROP);
+	}
+	for (int bit = 0; bit < 128; bit++) {
+		struct frame f = message(6, bit & 1 ? 4 : 1, bit & 1 ? 32 : 148);
+
+		f.bytes[IP6_SOURCE + bit / 8] ^= 1 << bit % 8;
+		expect(f, XDP_PASS, NO_DROP);
+	}
+}
+
+static void unknown_flow_passes(void **state)
+{
+	for (int family = 4; family <= 6; family += 2) {
+		struct flow_key key = flow_key(family);
+
+		assert_int_equal(bpf_map_delete_elem(bpf_map__fd(nic->maps.flows), &key),
+				 0);
+		expect(message(family, 4, 32), XDP_PASS, NO_DROP);
+		expect(message(family, 1, 148), XDP_PASS, NO_DROP);
+		expect(message(family, 2, 92), XDP_PASS, NO_DROP);
+	}
+}
+
+static void a_flow_is_of_one_nic(void **state)
 {
 	struct frame f = message(4, 4, 32);
+	struct nic_queues queues = {
+		.first_key = FIRST_KEY, .count = QUEUES, .max_frame = MAX_FRAME};
+	uint32_t other = if_nametoindex("nic1");
+	int fd = bpf_map__fd(nic->maps.nic_queues);
 
-	put16(f.bytes + UDP4, 0);
+	put_bytes(queues.mac, mac, 6);
+	assert_int_equal(bpf_map_update_elem(fd, &other, &queues, 0), 0);
+	expect_at(&f, other, 0, XDP_PASS, NO_DROP);
+	assert_int_equal(bpf_map_delete_elem(fd, &other), 0);
 	expect_data(f, 0, 32);
-	put16(f.bytes + UDP4 + 2, 40000);
-	put16(f.bytes + UDP4, PORT);
+}
+
+/* An IPv4 packet's flow in IPv6: ::ffff:a.b.c.d is no address on the wire. */
+static void ipv4_mapped_flow_over_ipv6_passes(void **state)
+{
+	struct flow_key key = flow_key(4);
+	struct frame f = message(6, 4, 32);
+
+	put_bytes(f.bytes + IP6_SOURCE, key.source, 16);
+	put_bytes(f.bytes + IP6_DESTINATION, key.destination, 16);
 	expect(f, XDP_PASS, NO_DROP);
+}
+
+static void fresh_flow_is_all_taken(void **state)
+{
+	static const int64_t ages[] = {-SECOND, 0, SECOND, WG_FLOW_FRESH_NS - SECOND};
+
+	for (int family = 4; family <= 6; family += 2)
+		for (size_t i = 0; i < 4; i++) {
+			admit(family, ages[i]);
+			for (int j = 0; j < 20; j++)
+				expect_data(message(family, 4, 32), 0, 32);
+			assert_int_equal(flow_value(family).next_sample, 0);
+		}
+}
+
+/* No longer fresh: the kernel gets a data message per second, and no handshake message. */
+static void stale_flow_is_sampled(void **state)
+{
+	struct flow_key key = flow_key(4);
+	struct flow value;
+	uint64_t first;
+
+	admit(4, WG_FLOW_FRESH_NS + SECOND);
+	expect(message(4, 1, 148), XDP_REDIRECT, NO_DROP);
+	expect(message(4, 2, 92), XDP_REDIRECT, NO_DROP);
+	expect(message(4, 4, 32), XDP_PASS, NO_DROP);
+	first = flow_value(4).next_sample;
+	for (int i = 0; i < 20; i++)
+		expect_data(message(4, 4, 32), 0, 32);
+	value = flow_value(4);
+	assert_true(value.next_sample == first);
+	/* A second later. */
+	value.next_sample -= SECOND;
+	assert_int_equal(
+		bpf_map_update_elem(bpf_map__fd(nic->maps.flows), &key, &value, 0), 0);
+	expect(message(4, 4, 32), XDP_PASS, NO_DROP);
+	assert_true(flow_value(4).next_sample > first - SECOND);
+	expect_data(message(4, 4, 32), 0, 32);
+	/* Admitted again. */
+	admit(4, 0);
+	expect_data(message(4, 4, 32), 0, 32);
+}
+
+/* What is nobody's does not use up the sample. */
+static void only_our_data_is_a_sample(void **state)
+{
+	struct frame f = message(6, 4, 32);
+
+	admit(6, WG_FLOW_FRESH_NS + SECOND);
+	f.bytes[MESSAGE6 + 4] ^= 1;
+	expect(f, XDP_PASS, NO_DROP);
+	expect(message(6, 9, 32), XDP_PASS, NO_DROP);
+	assert_int_equal(flow_value(6).next_sample, 0);
+	expect(message(6, 4, 32), XDP_PASS, NO_DROP);
+	assert_int_not_equal(flow_value(6).next_sample, 0);
+}
+
+static void lapsed_flow_passes(void **state)
+{
+	static const int64_t ages[] = {WG_FLOW_LAPSED_NS, WG_FLOW_LAPSED_NS + SECOND,
+				       1000 * SECOND};
+
+	for (int family = 4; family <= 6; family += 2)
+		for (size_t i = 0; i < 3; i++) {
+			/* The clock of BPF may lag by ten milliseconds. */
+			admit(family, ages[i] + SECOND / 50);
+			for (int j = 0; j < 5; j++)
+				expect(message(family, 4, 32), XDP_PASS, NO_DROP);
+			expect(message(family, 1, 148), XDP_PASS, NO_DROP);
+			expect(message(family, 2, 92), XDP_PASS, NO_DROP);
+		}
+	admit(4, WG_FLOW_LAPSED_NS - SECOND);
+	expect(message(4, 2, 92), XDP_REDIRECT, NO_DROP);
 }
 
 static void port_follows_the_configuration(void **state)
@@ -671,16 +837,6 @@ static void other_destinations_pass(void **state)
 		f.bytes[IP6_DESTINATION + bit / 8] ^= 1 << bit % 8;
 		expect(f, XDP_PASS, NO_DROP);
 	}
-}
-
-static void ipv4_mapped_destination_over_ipv6_passes(void **state)
-{
-	struct frame f = message(6, 4, 32);
-
-	memset(f.bytes + IP6_DESTINATION, 0, 10);
-	memset(f.bytes + IP6_DESTINATION + 10, 0xff, 2);
-	put_bytes(f.bytes + IP6_DESTINATION + 12, ipv4_here, 4);
-	expect(f, XDP_PASS, NO_DROP);
 }
 
 static void unknown_receiver_passes(void **state)
@@ -778,37 +934,6 @@ static void ipv6_without_udp_checksum_passes(void **state)
 	expect_data(f, 0, 32);
 }
 
-static void martian_sources_pass(void **state)
-{
-	static const char four[][4] = {
-		"\0\0\0\0",   "\0\1\2\3",   "\x7f\0\0\1", "\x7f\1\2\3",
-		"\xe0\0\0\1", "\xef\1\2\3", "\xf0\0\0\1", "\xff\xff\xff\xff",
-	};
-	static const char six[][16] = {
-		"",
-		"\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\1",
-		"\0\0\0\0\0\0\0\0\0\0\xff\xff\xc6\x33\x64\2",
-		"\xff\2\0\0\0\0\0\0\0\0\0\0\0\0\0\1",
-	};
-
-	for (uint8_t type = 1; type <= 4; type += 3) {
-		struct frame f4 = message(4, type, 148), f6 = message(6, type, 148);
-
-		for (size_t i = 0; i < 8; i++) {
-			put_bytes(f4.bytes + IP + 12, four[i], 4);
-			expect(f4, XDP_PASS, NO_DROP);
-		}
-		put_bytes(f4.bytes + IP + 12, ipv4_here, 4);
-		expect(f4, XDP_PASS, NO_DROP);
-		for (size_t i = 0; i < 4; i++) {
-			put_bytes(f6.bytes + IP + 8, six[i], 16);
-			expect(f6, XDP_PASS, NO_DROP);
-		}
-		put_bytes(f6.bytes + IP + 8, ipv6_here, 16);
-		expect(f6, XDP_PASS, NO_DROP);
-	}
-}
-
 /* The rules once more, over bytes: what a frame on queue 0 is to come to. */
 enum outcome { PASS, NOT_OURS, HANDSHAKE, DATA, OUTCOMES };
 
@@ -839,16 +964,16 @@ static bool model_ipv4(const uint8_t *ip)
 	for (int i = 0; i < 20; i += 2)
 		sum += get16(ip + i);
 	return sum % 0xffff == 0 && ip[0] == 0x45 && ip[9] == 17 && !(ip[6] & 0x3f) &&
-	       !ip[7] && ip[12] && ip[12] != 127 && ip[12] < 224 &&
-	       memcmp(ip + 12, ipv4_here, 4) && !memcmp(ip + 16, ipv4_here, 4);
+	       !ip[7] && !memcmp(ip + 12, "\xc6\x33\x64\x02", 4) &&
+	       !memcmp(ip + 16, ipv4_here, 4);
 }
 
-/* Sources that random frames have: a bit or two from 2001:db8::2. */
 static bool model_ipv6(const uint8_t *ip)
 {
-	return ip[0] >> 4 == 6 && ip[6] == 17 && ip[8] != 0xff &&
-	       memcmp(ip + 8, ipv6_here, 16) && !memcmp(ip + 24, ipv6_here, 16) &&
-	       (ip[46] || ip[47]);
+	static const uint8_t there[16] = {0x20, 1, 0x0d, 0xb8, [15] = 2};
+
+	return ip[0] >> 4 == 6 && ip[6] == 17 && !memcmp(ip + 8, there, 16) &&
+	       !memcmp(ip + 24, ipv6_here, 16) && (ip[46] || ip[47]);
 }
 
 static enum outcome model(const struct frame *f)
@@ -865,7 +990,7 @@ static enum outcome model(const struct frame *f)
 	} else {
 		return PASS;
 	}
-	if (get16(b + udp + 2) != PORT)
+	if (get16(b + udp) != THEIRS || get16(b + udp + 2) != PORT)
 		return PASS;
 	if (stated < 8 || stated > f->len - udp || get16(b + udp + 4) != stated)
 		return NOT_OURS;
@@ -932,6 +1057,9 @@ static void random_frames_against_the_model(void **state)
 	};
 	unsigned seen[OUTCOMES] = {0};
 
+	/* Fresh for an hour. */
+	admit(4, -3600 * SECOND);
+	admit(6, -3600 * SECOND);
 	random_state = 0x9e3779b97f4a7c15;
 	for (int i = 0; i < 20000; i++) {
 		struct frame f = random_frame();
@@ -980,11 +1108,18 @@ int main(void)
 		T(other_protocols_pass),
 		T(ipv6_extension_headers_pass),
 		T(other_ports_pass),
-		T(source_port_does_not_matter),
+		T(other_source_ports_pass),
+		T(other_sources_pass),
+		T(unknown_flow_passes),
+		T(a_flow_is_of_one_nic),
+		T(ipv4_mapped_flow_over_ipv6_passes),
+		T(fresh_flow_is_all_taken),
+		T(stale_flow_is_sampled),
+		T(only_our_data_is_a_sample),
+		T(lapsed_flow_passes),
 		T(port_follows_the_configuration),
 		T(nothing_is_ours_while_not_listening),
 		T(other_destinations_pass),
-		T(ipv4_mapped_destination_over_ipv6_passes),
 		T(unknown_receiver_passes),
 		T(removed_session_is_unknown),
 		T(peer_without_counters_is_served),
@@ -993,7 +1128,6 @@ int main(void)
 		T(frames_to_another_mac_pass),
 		T(wrong_ipv4_checksum_passes),
 		T(ipv6_without_udp_checksum_passes),
-		T(martian_sources_pass),
 		T(random_frames_against_the_model),
 	};
 

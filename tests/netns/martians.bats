@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# What the kernel's IP input refuses is refused on the AF_XDP path, too: authentic messages in
-# packets that are not what they were when they were sent.
+# What the kernel would not deliver to the UDP socket does not get in by AF_XDP either: martians,
+# reverse path filter, firewalls, NAT. Each test is run on both paths and wants the same outcome.
 
 load lib
 
@@ -27,7 +27,7 @@ accepted() {
 	wait_until 5 grown "$before"
 }
 
-# refused NAME FIELDS...: the next good message is the first to count, and the peer is where it was.
+# refused NAME FIELDS...: the next good message is the first that counts, and the endpoint stays.
 refused() {
 	local name=$1 before here
 
@@ -57,6 +57,7 @@ martians_v4() {
 	on A sysctl -qw net.ipv4.conf.toB.rp_filter=2
 	on A ip address add 198.51.100.1/24 dev toB
 	refused "a subnet's broadcast address" source=198.51.100.255
+	refused "a source that no route leads to" source=203.0.113.9
 	refused "IPv4 header checksum" ip_check=wrong
 	refused "UDP checksum" udp_check=wrong
 	refused "another source without a checksum for it" source=192.0.2.77 ip_check=wrong
@@ -86,23 +87,92 @@ martians_v6() {
 	[ "$(endpoint_of_b)" = "$(endpoint B 6)" ]
 }
 
-# An address that the way back to leads elsewhere.
+strict() { on A sysctl -qw net.ipv4.conf.toB.rp_filter=1; }
+
+# strict_rp_filter xdp|udp before|after: whether it is set before XDP is attached. The way back to
+# the wrong source leads elsewhere.
 strict_rp_filter() {
 	host_new A
 	host_new B
 	join A B
-	on A sysctl -qw net.ipv4.conf.toB.rp_filter=1
+	[ "$2" != before ] || strict
 	read -ra args <<<"$(way "$1")"
 	start_wg wgxdp A "${args[@]}"
 	start_wg wireguard-go B
 	wg_setup A B
 	wait_until 10 pings A "$(inner4 B)"
+	[ "$2" != after ] || strict
+	[ "$1" != xdp ] || on_path A af_xdp
+	before=$(paths A)
+	ping_all A "$(inner4 B)" 100
+	went_by A "$1" "$before" 100
 	on A ip link add other type dummy || on A ip link add other type veth
 	on A ip link set other up
 	on A ip route add 198.51.100.0/24 dev other
 	lost_at_first 4
 	accepted
 	refused "a source by another device" source=198.51.100.7
+}
+
+no_answer() { refute pings A "$(inner4 B)"; }
+
+# A rule on the NIC holds for what came by AF_XDP before, after 30 s at the latest.
+firewall() {
+	WGXDP_ARGS=$(way "$1") tunnel wgxdp wireguard-go
+	[ "$1" != xdp ] || on_path A af_xdp
+	ping_all A "$(inner4 B)" 20
+	on A nft add table inet fw
+	on A nft add chain inet fw in '{ type filter hook input priority 0; }'
+	on A nft add rule inet fw in iifname toB udp dport $PORT drop
+	wait_until 35 no_answer
+	# Nothing gets in later either, and B's handshakes do not.
+	wait_until 2 no_answer
+	refute pings B "$(inner4 A)"
+	on A nft delete table inet fw
+	wait_until 20 pings A "$(inner4 B)"
+	[ "$1" != xdp ] || on_path A af_xdp
+	before=$(paths A)
+	ping_all A "$(inner4 B)" 100
+	went_by A "$1" "$before" 100
+}
+
+# published: A has a second address, whose port is a container's: C's. B has a peer in each.
+published() {
+	host_new A
+	host_new B
+	host_new C
+	join A B
+	join A C
+	on A ip address add 198.51.100.1/32 dev toB
+	on B ip route add 198.51.100.1 via "$(outer4 A)"
+	on C ip route add "$(outer4 B)" via "$(outer4 A)"
+	on A sysctl -qw net.ipv4.ip_forward=1
+	on A nft add table ip nat
+	on A nft add chain ip nat pre '{ type nat hook prerouting priority dstnat; }'
+	on A nft add rule ip nat pre ip daddr 198.51.100.1 udp dport $PORT dnat to "$(outer4 C)"
+	on A nft add rule ip nat pre udp dport 443 redirect to :$PORT
+	read -ra args <<<"$(way "$1")"
+	start_wg wgxdp A "${args[@]}"
+	start_wg wireguard-go B
+	start_wg wireguard-go C
+	wg_setup B A
+	wg_keys C
+	on C wg set wg0 private-key "$TMP/C.key" listen-port $PORT
+	wg_up C
+	wg_peer C B
+	wg_peer B C endpoint 198.51.100.1:$PORT
+	wait_until 10 pings B "$(inner4 A)"
+	[ "$1" != xdp ] || on_path A af_xdp
+	wait_until 10 pings B "$(inner4 C)"
+	ping_all B "$(inner4 C)" 20
+	ping_all B "$(inner4 A)" 20
+	# By the redirected port; XDP sees another one.
+	on B wg set wg0 peer "${PUBKEY[A]}" remove
+	wg_peer B A endpoint "$(outer4 A):443"
+	wait_until 10 pings B "$(inner4 A)"
+	ping_all B "$(inner4 A)" 20
+	ping_all B "$(inner4 C)" 20
+	[ "$1" != xdp ] || on_path A udp
 }
 
 # A gateway with a tunnel to S masquerades a client, whose own WireGuard to S has the same port.
@@ -150,8 +220,30 @@ masqueraded() {
 @test "martians over IPv4, without XDP" { martians_v4 udp; }
 @test "martians over IPv6, by AF_XDP" { martians_v6 xdp; }
 @test "martians over IPv6, without XDP" { martians_v6 udp; }
-@test "strict rp_filter, by AF_XDP" { strict_rp_filter xdp; }
-@test "strict rp_filter, without XDP" { strict_rp_filter udp; }
+@test "strict rp_filter, by AF_XDP" { strict_rp_filter xdp before; }
+@test "strict rp_filter, without XDP" { strict_rp_filter udp before; }
+@test "strict rp_filter, set at run time, by AF_XDP" { strict_rp_filter xdp after; }
+@test "strict rp_filter, set at run time, without XDP" { strict_rp_filter udp after; }
+
+@test "a firewall rule on the NIC, by AF_XDP" {
+	has_nft
+	firewall xdp
+}
+
+@test "a firewall rule on the NIC, without XDP" {
+	has_nft
+	firewall udp
+}
+
+@test "a published port and a second address, by AF_XDP" {
+	has_nft
+	published xdp
+}
+
+@test "a published port and a second address, without XDP" {
+	has_nft
+	published udp
+}
 
 @test "a rewritten source attaches XDP to no other NIC" {
 	needs_wgxdp

@@ -11,6 +11,8 @@ still_talks() {
 	wait_until 10 seen_at A "$1"
 	on_path A af_xdp
 	on_path B af_xdp
+	# The first packet of a new flow comes by the UDP socket.
+	pings B "$(inner4 A)"
 	before_a=$(paths A)
 	before_b=$(paths B)
 	ping_all A "$(inner4 B)" 20

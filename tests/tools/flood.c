@@ -56,7 +56,7 @@ struct shot {
 struct options {
 	const char *server, *port, *public_key, *key_file, *from, *mode;
 	unsigned sockets, count, seconds, burst, interval_ms;
-	bool bad_mac;
+	bool bad_mac, cookie_replies;
 };
 
 struct client {
@@ -67,6 +67,7 @@ struct client {
 	unsigned sockets;
 	struct shot *shots;
 	unsigned count; /* of shots made; the next sender index */
+	size_t length;	/* of each message that a flood sends */
 	struct timespec began;
 
 	uint64_t sent, refused;
@@ -202,11 +203,15 @@ static void make_shots(struct client *c, const struct options *o)
 	if (!c->shots)
 		die("no memory");
 	clock_gettime(CLOCK_REALTIME, &c->began);
+	c->length = o->cookie_replies ? sizeof(struct wg_cookie_reply)
+				      : sizeof(struct wg_initiation);
 	while (c->count < o->count) {
 		struct shot *s = make_shot(c, &c->plain);
 
 		if (o->bad_mac)
 			s->message.mac1[c->count % WG_MAC_LEN] ^= 1;
+		if (o->cookie_replies) /* to a receiver index that is nobody's */
+			s->message.type = htole32(WG_COOKIE_REPLY);
 	}
 }
 
@@ -314,7 +319,7 @@ static unsigned send_batch(struct client *c, unsigned first, unsigned n, int fd)
 
 	for (unsigned i = 0; i < n; i++) {
 		iov[i].iov_base = &c->shots[first + i].message;
-		iov[i].iov_len = sizeof(c->shots[first + i].message);
+		iov[i].iov_len = c->length;
 		mm[i].msg_hdr = (struct msghdr){.msg_iov = &iov[i], .msg_iovlen = 1};
 	}
 	sent = sendmmsg(fd, mm, n, 0);
@@ -441,6 +446,8 @@ static const char usage[] =
 	"  --burst N --interval MS\n"
 	"                 a pause after each N\n"
 	"  --bad-mac      with a wrong mac1\n"
+	"  --cookie-replies\n"
+	"                 made to look like cookie replies, which answer nothing\n"
 	"  --mode flood   only send and count answers (default)\n"
 	"  --mode cookie  then take a cookie and use it\n"
 	"  --mode replay  send one initiation twice, instead\n";
@@ -477,6 +484,9 @@ static bool set_option(struct options *o, int c)
 	case 'x':
 		o->bad_mac = true;
 		return true;
+	case 'r':
+		o->cookie_replies = true;
+		return true;
 	case 'm':
 		o->mode = optarg;
 		return true;
@@ -495,6 +505,7 @@ static bool parse_options(int argc, char **argv, struct options *o)
 		{"burst", required_argument, NULL, 'b'},
 		{"interval", required_argument, NULL, 'i'},
 		{"bad-mac", no_argument, NULL, 'x'},
+		{"cookie-replies", no_argument, NULL, 'r'},
 		{"mode", required_argument, NULL, 'm'},
 		{0},
 	};

@@ -39,7 +39,7 @@
 #include "config.h"
 #include "bpf_objects.h"
 #include "identity.h"
-#include "kernel_events.h"
+#include "flows.h"
 #include "listen.h"
 #include "paths.h"
 #include "receive.h"
@@ -339,7 +339,7 @@ static void test_new_device(void **state)
 	static const char *const maps[] = {
 		"allowed_ips4", "allowed_ips6", "sessions",   "peer_stats",
 		"drops",	"worker_stats", "xsk_data",   "xsk_handshake",
-		"config",	"local_addrs",	"nic_queues",
+		"config",	"flows",	"nic_queues",
 	};
 	struct fixture *f = *state;
 	char path[96];
@@ -737,7 +737,7 @@ static void test_what_has_no_xdp_is_tried_more_and_more_seldom(void **state)
 		nics_want(&f->tunnel, 1);
 		assert_int_equal(nics_deadline(&f->tunnel), 0);
 		assert_int_equal(nics_serve(&f->tunnel, 0), 0);
-		assert_null(nics_find(&f->tunnel, 1));
+		assert_null(dataplane_nic(&f->tunnel.dp, 1));
 		assert_int_equal(r->ifindex, 1);
 		assert_int_equal(nics_deadline(&f->tunnel), r->until);
 		assert_int_equal(r->wait, wait);
@@ -818,21 +818,21 @@ static void test_nic_is_attached_by_its_step_alone(void **state)
 	assert_int_equal(bob->path->route.ifindex, v0);
 	assert_true(bob->path->route.l2_ok);
 	assert_null(bob->path->nic);
-	assert_null(nics_find(tunnel, v0));
+	assert_null(dataplane_nic(&tunnel->dp, v0));
 	assert_int_equal(tunnel->nics.wanted_count, 1);
 
 	assert_int_equal(nics_serve(tunnel, clock_now()), v0);
-	assert_non_null(nics_find(tunnel, v0));
+	assert_non_null(dataplane_nic(&tunnel->dp, v0));
 	assert_null(bob->path->nic);
 	paths_want_by_link(tunnel, v0);
 	assert_int_equal(paths_deadline(tunnel), 0);
 	paths_serve(tunnel, clock_now());
-	assert_ptr_equal(bob->path->nic, nics_find(tunnel, v0));
+	assert_ptr_equal(bob->path->nic, dataplane_nic(&tunnel->dp, v0));
 
-	paths_drop_nic(tunnel, nics_find(tunnel, v0));
+	paths_drop_nic(tunnel, dataplane_nic(&tunnel->dp, v0));
 	assert_null(bob->path->nic);
 	assert_int_equal(bob->path->route.ifindex, v0);
-	nics_detach(tunnel, nics_find(tunnel, v0));
+	nics_detach(tunnel, dataplane_nic(&tunnel->dp, v0));
 	shell("ip link del v0");
 }
 
@@ -1042,40 +1042,117 @@ static void test_fwmark(void **state)
 
 /* --- surroundings --- */
 
-static bool is_local(const struct local_addr *addr)
-{
-	uint8_t value;
+static const struct endpoint bob_there = {
+	.addr = {IP_V4, {192, 0, 2, 2}},
+	.source = {IP_V4, {192, 0, 2, 1}},
+	.port = 4711,
+};
 
-	return map_has(PINS IFNAME "/local_addrs", addr, &value);
+/* The flow of bob_there by that device. */
+static struct flow_key bobs_flow(uint32_t ifindex)
+{
+	return (struct flow_key){
+		.ifindex = ifindex,
+		.proto = htons(0x0800),
+		.port = htons(4711),
+		.source = {[10] = 0xff, 0xff, 192, 0, 2, 2},
+		.destination = {[10] = 0xff, 0xff, 192, 0, 2, 1},
+	};
 }
 
-static void run(const char *command)
+static bool has_flow(uint32_t ifindex)
 {
-	if (system(command))
-		fail_msg("failed: %s", command);
+	struct flow_key key = bobs_flow(ifindex);
+	struct flow value;
+
+	return map_has(PINS IFNAME "/flows", &key, &value);
 }
 
-static void test_local_addrs(void **state)
+static void data_by_socket(struct peer *bob, uint32_t ifindex, uint64_t now)
 {
-	const struct local_addr loop = {{[10] = 0xff, 0xff, 127, 0, 0, 1}};
-	const struct local_addr four = {{[10] = 0xff, 0xff, 192, 0, 2, 1}};
-	const struct local_addr six = {{0x20, 0x01, 0x0d, 0xb8, [15] = 1}};
+	bob->by_socket = (struct arrival){.from = bob_there, .ifindex = ifindex};
+	paths_note_arrival(bob, flows_serve(bob, now));
+}
+
+/* As if XDP were on these devices, which have no queues: without workers, that would use them. */
+static struct nic nics[2] = {{.ifindex = 71}, {.ifindex = 72}};
+
+static struct peer *with_nics(struct fixture *f)
+{
+	assert_set(&f->tunnel, "listen_port=4006\n" BOB);
+	workers_stop(&f->tunnel.workers);
+	f->tunnel.workers.dp = NULL;
+	tunnel_set_up(&f->tunnel, true);
+	f->tunnel.dp.nics[0] = &nics[0];
+	f->tunnel.dp.nics[1] = &nics[1];
+	return peer_of(&f->tunnel, BOB_PUBLIC);
+}
+
+static void without_nics(struct fixture *f)
+{
+	f->tunnel.dp.nics[0] = f->tunnel.dp.nics[1] = NULL;
+}
+
+/* Only by a NIC that has AF_XDP, and one per peer. */
+static void test_flow_of_a_peer(void **state)
+{
 	struct fixture *f = *state;
+	struct peer *bob = with_nics(f);
 
-	assert_true(is_local(&loop));
-	assert_false(is_local(&four));
-	run("ip address add 192.0.2.1/32 dev lo");
-	run("ip address add 2001:db8::1/128 dev lo");
-	kernel_read_addrs(&f->tunnel);
-	assert_true(is_local(&loop));
-	assert_true(is_local(&four));
-	assert_true(is_local(&six));
-	run("ip address del 192.0.2.1/32 dev lo");
-	run("ip address del 2001:db8::1/128 dev lo");
-	kernel_read_addrs(&f->tunnel);
-	assert_true(is_local(&loop));
-	assert_false(is_local(&four));
-	assert_false(is_local(&six));
+	data_by_socket(bob, 73, SEC_NS);
+	assert_false(has_flow(73));
+	assert_int_equal(bob->arrived_by, 73);
+	data_by_socket(bob, 71, SEC_NS);
+	assert_true(has_flow(71));
+	assert_int_equal(bob->arrived_by, 71);
+	data_by_socket(bob, 72, SEC_NS);
+	assert_true(has_flow(72));
+	assert_false(has_flow(71));
+	assert_set(&f->tunnel, BOB "remove=true\n");
+	assert_false(has_flow(72));
+	without_nics(f);
+}
+
+static void test_flow_ends_with_what_it_is_of(void **state)
+{
+	static const struct ip_addr other = {IP_V4, {192, 0, 2, 9}};
+	struct fixture *f = *state;
+	struct peer *bob = with_nics(f);
+
+	data_by_socket(bob, 71, SEC_NS);
+	flows_forget_addr(&f->tunnel, &other);
+	assert_true(has_flow(71));
+	flows_forget_addr(&f->tunnel, &bob_there.source);
+	assert_false(has_flow(71));
+	assert_int_equal(bob->by_socket.ifindex, 0); /* the next data are told of */
+	data_by_socket(bob, 71, SEC_NS);
+	assert_true(has_flow(71));
+	assert_set(&f->tunnel, "listen_port=4007\n");
+	assert_false(has_flow(71));
+	data_by_socket(bob, 71, SEC_NS);
+	tunnel_set_up(&f->tunnel, false);
+	assert_false(has_flow(71));
+	data_by_socket(bob, 71, SEC_NS);
+	assert_false(has_flow(71));
+	without_nics(f);
+}
+
+/* What XDP should have taken, and what it could not. */
+static void test_flow_that_is_translated(void **state)
+{
+	const uint64_t t = 100 * SEC_NS, later = t + WG_FLOW_LAPSED_NS;
+	struct fixture *f = *state;
+	struct peer *bob = with_nics(f);
+
+	assert_false(flows_may_be_translated(bob, &bob_there, 73, t));
+	assert_true(flows_may_be_translated(bob, &bob_there, 71, t));
+	flows_admit(bob, &bob_there, 71, t);
+	assert_true(flows_may_be_translated(bob, &bob_there, 71, later - 1));
+	assert_false(flows_may_be_translated(bob, &bob_there, 71, later));
+	assert_true(flows_may_be_translated(bob, &bob_there, 72, later));
+	atomic_store(&bob->socket_only, true);
+	assert_true(flows_may_be_translated(bob, &bob_there, 71, later));
+	without_nics(f);
 }
 
 /* A keepalive is due as soon as there is a way to send it, not before. */
@@ -2173,7 +2250,9 @@ static const struct CMUnitTest tests[] = {
 	T(test_port_that_comes_free),
 	T(test_down_stops_trying),
 	T(test_fwmark),
-	T(test_local_addrs),
+	T(test_flow_of_a_peer),
+	T(test_flow_ends_with_what_it_is_of),
+	T(test_flow_that_is_translated),
 	T(test_persistent_keepalive_waits_for_up),
 	T(test_sessions_as_initiator),
 	T(test_sessions_as_responder),

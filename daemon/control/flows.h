@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which flows the XDP program may take: those of which the kernel has lately delivered
+ * something authentic to our UDP socket. All by the control thread. Times are clock_now()'s.
+ */
+#ifndef FLOWS_H
+#define FLOWS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct endpoint;
+struct ip_addr;
+struct peer;
+struct tunnel;
+
+/*
+ * The kernel has delivered an authentic message of the peer by the device `ifindex`. The
+ * source in `from` is the address of ours that it was sent to. If the device has AF_XDP, XDP
+ * may take this flow from now on, and no longer the flow that the peer had before.
+ */
+void flows_admit(struct peer *peer, const struct endpoint *from, uint32_t ifindex,
+		 uint64_t now);
+/*
+ * Returns true if NAT on this host may have translated a handshake message that came to the
+ * UDP socket like this: XDP is on the device, and did not take it. A flow that XDP no longer
+ * knows tells nothing: the answer is what it was.
+ */
+bool flows_may_be_translated(const struct peer *peer, const struct endpoint *from,
+			     uint32_t ifindex, uint64_t now);
+/* Serves EVENT_FLOW: data came by the UDP socket. Returns the ifindex of the device that they came
+ * by; 0: that was forgotten meanwhile. */
+uint32_t flows_serve(struct peer *peer, uint64_t now);
+/* XDP was attached to this device: the next data that come by it to the UDP socket are told of
+ * at once, and so are admitted. */
+void flows_note_nic(struct tunnel *tunnel, uint32_t ifindex);
+/* XDP takes nothing more of the peer until something authentic comes by the UDP socket. */
+void flows_forget(struct peer *peer);
+/* The same, for all peers: the port has changed, or the interface is down. */
+void flows_flush(struct tunnel *tunnel);
+/* The same, for the peers that write to this address: it is no longer ours. */
+void flows_forget_addr(struct tunnel *tunnel, const struct ip_addr *addr);
+
+#endif
