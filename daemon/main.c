@@ -251,9 +251,8 @@ static bool parse_options(int argc, char **argv, struct options *o)
 			o->version = true;
 		else if (c == 'f')
 			o->foreground = true;
-		else if (c == 'n' && !parse_nic(o, optarg))
-			return false;
-		else if (c == 'w' && !parse_workers(optarg, &o->workers))
+		else if ((c == 'n' && !parse_nic(o, optarg)) ||
+			 (c == 'w' && !parse_workers(optarg, &o->workers)))
 			return false;
 		else if (c == '?' || c == ':')
 			return refuse_option(c, argv);

@@ -143,6 +143,7 @@ struct peer_stats {
 	X(ecn, "congestion marked on a packet that knows no ECN")                 \
 	X(tap_error, "interface refused a decrypted packet")                      \
 	X(unguarded, "decrypted packet while the interface has no TC program")    \
+	X(removed_peer, "packet to a peer that was removed meanwhile")            \
 	X(no_tag, "packet read from the interface without a peer tag")            \
 	X(bad_gso, "packet read from the interface malformed")                    \
 	X(no_endpoint, "peer has no endpoint, or one routed into its own tunnel") \

@@ -14,7 +14,11 @@
 #include <string.h>
 
 #include "bpf_objects.h"
+#include "clock.h"
 #include "tunnel.h"
+
+/* As long as messages may wait between the kernel and us. */
+#define JUST_ADMITTED_NS (100 * NS_PER_MS)
 
 static void put_addr(uint8_t out[16], const struct ip_addr *addr)
 {
@@ -51,6 +55,12 @@ static bool has_lapsed(const struct peer *peer, uint64_t now)
 	return !peer->flow_admitted || now - peer->flow_admitted >= WG_FLOW_LAPSED_NS;
 }
 
+/* Returns true if a message that came to the socket may be older than the entry in the map. */
+static bool is_just_admitted(const struct peer *peer, uint64_t now)
+{
+	return now - peer->flow_admitted < JUST_ADMITTED_NS;
+}
+
 static void remove_entry(struct peer *peer)
 {
 	if (peer->flow_admitted)
@@ -82,7 +92,8 @@ bool flows_may_be_translated(const struct peer *peer, const struct endpoint *fro
 
 	if (!dataplane_nic(&tunnel_of(peer)->dp, ifindex))
 		return false;
-	return flow_equal(&key, &peer->flow) && has_lapsed(peer, now)
+	return flow_equal(&key, &peer->flow) &&
+			       (has_lapsed(peer, now) || is_just_admitted(peer, now))
 		       ? atomic_load(&peer->socket_only)
 		       : true;
 }

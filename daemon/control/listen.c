@@ -23,9 +23,10 @@ static void replace_udp(struct tunnel *tunnel, struct udp *udp)
 
 	rcu_assign_pointer(tunnel->dp.udp, udp);
 	nics_choose_gro(tunnel);
-	flows_flush(tunnel);
 	bpf_objects_set_port(tunnel->bpf, udp ? udp->port : 0);
 	workers_settle(&tunnel->workers);
+	/* No worker tells any more of what came by the old sockets. */
+	flows_flush(tunnel);
 	udp_close(old);
 	paths_due(tunnel, clock_now());
 }

@@ -59,6 +59,7 @@ static void publish(struct tunnel *tunnel, struct nic *nic)
 				  &tunnel->wgif);
 
 	tunnel->wgif.queues = n;
+	tunnel->ending |= tunnel->wgif.gone;
 	for (unsigned i = 0; i < nic->queue_count; i++)
 		nic->queues[i]->reader = i % n;
 	rcu_assign_pointer(tunnel->dp.nics[nic->id], nic);

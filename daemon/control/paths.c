@@ -65,7 +65,8 @@ static int find_route(struct peer *peer, struct route *route)
 static bool is_verdict(int err)
 {
 	return err == -ENETUNREACH || err == -EHOSTUNREACH || err == -EINVAL ||
-	       err == -EACCES || err == -EAFNOSUPPORT || err == -ENODEV;
+	       err == -EACCES || err == -EAFNOSUPPORT || err == -EOPNOTSUPP ||
+	       err == -ENODEV;
 }
 
 /* A sticky source address is forgotten when this host no longer has it, or when the route that

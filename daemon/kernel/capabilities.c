@@ -26,20 +26,17 @@ static bool have_bpf(cap_value_t cap)
 
 int capabilities_check(char *why, size_t why_len)
 {
-	char missing[128] = "";
+	bool admin = have(CAP_NET_ADMIN); /* wg0, TC, XDP */
+	bool raw = have(CAP_NET_RAW);	  /* AF_XDP sockets */
+	bool bpf = have_bpf(CAP_BPF);
+	bool perfmon =
+		have_bpf(CAP_PERFMON); /* BPF programs that compare packet pointers */
 
-	if (!have(CAP_NET_ADMIN)) /* wg0, TC, XDP */
-		strcat(missing, " CAP_NET_ADMIN");
-	if (!have(CAP_NET_RAW)) /* AF_XDP sockets */
-		strcat(missing, " CAP_NET_RAW");
-	if (!have_bpf(CAP_BPF))
-		strcat(missing, " CAP_BPF");
-	if (!have_bpf(CAP_PERFMON)) /* BPF programs that compare packet pointers */
-		strcat(missing, " CAP_PERFMON");
-	if (!missing[0])
+	if (admin && raw && bpf && perfmon)
 		return 0;
-	snprintf(why, why_len, "missing%s: run as root, or with these capabilities",
-		 missing);
+	snprintf(why, why_len, "missing%s%s%s%s: run as root, or with these capabilities",
+		 admin ? "" : " CAP_NET_ADMIN", raw ? "" : " CAP_NET_RAW",
+		 bpf ? "" : " CAP_BPF", perfmon ? "" : " CAP_PERFMON");
 	return -EPERM;
 }
 

@@ -146,7 +146,7 @@ static int open_own(int at, const char *name, const char *path, struct why why)
 static int open_locked(const struct pins *p, const char *path, struct why why)
 {
 	int err, fd = open_own(p->root, p->ifname, path, why);
-	struct stat st;
+	struct stat st = {0};
 
 	if (fd < 0)
 		return fd;

@@ -68,7 +68,7 @@ static bool is_broadcast(int fd, const struct ip_addr *addr)
 		return false;
 	endpoint_to_sockaddr(&ep, &sa, &len);
 	refused = connect(fd, (struct sockaddr *)&sa, len) && errno == EACCES;
-	connect(fd, &disconnect, sizeof(disconnect));
+	(void)connect(fd, &disconnect, sizeof(disconnect));
 	return refused;
 }
 

@@ -11,8 +11,7 @@
  * After a move we ask the TAP where it is, visit that namespace and put the programs back. We
  * keep nothing open there: that namespace could not be deleted, with wg0 in it, as others can.
  * So events of that namespace do not reach us, and while wg0 is away we look at it a few times
- * a second. Only the control thread changes namespaces, and it is back before it does anything
- * else.
+ * a second. The control thread is back before it does anything else.
  *
  * wg0 is ours alone. If another process has, or had, a queue of it, the control thread deletes
  * wg0, and the daemon ends. It compares the number of queues at the creation, whenever it adds

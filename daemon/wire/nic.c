@@ -254,8 +254,10 @@ int nic_open(struct bpf_objects *bpf, uint32_t ifindex, const struct rtnl_link *
 	int err;
 
 	assert_control_thread();
-	if (!nic)
+	if (!nic) {
+		snprintf(why, why_len, "%s: %s", link->name, strerror(ENOMEM));
 		return -ENOMEM;
+	}
 	err = attach_xdp(bpf, nic, generic);
 	if (!err) {
 		step = "AF_XDP sockets";

@@ -49,9 +49,9 @@ unsigned udp_send_batch(struct udp *udp, struct message *messages, unsigned n);
 
 /* One datagram or, with UDP_GRO, several merged datagrams of one source. */
 struct udp_received {
+	uint8_t *data;
 	struct endpoint source; /* the sender; source.source is our address */
 	uint32_t ifindex;	/* of the receiving device */
-	uint8_t *data;
 	uint32_t len;
 	uint32_t segment; /* size of each message except the last */
 	uint8_t tos;	  /* of all messages */

@@ -447,27 +447,32 @@ static void queue_handshake(struct worker *w, const struct udp_received *r, uint
 		worker_drop(w, reason, 1);
 }
 
+/* Returns DROP_REASONS if the length is one of a message of this type. */
+static enum drop_reason check_len(uint32_t type, uint32_t len)
+{
+	if (len < sizeof(type))
+		return DROP_bad_length;
+	if (type == WG_DATA)
+		return len < WG_DATA_OVERHEAD ? DROP_bad_length : DROP_REASONS;
+	if (!handshake_len(type))
+		return DROP_bad_type;
+	return len == handshake_len(type) ? DROP_REASONS : DROP_bad_length;
+}
+
 /* Checks what the XDP program checks of messages by AF_XDP, and adds the message to the batch or
  * the handshake queue. */
 static void add_udp(struct worker *w, const struct udp_received *r, uint8_t *message,
 		    uint32_t len)
 {
 	uint32_t type = len >= sizeof(type) ? le32toh(load32(message)) : 0;
+	enum drop_reason reason = check_len(type, len);
 
-	if (len < sizeof(type)) {
-		worker_drop(w, DROP_bad_length, 1);
+	if (reason != DROP_REASONS) {
+		worker_drop(w, reason, 1);
 	} else if (type == WG_DATA) {
-		if (len < WG_DATA_OVERHEAD) {
-			worker_drop(w, DROP_bad_length, 1);
-			return;
-		}
 		worker_count(w, rx_udp_packets, 1);
 		worker_count(w, rx_udp_bytes, len);
 		add(w, &r->source, r->ifindex, message, len, r->tos & ECN_MASK);
-	} else if (!handshake_len(type)) {
-		worker_drop(w, DROP_bad_type, 1);
-	} else if (len != handshake_len(type)) {
-		worker_drop(w, DROP_bad_length, 1);
 	} else {
 		queue_handshake(w, r, type, message, len);
 	}

@@ -421,6 +421,7 @@ static void take_frame(struct worker *w, const uint8_t *buffer, size_t len)
 	struct inner_packet packet;
 	struct peer *peer;
 	uint32_t slot;
+	bool tagged;
 
 	if (len < sizeof(packet.vh) + ETH_HLEN) {
 		worker_drop(w, DROP_bad_gso, 1);
@@ -429,14 +430,13 @@ static void take_frame(struct worker *w, const uint8_t *buffer, size_t len)
 	memcpy(&packet.vh, buffer, sizeof(packet.vh));
 	packet.data = (const uint8_t *)(eth + 1);
 	packet.len = (uint32_t)(len - sizeof(packet.vh) - ETH_HLEN);
-	if (!read_tags(eth, &slot, &packet))
-		worker_drop(w, DROP_no_tag, 1);
-	else if (slot == WG_SLOT_NONE) /* counted by TC egress */
+	tagged = read_tags(eth, &slot, &packet);
+	if (tagged && slot == WG_SLOT_NONE) /* counted by TC egress */
 		refuse(w, &packet);
-	else if ((peer = peer_at(w->dp->peers, slot)))
+	else if (tagged && (peer = peer_at(w->dp->peers, slot)))
 		take_packet(w, peer, &packet);
 	else
-		worker_drop(w, DROP_no_tag, 1);
+		worker_drop(w, tagged ? DROP_removed_peer : DROP_no_tag, 1);
 }
 
 void send_from_wg0(struct worker *w)

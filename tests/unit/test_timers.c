@@ -385,7 +385,7 @@ static void sent_initiation(uint64_t now)
 	seen.last = now;
 }
 
-/* As control.c does it. A persistent keepalive without a session wants one, too. */
+/* As the control thread does it. A persistent keepalive without a session wants one, too. */
 static void act(unsigned actions, uint64_t now)
 {
 	const unsigned wanted = TIMER_NEW_INITIATION | TIMER_SEND_INITIATION |

@@ -1925,11 +1925,11 @@ static void test_event_of_a_foreign_queue(void **state)
 	assert_int_equal(rtnl_link_get(&tunnel->rtnl, w->tap.ifindex, &link), 0);
 	link.tun.queues++;
 	/* From before it was ours. */
-	strcpy(link.name, w->first_name);
+	snprintf(link.name, sizeof(link.name), "%s", w->first_name);
 	wgif_link(w, true, &link);
 	assert_false(w->gone);
 	/* Of a queue of ours that was not kept. */
-	strcpy(link.name, IFNAME);
+	snprintf(link.name, sizeof(link.name), "%s", IFNAME);
 	w->queues_ever++;
 	wgif_link(w, true, &link);
 	assert_false(w->gone);

@@ -178,7 +178,7 @@ static size_t heard(int fd, uint8_t *out, size_t size, int ms)
 static void check_heard_v4(int fd)
 {
 	struct icmp_error e = answer(build_udp(&udp4, 600));
-	uint8_t got[2000];
+	uint8_t got[2000] = {0};
 	size_t n;
 
 	assert_int_equal(icmp_send(&e, tap_fd), 0);
@@ -193,7 +193,7 @@ static void check_heard_v4(int fd)
 static void check_heard_v6(int fd)
 {
 	struct icmp_error e = answer(build_udp(&udp6, 2000));
-	uint8_t got[2000];
+	uint8_t got[2000] = {0};
 
 	assert_int_equal(icmp_send(&e, tap_fd), 0);
 	assert_int_equal(heard(fd, got, sizeof(got), 2000), 8 + 1232);
@@ -220,7 +220,7 @@ static void test_send(void **state)
 static void test_send_to_link_local(void **state)
 {
 	struct icmp_error e;
-	uint8_t got[2000];
+	uint8_t got[2000] = {0};
 	int fd;
 
 	needs_root();
