@@ -8,7 +8,7 @@
 #define NS_PER_SEC 1000000000ULL
 #define NS_PER_MS  1000000ULL
 
-/* Nanoseconds since boot, suspend included: what all timers run on. */
+/* Returns the nanoseconds since boot, including suspend. All timers use this clock. */
 static inline uint64_t clock_now(void)
 {
 	struct timespec ts;

@@ -9,9 +9,9 @@
 
 static const char *log_name = "wgxdp";
 static bool use_syslog;
-static int log_most = LOG_INFO; /* the least important that is said */
+static int log_most = LOG_INFO; /* the least important priority logged; -1: none */
 
-/* LOG_LEVEL is wireguard-go's: error, and silent. What else it may say is our usual. */
+/* LOG_LEVEL=error and =silent work as in wireguard-go; anything else means info. */
 void log_init(const char *ifname)
 {
 	const char *level = getenv("LOG_LEVEL");

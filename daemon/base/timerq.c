@@ -2,10 +2,10 @@
 /*
  * Theory of operation
  *
- * heap[0] is the earliest; the children of place i, counted from 1, are places 2i
- * and 2i + 1, and none is earlier than its parent. Each node knows its place, so it
- * can be moved or taken out without a search. The array only grows; its greatest
- * size is the greatest number of nodes there ever was.
+ * heap[0] is the node with the earliest deadline. Places are counted from 1. The
+ * children of place i are places 2i and 2i + 1, and no child is earlier than its parent.
+ * Each node stores its place, so it can be moved or taken out without a search. The array
+ * never shrinks; it has room for the greatest number of nodes there ever was.
  */
 #include "timerq.h"
 

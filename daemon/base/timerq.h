@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A queue of deadlines: which of many is next, in logarithmic time. A binary heap
- * of nodes that live inside their owners. For one thread.
+ * A queue of deadlines that finds the earliest one. It is a binary heap of nodes that are
+ * embedded in their owners, so inserting, moving and removing take logarithmic time. For
+ * one thread.
  */
 #ifndef TIMERQ_H
 #define TIMERQ_H
@@ -9,10 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* In its owner's struct; a zeroed node is in no queue. Read only, but by timerq. */
+/* Embedded in its owner. A zeroed node is in no queue. Only timerq.c writes it. */
 struct timerq_node {
 	uint64_t deadline;
-	size_t index; /* place in the heap, counted from 1; 0: in none */
+	size_t index; /* place in the heap, counted from 1; 0: in no heap */
 };
 
 struct timerq {
@@ -23,21 +24,22 @@ struct timerq {
 
 void timerq_init(struct timerq *q);
 
-/* Take all nodes out and free what the queue allocated. */
+/* Takes all nodes out and frees what the queue allocated. */
 void timerq_destroy(struct timerq *q);
 
 /*
- * Insert a node with a deadline, or move it to a new one; UINT64_MAX takes it out.
- * Returns 0, or -ENOMEM: then a node that was not in the queue still is not. Moving
- * and taking out cannot fail. The node stays its owner's, who must take it out
- * before it goes away.
+ * Inserts a node with a deadline, or moves it to a new deadline. UINT64_MAX takes the
+ * node out. Returns 0, or -ENOMEM if the node was not in the queue and could not be
+ * inserted. Moving and taking out cannot fail. The owner keeps the node's memory, and
+ * must take the node out before freeing it.
  */
 int timerq_set(struct timerq *q, struct timerq_node *node, uint64_t deadline);
 
-/* Take a node out; nothing happens if it is in no queue. */
+/* Takes a node out of the queue. Does nothing if the node is in no queue. */
 void timerq_remove(struct timerq *q, struct timerq_node *node);
 
-/* A node with the earliest deadline, which stays in the queue; NULL if it is empty. */
+/* Returns a node with the earliest deadline, or NULL if the queue is empty. The node
+ * stays in the queue. */
 struct timerq_node *timerq_first(const struct timerq *q);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The line for people that goes with an error: written where the cause and the cure are
- * known, into the caller's buffer. Any thread.
+ * The line of text that explains an error to the user. The function that knows the cause
+ * and the cure writes it into the caller's buffer. Any thread.
  */
 #ifndef WHY_H
 #define WHY_H
@@ -17,7 +17,7 @@ struct why {
 	size_t size;
 };
 
-/* Writes the line, without line end, cut where the buffer ends. Returns err. */
+/* Writes the line, without a newline, truncated to the buffer's size. Returns err. */
 __attribute__((format(printf, 3, 4))) static inline int fail(struct why why, int err,
 							     const char *format, ...)
 {
@@ -29,7 +29,7 @@ __attribute__((format(printf, 3, 4))) static inline int fail(struct why why, int
 	return err;
 }
 
-/* "cannot WHAT PATH", and errno in words. Returns -errno. */
+/* Writes "cannot WHAT PATH: " and the text of errno. Returns -errno. */
 static inline int fail_errno(struct why why, const char *what, const char *path)
 {
 	int err = errno;

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: MIT
 /*
- * Theory of operation: packets are matched by the LPM tries in the kernel, not
- * here. What this table must do quickly is to find, add, move and take away exact
- * prefixes, a million of them, and all those of one peer. So it is a hash table of
- * (family, address, length), with the entries of each owner on a list, and the
- * rare longest-prefix lookup probes the lengths that are in use, longest first.
+ * Theory of operation
  *
- * The table is written here because no container of Debian 12 fits: cds_lfht pays
+ * The LPM tries in the kernel match packets; this table does not. It must be quick
+ * at other things: to find, add, move and remove exact prefixes, up to a million of
+ * them, and all prefixes of one peer. So it is a hash table with (family, address,
+ * length) as key, and the entries of each owner are on a list. The longest-prefix
+ * lookup is rare; it probes the lengths that are in use, longest first.
+ *
+ * The table is written here because no container of Debian 12 fits. cds_lfht pays
  * for concurrency that one thread does not need (read-side critical sections,
- * deferred freeing), and hsearch(3) can neither remove nor grow. Prefixes may come
- * from a configuration that others write, hence a keyed hash (SipHash).
+ * deferred freeing), and hsearch(3) can neither remove nor grow. The hash is keyed
+ * (SipHash) because prefixes may come from a configuration that others write.
  *
- * The mirror is asked after everything that can fail here has succeeded and before
- * anything has changed. So a refusal needs no undoing.
+ * The table asks the mirror after everything that can fail here has succeeded, and
+ * before anything has changed. So there is nothing to undo if the mirror refuses.
  */
 #include <errno.h>
 #include <sodium.h>
@@ -27,7 +29,7 @@ struct prefix {
 	uint8_t cidr;
 };
 
-/* Hashed as bytes. */
+/* prefix_hash() hashes the struct as bytes, so it must have no padding. */
 _Static_assert(sizeof(struct prefix) == 18, "a prefix has no padding");
 _Static_assert(sizeof(((struct allowedips *)0)->hash_key) == crypto_shorthash_KEYBYTES,
 	       "SipHash key");
@@ -76,7 +78,8 @@ static void bucket_push(struct allowedips_entry **buckets, size_t mask,
 	*head = e;
 }
 
-/* One entry a bucket on average. Without memory for more the chains get longer. */
+/* Doubles the number of buckets, which keeps the average at one entry per bucket or less.
+ * If there is no memory for that, the chains get longer. */
 static void grow(struct allowedips *table)
 {
 	size_t mask = table->mask * 2 + 1, i;
@@ -118,7 +121,7 @@ static void disown(struct allowedips_entry *e)
 	e->owner->count--;
 }
 
-/* Out of the table and of its owner's list, and freed. */
+/* Takes an entry out of the table and out of its owner's list, and frees it. */
 static void drop(struct allowedips *table, struct allowedips_entry *e)
 {
 	struct allowedips_entry **link = &table->buckets[e->hash & table->mask];

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Allowed IPs: which peer a prefix belongs to (whitepaper section 2, "cryptokey
- * routing"). The control thread's own table, and the truth that the BPF maps
- * mirror. No function here is for another thread.
+ * routing"). This table is authoritative; the BPF maps mirror it. Only the control
+ * thread may call these functions.
  */
 #ifndef ALLOWEDIPS_H
 #define ALLOWEDIPS_H
@@ -15,8 +15,8 @@
 #include "endpoint.h"
 
 /*
- * Embedded in a peer: the prefixes that it has, in the order in which it got
- * them (struct allowedips_entry, linked by of_owner), and how many they are.
+ * Embedded in a peer: the list of the peer's prefixes (struct allowedips_entry,
+ * linked by of_owner) in the order in which it got them, and their number.
  */
 struct allowedips_owner {
 	struct cds_list_head entries;
@@ -24,11 +24,11 @@ struct allowedips_owner {
 	uint32_t slot;
 };
 
-/* One prefix. The table's own: others read addr and cidr, and only those. */
+/* One prefix. Other files may only read it, and only addr and cidr. */
 struct allowedips_entry {
 	struct cds_list_head of_owner;
 	struct allowedips_owner *owner;
-	struct allowedips_entry *next; /* in its bucket */
+	struct allowedips_entry *next; /* in the same bucket */
 	uint32_t hash;
 	struct ip_addr addr; /* host bits are zero */
 	uint8_t cidr;
@@ -36,18 +36,19 @@ struct allowedips_entry {
 };
 
 /*
- * Called before the table changes: the prefix is about to belong to `slot`
- * (present) or to nobody. Returns 0, or -errno to refuse the change.
+ * The table calls this before it changes. If `present`, the prefix is about to belong
+ * to the peer of `slot`, otherwise to no peer. Returns 0, or -errno to refuse the
+ * change.
  */
 typedef int allowedips_mirror(void *ctx, const struct ip_addr *addr, uint8_t cidr,
 			      uint32_t slot, bool present);
 
 struct allowedips {
 	struct allowedips_entry **buckets;
-	size_t mask; /* number of buckets, a power of two, less one */
+	size_t mask; /* number of buckets (a power of two) minus one */
 	size_t count;
 	uint8_t hash_key[16];
-	uint32_t count4[33]; /* prefixes of each length */
+	uint32_t count4[33]; /* number of prefixes of each length */
 	uint32_t count6[129];
 	allowedips_mirror *mirror;
 	void *mirror_ctx;
@@ -60,45 +61,47 @@ int allowedips_init(struct allowedips *table, allowedips_mirror *mirror,
 /* Frees all entries without telling the mirror; the owners are left empty. */
 void allowedips_destroy(struct allowedips *table);
 
-/* An owner with entries must not move in memory, nor be freed. */
+/* Makes an owner without prefixes. While it has any, it must not move in memory and
+ * must not be freed. */
 void allowedips_owner_init(struct allowedips_owner *owner, uint32_t slot);
 
 /*
- * Gives a prefix to an owner; host bits of `addr` are ignored. Where another
- * owner had it, it moves, and *previous (which may be NULL) is that owner;
- * otherwise *previous is NULL. What the owner has already is left alone.
- * Returns 0; -EINVAL for an impossible prefix, -ENOMEM, or what the mirror
- * returned: then nothing has changed.
+ * Gives a prefix to an owner. If another owner has it, the prefix moves and
+ * *previous is set to that owner; otherwise *previous is set to NULL. If this owner
+ * has it already, it keeps it. Host bits of `addr` are ignored; `previous` may be
+ * NULL. Returns 0, -EINVAL if the prefix is impossible, -ENOMEM, or the mirror's
+ * error. After an error the table is unchanged.
  */
 int allowedips_insert(struct allowedips *table, struct allowedips_owner *owner,
 		      const struct ip_addr *addr, uint8_t cidr,
 		      struct allowedips_owner **previous);
 
 /*
- * Takes a prefix from its owner. Returns 0; -EINVAL for an impossible prefix,
- * -ENOENT if it is not that owner's, or what the mirror returned: then nothing
- * has changed.
+ * Takes a prefix from its owner. Returns 0, -EINVAL if the prefix is impossible,
+ * -ENOENT if it does not belong to that owner, or the mirror's error. After an error
+ * the table is unchanged.
  */
 int allowedips_remove(struct allowedips *table, struct allowedips_owner *owner,
 		      const struct ip_addr *addr, uint8_t cidr);
 
 /*
- * Takes all prefixes from an owner, in time proportional to their number. The
- * owner is empty afterwards whatever the mirror says, because it is about to go
- * away; returns 0 or the mirror's first error, which means that the mirror still
- * holds a prefix and its slot must not be used again.
+ * Takes all prefixes from an owner, in time proportional to their number. Returns 0
+ * or the mirror's first error. An error means that the mirror still holds a prefix,
+ * so the owner's slot must not be used again. The owner is empty afterwards even if
+ * the mirror refuses, because the owner is about to go away.
  */
 int allowedips_remove_owner(struct allowedips *table, struct allowedips_owner *owner);
 
 /*
- * Replaces all that an owner has by what is inserted in between: what stays is never
- * away, not for a moment, so that traffic goes on. _end() returns 0 or the mirror's
- * first error, as allowedips_remove_owner() does.
+ * Replaces all prefixes of an owner by those that are inserted between _begin() and
+ * _end(). A prefix that stays is not removed even for a moment, so that its traffic
+ * goes on. _end() returns 0 or the mirror's first error, as allowedips_remove_owner()
+ * does.
  */
 void allowedips_replace_begin(struct allowedips_owner *owner);
 int allowedips_replace_end(struct allowedips *table, struct allowedips_owner *owner);
 
-/* The owner of the longest prefix that covers the address, or NULL. */
+/* Returns the owner of the longest prefix that covers the address, or NULL. */
 struct allowedips_owner *allowedips_lookup(const struct allowedips *table,
 					   const struct ip_addr *addr);
 

@@ -2,16 +2,18 @@
 /*
  * Theory of operation
  *
- * mac1 is keyed with a hash of the receiver's public key: who does not know that
- * key gets no answer and costs us one hash. Under load the receiver answers with a
- * cookie, which is a MAC of the sender's address under a secret that it changes
- * every two minutes; so it stores nothing per sender. The cookie is encrypted under
- * the receiver's public key again, with the message's mac1 as associated data: only
- * who sent or saw the message can read it. The sender proves that it got it by the
- * mac2 of its next message, keyed with the cookie.
+ * mac1 is keyed with a hash of the receiver's public key. A sender that does not know
+ * that key gets no answer, and costs the receiver one hash.
  *
- * A reply that fails leaves the maker waiting, so that forged ones do not lock out
- * the right one.
+ * Under load the receiver answers with a cookie: a MAC of the sender's address under
+ * a secret that the receiver changes every two minutes. So the receiver stores
+ * nothing per sender. The cookie is encrypted under another hash of the receiver's
+ * public key, with the message's mac1 as associated data. So only somebody who sent
+ * or saw the message can read the cookie. The sender keys the mac2 of its next
+ * message with the cookie, which proves that it received the cookie.
+ *
+ * After a cookie reply that does not decrypt, the maker still waits for one. So forged
+ * replies cannot lock out the right one.
  */
 #include "cookie.h"
 

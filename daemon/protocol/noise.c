@@ -2,19 +2,21 @@
 /*
  * Theory of operation
  *
- * Both sides run the same computation over the same messages: a hash of all that
- * was said so far (the transcript, struct symmetric's h) and a chaining key that
- * every DH result goes into (ck). The steps are the functions mix_hash(), mix_key()
- * and so on; creating and consuming a message are the same list of them, where one
- * encrypts and the other decrypts.
+ * Both sides run the same computation over the same messages. It keeps a hash of all
+ * messages so far (the transcript, h in struct symmetric) and a chaining key into
+ * which every DH result is mixed (ck). The steps are the functions mix_hash(),
+ * mix_key() and so on. Creating and consuming a message take the same steps in the
+ * same order, except that creating encrypts and consuming decrypts.
  *
- * Each function works on a struct symmetric on its stack, and copies it into the
- * handshake only when nothing can fail any more: a forged message leaves no trace.
- * Whatever way a function ends, what it had on its stack is wiped.
+ * Each function works on a struct symmetric on its stack. It copies the struct into
+ * the handshake only when nothing can fail any more, so that a forged message changes
+ * nothing. Each function wipes its secrets from the stack before it returns, also
+ * after an error.
  *
- * An initiation is read in two steps. The first needs only our own key and says
- * which peer it claims to be; the second needs that peer, whose DH with our static
- * key is precomputed, and so costs no X25519.
+ * An initiation is read in two steps. The first step needs only our own key, and
+ * yields the static key that the sender claims. The second step needs the peer with
+ * that key. It costs no X25519, because the DH of that key and our static key is
+ * precomputed.
  */
 #include "noise.h"
 
@@ -96,7 +98,7 @@ static void mix_hash(struct symmetric *s, const void *data, size_t len)
 	blake2s_final(&b, s->h);
 }
 
-/* An ephemeral public key goes into both (psk handshakes need it in ck). */
+/* Mixes an ephemeral public key into h and ck. Handshakes with a PSK need it in ck. */
 static void mix_ephemeral(struct symmetric *s, const uint8_t public_key[WG_KEY_LEN])
 {
 	noise_kdf(s->ck, NULL, NULL, s->ck, public_key, WG_KEY_LEN);
@@ -108,7 +110,8 @@ static void mix_key(struct symmetric *s, const uint8_t dh[WG_KEY_LEN])
 	noise_kdf(s->ck, s->k, NULL, s->ck, dh, WG_KEY_LEN);
 }
 
-/* crypto_scalarmult() fails exactly when the shared secret would be all zero. */
+/* Returns 0, or -EBADMSG if the shared secret would be all zero: crypto_scalarmult()
+ * fails exactly then. */
 static int dh(uint8_t out[WG_KEY_LEN], const uint8_t private_key[WG_KEY_LEN],
 	      const uint8_t public_key[WG_KEY_LEN])
 {
@@ -127,7 +130,8 @@ static int mix_dh_with_key(struct symmetric *s, const uint8_t private_key[WG_KEY
 	return err;
 }
 
-/* KDF1: where nothing is encrypted before the next secret comes in. */
+/* Uses KDF1, which yields no k, because nothing is encrypted before the next secret is
+ * mixed in. */
 static int mix_dh(struct symmetric *s, const uint8_t private_key[WG_KEY_LEN],
 		  const uint8_t public_key[WG_KEY_LEN])
 {
@@ -151,7 +155,7 @@ static void mix_psk(struct symmetric *s, const uint8_t psk[WG_KEY_LEN])
 
 static const uint8_t zero_nonce[crypto_aead_chacha20poly1305_IETF_NPUBBYTES];
 
-/* Each k encrypts once, hence the nonce. out gets len bytes and the tag. */
+/* Writes len bytes and the tag to out. The nonce is zero because each k encrypts once. */
 static void encrypt_and_hash(struct symmetric *s, uint8_t *out, const uint8_t *data,
 			     size_t len)
 {
@@ -160,7 +164,7 @@ static void encrypt_and_hash(struct symmetric *s, uint8_t *out, const uint8_t *d
 	mix_hash(s, out, len + WG_TAG_LEN);
 }
 
-/* data has len bytes and the tag. */
+/* data is len bytes and the tag. */
 static int decrypt_and_hash(struct symmetric *s, uint8_t *out, const uint8_t *data,
 			    size_t len)
 {
@@ -241,7 +245,7 @@ void noise_handshake_clear(struct noise_handshake *hs)
 	sodium_memzero(hs, offsetof(struct noise_handshake, latest_timestamp));
 }
 
-/* The steps of section 5.4.2; writes *msg, and s as it is after the message. */
+/* The steps of section 5.4.2. Writes *msg, and sets *s to the state after the message. */
 static int write_initiation(struct symmetric *s, const struct noise_identity *id,
 			    const struct noise_remote *remote,
 			    const uint8_t timestamp[WG_TIMESTAMP_LEN],
@@ -333,7 +337,9 @@ wipe:
 	return err;
 }
 
-/* An authentic timestamp that must not be answered. The first one always may. */
+/* Returns 0 if an initiation with this authentic timestamp may be answered, -ESTALE
+ * if it is a replay, -EBUSY if it came too soon after the one before. The first one
+ * is never too soon. */
 static int check_freshness(const struct noise_handshake *hs,
 			   const uint8_t timestamp[WG_TIMESTAMP_LEN], uint64_t now)
 {
@@ -381,7 +387,7 @@ wipe:
 	return err;
 }
 
-/* The steps of section 5.4.3; writes *msg, and s as it is after the message. */
+/* The steps of section 5.4.3. Writes *msg, and sets *s to the state after the message. */
 static int write_response(struct symmetric *s, const struct noise_handshake *hs,
 			  const struct noise_remote *remote,
 			  const uint8_t ephemeral[WG_KEY_LEN], struct wg_response *msg)
@@ -445,7 +451,7 @@ static int read_response(struct symmetric *s, const struct noise_handshake *hs,
 			 const struct noise_identity *id,
 			 const struct noise_remote *remote, const struct wg_response *msg)
 {
-	uint8_t nothing[1]; /* the AEAD wants an address even for no bytes */
+	uint8_t nothing[1]; /* the AEAD needs an address even for zero bytes */
 	int err;
 
 	symmetric_load(s, hs);

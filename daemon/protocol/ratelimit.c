@@ -2,16 +2,16 @@
 /*
  * Theory of operation
  *
- * A token bucket needs one number, the time when it will be full again: each token
- * taken moves it on by a token's interval, and a token is there as long as that
- * does not reach further ahead than the burst. A bucket whose time has passed is
- * full, just as that of a source never seen; so its entry may be taken by another
- * source, at once and without any cleaning up.
+ * A token bucket needs one number, the time when it will be full again. Taking a token
+ * moves that time on by the interval of one token. A token is available if the time
+ * then lies no further ahead than a whole burst takes to come back. A bucket whose
+ * time has passed is full, like the bucket of a source never seen. So another source
+ * may take over its entry at once, and nothing needs to be cleaned up.
  *
- * The table is a fixed number of small sets. A keyed hash picks the set, so that
- * nobody outside can choose sources that crowd somebody else's set. When all of a
- * set are live, new sources of that set are refused until one is full again, which
- * takes no longer than a burst takes to come back.
+ * The table is a fixed number of small sets. A keyed hash picks the set, so that an
+ * attacker cannot choose sources that fill the set of another source. If no bucket of a
+ * set is full, new sources of that set are refused until one is full again. That takes
+ * no longer than a burst takes to come back.
  */
 #include "ratelimit.h"
 
@@ -58,7 +58,7 @@ static bool same_source(const struct ratelimit_entry *a, const struct ratelimit_
 	return a->family == b->family && !memcmp(a->prefix, b->prefix, sizeof(a->prefix));
 }
 
-/* The source's live entry, or else one that it can have, or NULL. */
+/* Returns the source's live entry, or else one that it can take over, or NULL. */
 static struct ratelimit_entry *
 find_entry(struct ratelimit *rl, const struct ratelimit_entry *source, uint64_t now)
 {

@@ -2,11 +2,11 @@
 /*
  * Theory of operation
  *
- * Counter c has bit c % 64 of word (c / 64) % REPLAY_WORDS. A counter above all
- * others moves the window on: the words between the old newest word and the new one
- * are cleared, and so the ring holds no bits of an earlier lap. The ring has one
- * word more than the window's 8192 bits need, so every counter of the window, even
- * where it begins in the middle of a word, has a bit of its own.
+ * Counter c has bit c % 64 of word (c / 64) % REPLAY_WORDS. A counter above all others
+ * moves the window on. Then the words after the newest word so far, up to the new
+ * counter's, are cleared, so that the ring holds no bits of an earlier lap. The ring has
+ * one word more than the window's 8192 bits need. So no two counters of the window share
+ * a bit, even if the window begins in the middle of a word.
  */
 #include "replay.h"
 

@@ -11,7 +11,7 @@
 
 #include "wg_proto.h"
 
-/* One word more than the window: a window rarely starts at a word's first bit. */
+/* One word more than the window, because it rarely starts at the first bit of a word. */
 #define REPLAY_WORDS (WG_REPLAY_WINDOW / 64 + 1)
 
 /* A zeroed struct has seen nothing. */
@@ -21,10 +21,12 @@ struct replay {
 };
 
 /*
- * Accept a counter and remember it, or say no: it was accepted before; or it is
- * too old, that is counter <= greatest - 8192 where greatest is the greatest one
- * accepted; or it is not below WG_REJECT_AFTER_MESSAGES. To be called after the
- * message was found authentic, by one thread at a time.
+ * Returns true if the counter is acceptable, and remembers it. Returns false if the
+ * counter
+ *   - was accepted before,
+ *   - is too old: counter <= greatest accepted counter - 8192,
+ *   - or is not below WG_REJECT_AFTER_MESSAGES.
+ * Call it only after the message was found authentic, from one thread at a time.
  */
 bool replay_check_and_update(struct replay *r, uint64_t counter);
 

@@ -4,22 +4,25 @@
  *
  * Five timers, each armed and disarmed by events:
  *
- *   retransmit  armed by an initiation sent, disarmed by a handshake complete.
- *               Expired: send it again, 18 times, then give up: drop what waits.
- *   silence     armed by data sent if it is not yet armed, disarmed by anything
- *               authentic received. Expired: the peer got a new address, lost its
- *               state, or is gone; a new handshake tells.
- *   keepalive   armed by data received if it is not yet armed, disarmed by anything
- *               sent. Expired: send an empty packet, since the peer runs the timer
- *               above. If more data came while it ran, it is armed once more, and
- *               the keepalive that it just asked for does not disarm it: should
- *               that one be lost, a second follows.
- *   persistent  armed again by anything sent. (Not by what is received: a NAT need
- *               not refresh a mapping for inbound packets, RFC 4787 section 4.3.)
- *   zero        armed by each new session, and by giving up if it is not yet armed.
+ *   retransmit  Armed when an initiation is sent, disarmed when a handshake completes.
+ *               On expiry: send another initiation, up to 18 times; then give up and
+ *               drop the packets that wait for a session.
+ *   silence     Armed when data is sent if it is not armed yet, disarmed when anything
+ *               authentic is received. On expiry: start a handshake, which shows whether
+ *               the peer got a new address, lost its state, or is gone.
+ *   keepalive   Armed when data is received if it is not armed yet, disarmed when
+ *               anything is sent. On expiry: send an empty packet, because the peer
+ *               runs the silence timer. If more data came while the timer ran, it is
+ *               armed once more, and sending that empty packet does not disarm it. So
+ *               a second one follows in case the first is lost.
+ *   persistent  Armed again when anything is sent. Received packets do not count,
+ *               because a NAT need not refresh a mapping for inbound packets (RFC 4787
+ *               section 4.3).
+ *   zero        Armed by each new session, and on giving up if it is not armed yet.
+ *               On expiry: wipe all keys.
  *
- * Retransmit and silence get some jitter, so that two peers that started at the
- * same moment do not keep sending initiations that cross on the wire.
+ * Retransmit and silence get some jitter. Without it, two peers that started at the
+ * same moment would keep sending initiations that cross on the wire.
  */
 #include "timers.h"
 
@@ -178,7 +181,7 @@ static unsigned give_up(struct timers *t, uint64_t now)
 	return TIMER_DROP_STAGED;
 }
 
-/* Armed again here too: if the caller cannot send, the time goes on all the same. */
+/* Arms the timer again, so that it runs on even if the caller cannot send. */
 static unsigned expire_retransmit(struct timers *t, uint64_t now)
 {
 	if (t->retries >= TIMERS_MAX_RETRIES)

@@ -7,7 +7,7 @@ static void begin(struct wall_clock *c, int64_t offset)
 	c->begun = true;
 }
 
-/* `wall` is what the clock shows after it was set by `by`. */
+/* `wall` is what the clock shows now, after somebody moved it by `by` ns. */
 static enum wall_step classify(const struct wall_clock *c, int64_t by, uint64_t wall)
 {
 	if (by <= -(int64_t)WALL_STEP_TOLD)

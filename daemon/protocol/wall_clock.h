@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The timestamps of initiations, from a wall clock that people set.
+ * The timestamps of initiations, made from a wall clock that people may set.
  *
  * A peer refuses an initiation whose timestamp is not later than the last one (whitepaper
- * 5.1). So when the wall clock is set back, timestamps go on from where they were: they
- * have a lead. The lead has a limit, so that one wrong time in the past is not passed on
- * to every peer for as long as the daemon runs; a peer that has seen that time itself gets
- * timestamps that are just later. When the wall clock is set forward it is followed: peers
- * may know a later time, from before a start with a wrong clock.
+ * 5.1). So when the wall clock is set back, timestamps do not go back. They then lead the
+ * wall clock.
  *
- * Pure: the caller reads the clocks. All times are in ns: `wall` since 1970, `now` as of
- * clock_now(), which nobody sets.
+ * The lead has a limit. Without it, a wall clock that was once wrong would affect the
+ * timestamps for every peer as long as the daemon runs. A peer that was sent a timestamp
+ * from the wrong time gets timestamps that are just later than that.
+ *
+ * When the wall clock is set forward, timestamps follow it. The reason is that the daemon
+ * may have started with a wrong clock, and peers may know a later time from before.
+ *
+ * The caller reads the clocks and passes in the times. All times are in ns: `wall` is
+ * since 1970; `now` is that of clock_now(), which nobody can set.
  */
 #ifndef WALL_CLOCK_H
 #define WALL_CLOCK_H
@@ -21,40 +25,41 @@
 #include "clock.h"
 
 #define TIMESTAMP_LEAD_MAX (86400 * NS_PER_SEC)
-/* Shorter steps back are not worth a line in the log. */
+/* Shorter steps back are not reported, because they are not worth a line in the log. */
 #define WALL_STEP_TOLD (10 * NS_PER_SEC)
-/* 2025-01-01: a clock that shows an earlier time was not set yet. */
+/* 2025-01-01: a clock that shows an earlier time has not been set yet. */
 #define WALL_UNSET (1735689600 * NS_PER_SEC)
-/* What timestamps are rounded to on the wire. */
+/* The nanoseconds of a timestamp are rounded down to a multiple of this on the wire. */
 #define TIMESTAMP_STEP (1ULL << 24)
 
-/* All of these less clock_now(). Zeroed at first. */
+/* The times are stored minus clock_now(). A zeroed struct is ready for use. */
 struct wall_clock {
 	bool begun;
-	int64_t seen;	 /* the wall clock, when it was last looked at */
-	int64_t highest; /* the same, at the most */
-	int64_t ahead;	 /* timestamps */
+	int64_t seen;	 /* the wall clock at the last look */
+	int64_t highest; /* the maximum of seen so far */
+	int64_t ahead;	 /* the timestamps */
 };
 
 enum wall_step {
-	WALL_NO_STEP,  /* none that a person should hear of */
-	WALL_FORWARD,  /* beyond TIMESTAMP_LEAD_MAX more than it ever was */
+	WALL_NO_STEP,  /* no step that needs to be reported */
+	WALL_FORWARD,  /* to more than TIMESTAMP_LEAD_MAX above highest */
 	WALL_BACKWARD, /* by WALL_STEP_TOLD or more */
 };
 
 struct wall_look {
 	uint64_t timestamp;
 	enum wall_step step;
-	uint64_t by;   /* of that step */
-	uint64_t lead; /* timestamp's, over the wall clock */
+	uint64_t by;   /* the size of the step */
+	uint64_t lead; /* timestamp minus the wall clock */
 };
 
-/* The timestamp of an initiation that is sent now, and whether the wall clock was set since
- * the last look: told once a step. */
+/* Returns the timestamp for an initiation that is sent now, and the step if the wall
+ * clock was set since the last look. Each step is reported once. */
 struct wall_look wall_clock_look(struct wall_clock *c, uint64_t wall, uint64_t now);
 
-/* The timestamp for a peer that was last sent *sent, later than that. Sets *sent, which is 0
- * at first. */
+/* Returns `timestamp`, or one TIMESTAMP_STEP after *sent if `timestamp` is not later
+ * than *sent. *sent is the last timestamp sent to this peer, 0 at first, and is set
+ * to the result. */
 uint64_t wall_clock_after(uint64_t *sent, uint64_t timestamp);
 
 #endif
