@@ -49,12 +49,6 @@ static bool flow_equal(const struct flow_key *a, const struct flow_key *b)
 	return !memcmp(a, b, sizeof(*a));
 }
 
-/* Returns true if XDP takes nothing of the peer. */
-static bool has_lapsed(const struct peer *peer, uint64_t now)
-{
-	return !peer->flow_admitted || now - peer->flow_admitted >= WG_FLOW_LAPSED_NS;
-}
-
 /* Returns true if a message that came to the socket may be older than the entry in the map. */
 static bool is_just_admitted(const struct peer *peer, uint64_t now)
 {
@@ -92,8 +86,7 @@ bool flows_may_be_translated(const struct peer *peer, const struct endpoint *fro
 
 	if (!dataplane_nic(&tunnel_of(peer)->dp, ifindex))
 		return false;
-	return flow_equal(&key, &peer->flow) &&
-			       (has_lapsed(peer, now) || is_just_admitted(peer, now))
+	return flow_equal(&key, &peer->flow) && is_just_admitted(peer, now)
 		       ? atomic_load(&peer->socket_only)
 		       : true;
 }

@@ -23,8 +23,9 @@ void flows_admit(struct peer *peer, const struct endpoint *from, uint32_t ifinde
 		 uint64_t now);
 /*
  * Returns true if NAT on this host may have translated a handshake message that came to the
- * UDP socket like this: XDP is on the device, and did not take it. So it is for a flow that was
- * never known. A flow that XDP no longer knows, or only just knows, tells nothing: the answer is
+ * UDP socket like this: XDP is on the device, and did not take it. It is so for a flow that XDP
+ * does not know, too, because NAT rules may have come meanwhile: the first data by AF_XDP show
+ * that there are none. Only a flow that XDP has just come to know tells nothing: the answer is
  * what it was.
  */
 bool flows_may_be_translated(const struct peer *peer, const struct endpoint *from,

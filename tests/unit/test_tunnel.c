@@ -1148,10 +1148,11 @@ static void test_flow_that_is_translated(void **state)
 	assert_true(flows_may_be_translated(bob, &bob_there, 71, t));
 	flows_admit(bob, &bob_there, 71, t);
 	assert_true(flows_may_be_translated(bob, &bob_there, 71, later - 1));
-	assert_false(flows_may_be_translated(bob, &bob_there, 71, later));
-	assert_true(flows_may_be_translated(bob, &bob_there, 72, later));
-	atomic_store(&bob->socket_only, true);
 	assert_true(flows_may_be_translated(bob, &bob_there, 71, later));
+	assert_true(flows_may_be_translated(bob, &bob_there, 72, later));
+	assert_false(flows_may_be_translated(bob, &bob_there, 71, t + 1));
+	atomic_store(&bob->socket_only, true);
+	assert_true(flows_may_be_translated(bob, &bob_there, 71, t + 1));
 	without_nics(f);
 }
 
