@@ -117,7 +117,7 @@ static int create_initiation(struct peer *peer, struct wg_initiation *msg)
 	}
 	keypair_drop(&tunnel->peers.keypairs, peer->pending);
 	peer->pending = kp;
-	peer->badly_answered = false;
+	peer->got_wrong_response = false;
 	return 0;
 }
 
@@ -171,7 +171,7 @@ static void receive_response(struct tunnel *tunnel, const struct handshake_messa
 	if (noise_consume_response(&peer->initiating, &tunnel->identity, &peer->remote,
 				   msg) ||
 	    noise_derive_keys(&peer->initiating, &keys)) {
-		peer->badly_answered = true;
+		peer->got_wrong_response = true;
 		tunnel_drop(tunnel, DROP_bad_handshake, 1);
 		return;
 	}
@@ -311,7 +311,7 @@ static void serve_response(struct tunnel *tunnel, const struct handshake_message
 {
 	struct keypair *kp = find_handshake(tunnel, m);
 
-	if (!admit(tunnel, m, under_load && kp && kp->peer->badly_answered, now))
+	if (!admit(tunnel, m, under_load && kp && kp->peer->got_wrong_response, now))
 		return;
 	if (kp)
 		receive_response(tunnel, m, kp, now);

@@ -106,9 +106,9 @@ static void take_counters(struct peer *peer, struct peer_snapshot *p)
 
 	p->has_stats = !bpf_objects_peer_stats(peer->peers->bpf, peer->slot, &p->stats);
 	refused = p->stats.from_peer_refused_bytes;
-	if (received > refused && received - refused > peer->rx_told)
-		peer->rx_told = received - refused;
-	p->rx_bytes = peer->rx_told;
+	if (received > refused && received - refused > peer->rx_shown)
+		peer->rx_shown = received - refused;
+	p->rx_bytes = peer->rx_shown;
 	p->tx_bytes = atomic_load(&peer->wire.tx_bytes);
 }
 

@@ -86,9 +86,9 @@ struct peer {
 
 	/* The control thread's own. */
 	struct keypair *previous;
-	uint64_t rx_told;	 /* the most that snapshot_peer() told */
+	uint64_t rx_shown;	 /* the most that snapshot_peer() told */
 	struct keypair *pending; /* of the handshake under way as initiator */
-	bool badly_answered;	 /* that handshake got a wrong answer with its index */
+	bool got_wrong_response; /* that handshake got a wrong answer with its index */
 	struct noise_remote remote;
 	struct noise_handshake initiating; /* one per role: initiations may cross */
 	struct noise_handshake answering;
