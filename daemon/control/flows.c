@@ -111,15 +111,28 @@ static void forget_arrival(struct peer *peer)
 	pthread_mutex_unlock(&peer->roam_lock);
 }
 
-/* An arrival whose EVENT_FLOW is still to be served is not in arrived_by yet; serving it
- * admits the flow. */
+/* What the kernel has just delivered by the device is admitted as if XDP had been there. */
+static void admit_latest(struct peer *peer, uint32_t ifindex, uint64_t now)
+{
+	uint64_t since = now - atomic_load(&peer->flow_told);
+	struct arrival a;
+
+	pthread_mutex_lock(&peer->roam_lock);
+	a = peer->by_socket;
+	pthread_mutex_unlock(&peer->roam_lock);
+	if (a.ifindex == ifindex && since < WG_FLOW_FRESH_NS)
+		flows_admit(peer, &a.from, ifindex, now);
+	else if (peer->arrived_by == ifindex)
+		forget_arrival(peer);
+}
+
 void flows_note_nic(struct tunnel *tunnel, uint32_t ifindex)
 {
+	uint64_t now = clock_now();
 	struct peer *peer;
 
 	cds_list_for_each_entry (peer, &tunnel->peers.list, list)
-		if (peer->arrived_by == ifindex)
-			forget_arrival(peer);
+		admit_latest(peer, ifindex, now);
 }
 
 void flows_forget(struct peer *peer)

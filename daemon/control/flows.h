@@ -33,8 +33,8 @@ bool flows_may_be_translated(const struct peer *peer, const struct endpoint *fro
 /* Serves EVENT_FLOW: data came by the UDP socket. Returns the ifindex of the device that they came
  * by; 0: that was forgotten meanwhile. */
 uint32_t flows_serve(struct peer *peer, uint64_t now);
-/* XDP was attached to this device: the next data that come by it to the UDP socket are told of
- * at once, and so are admitted. */
+/* XDP was attached to this device: admits the flows of which the kernel has just delivered data
+ * by it. For other peers the next data that come by it to the UDP socket are told of at once. */
 void flows_note_nic(struct tunnel *tunnel, uint32_t ifindex);
 /* XDP takes nothing more of the peer until something authentic comes by the UDP socket. */
 void flows_forget(struct peer *peer);
