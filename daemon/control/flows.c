@@ -91,13 +91,20 @@ bool flows_may_be_translated(const struct peer *peer, const struct endpoint *fro
 		       : true;
 }
 
-uint32_t flows_serve(struct peer *peer, uint64_t now)
+static struct arrival latest_arrival(struct peer *peer)
 {
 	struct arrival a;
 
 	pthread_mutex_lock(&peer->roam_lock);
 	a = peer->by_socket;
 	pthread_mutex_unlock(&peer->roam_lock);
+	return a;
+}
+
+uint32_t flows_serve(struct peer *peer, uint64_t now)
+{
+	struct arrival a = latest_arrival(peer);
+
 	if (a.ifindex)
 		flows_admit(peer, &a.from, a.ifindex, now);
 	return a.ifindex;
@@ -115,11 +122,8 @@ static void forget_arrival(struct peer *peer)
 static void admit_latest(struct peer *peer, uint32_t ifindex, uint64_t now)
 {
 	uint64_t since = now - atomic_load(&peer->flow_told);
-	struct arrival a;
+	struct arrival a = latest_arrival(peer);
 
-	pthread_mutex_lock(&peer->roam_lock);
-	a = peer->by_socket;
-	pthread_mutex_unlock(&peer->roam_lock);
 	if (a.ifindex == ifindex && since < WG_FLOW_FRESH_NS)
 		flows_admit(peer, &a.from, ifindex, now);
 	else if (peer->arrived_by == ifindex)

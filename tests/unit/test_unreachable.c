@@ -16,33 +16,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "packet.h"
+#include "icmp_packet.h"
 #include "tap.h"
 #include "unreachable.h"
-
-static const struct spec udp4 = {.udp = true};
-static const struct spec udp6 = {.udp = true, .v6 = true};
-
-static uint8_t packet[65536];
-
-static size_t build_udp(const struct spec *s, size_t payload)
-{
-	static uint8_t bytes[65000];
-
-	memset(packet, 0, sizeof(packet));
-	for (size_t i = 0; i < payload; i++)
-		bytes[i] = (uint8_t)random32();
-	return build(packet, s, bytes, payload);
-}
-
-static struct icmp_error answer(size_t len)
-{
-	struct icmp_error e;
-
-	memset(&e, 0xa5, sizeof(e));
-	assert_true(icmp_unreachable(&e, packet, len));
-	return e;
-}
 
 /* --- how many --- */
 
