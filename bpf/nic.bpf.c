@@ -7,8 +7,9 @@
  * and counts it. XDP cannot know what the kernel would do: that depends on routes, rp_filter,
  * netfilter and conntrack. So it takes only frames of a flow of which the kernel has lately
  * delivered something authentic: the daemon admits that flow to the map `flows`. While a
- * flow is in use the kernel gets a data message of it every few seconds (WG_FLOW_* in
- * wg_maps.h); if those no longer arrive at the socket, XDP passes the whole flow.
+ * flow is in use the daemon gives the kernel a frame of it every few seconds, as if the NIC had
+ * received it (wg_probe below). If those no longer arrive at the socket, the flow lapses: XDP
+ * passes it.
  *
  * Of an admitted flow XDP takes a frame that is addressed to the NIC, is a plain UDP datagram
  * to our port, and is provably for us: a data message of a session that exists, or an
@@ -92,22 +93,11 @@ static __always_inline bool is_to_port(const struct wg_config *c,
 	return c->listen_port && bpf_ntohs(d->udp->dest) == c->listen_port;
 }
 
-/* May be below zero: the clock that BPF reads cheaply lags by some milliseconds. */
-static __always_inline __s64 flow_age(const struct flow *f, __u64 now)
+/* The age may be below zero: the clock that BPF reads cheaply lags by some milliseconds. */
+static __always_inline bool has_lapsed(const struct flow *f)
 {
-	return (__s64)(now - f->admitted);
-}
-
-/* Returns true if the kernel is to get this data message. CPUs that ask at the same time
- * get true once. */
-static __always_inline bool is_sample(struct flow *f, __u64 now)
-{
-	__u64 next = f->next_sample;
-
-	if (flow_age(f, now) < (__s64)WG_FLOW_FRESH_NS || now < next)
-		return false;
-	return __sync_val_compare_and_swap(&f->next_sample, next,
-					   now + WG_FLOW_SAMPLE_NS) == next;
+	return (__s64)(bpf_ktime_get_coarse_ns() - f->admitted) >=
+	       (__s64)WG_FLOW_LAPSED_NS;
 }
 
 /* Returns the bytes of UDP payload, or less than zero if the headers contradict each other.
@@ -175,14 +165,14 @@ static __always_inline int redirect(const struct xdp_md *ctx,
 }
 
 static __always_inline int steer_data(const struct xdp_md *ctx,
-				      const struct nic_queues *nic, struct flow *f,
-				      __u64 now, __u32 receiver, __u32 length)
+				      const struct nic_queues *nic, __u32 receiver,
+				      __u32 length)
 {
 	const struct session *s = bpf_map_lookup_elem(&sessions, &receiver);
 	struct peer_stats *stats;
 	int verdict;
 
-	if (!s || is_sample(f, now))
+	if (!s)
 		return XDP_PASS;
 	verdict = redirect(ctx, nic, &xsk_data);
 	if (verdict != XDP_REDIRECT)
@@ -196,20 +186,18 @@ static __always_inline int steer_data(const struct xdp_md *ctx,
 }
 
 static __always_inline int steer(const struct xdp_md *ctx, const struct wg_config *c,
-				 const struct nic_queues *nic, struct flow *f,
+				 const struct nic_queues *nic,
 				 const struct udp_datagram *d, const void *end)
 {
-	__u64 now = bpf_ktime_get_coarse_ns();
 	const struct wg_data *message = (const void *)(d->udp + 1);
 	__s32 length = message_length(d);
 	__u32 type;
 
-	if (length < (__s32)WG_DATA_OVERHEAD || (const void *)(message + 1) > end ||
-	    flow_age(f, now) >= (__s64)WG_FLOW_LAPSED_NS)
+	if (length < (__s32)WG_DATA_OVERHEAD || (const void *)(message + 1) > end)
 		return XDP_PASS;
 	type = le32(message->type);
 	if (type == WG_DATA)
-		return steer_data(ctx, nic, f, now, message->receiver, length);
+		return steer_data(ctx, nic, message->receiver, length);
 	return is_for_us(c, message, type, length, end)
 		       ? redirect(ctx, nic, &xsk_handshake)
 		       : XDP_PASS;
@@ -224,16 +212,24 @@ int wg_nic(struct xdp_md *ctx)
 	const struct wg_config *c = bpf_map_lookup_elem(&config, &zero);
 	const struct nic_queues *nic;
 	struct udp_datagram datagram;
-	struct flow *flow;
+	const struct flow *flow;
 
 	if (!c || !parse_udp(data, end, &datagram) || !is_to_port(c, &datagram))
 		return XDP_PASS;
 	datagram.flow.ifindex = ifindex;
 	flow = bpf_map_lookup_elem(&flows, &datagram.flow);
-	if (!flow)
+	if (!flow || has_lapsed(flow))
 		return XDP_PASS;
 	nic = bpf_map_lookup_elem(&nic_queues, &ifindex);
 	if (!nic || !is_to(nic, datagram.eth))
 		return XDP_PASS;
-	return steer(ctx, c, nic, flow, &datagram, end);
+	return steer(ctx, c, nic, &datagram, end);
+}
+
+/* Attached nowhere: the daemon runs it on frames of its own (BPF_F_TEST_XDP_LIVE_FRAMES), which
+ * the kernel then treats as received by a NIC. */
+SEC("xdp")
+int wg_probe(struct xdp_md *ctx)
+{
+	return XDP_PASS;
 }

@@ -73,21 +73,12 @@ struct flow_key {
 	__u8 destination[16];
 };
 
-/* Both are CLOCK_MONOTONIC, ns. */
 struct flow {
-	__u64 admitted;	   /* when the kernel last delivered something authentic of it */
-	__u64 next_sample; /* when the kernel is to get the next data message of it */
+	/* When the kernel last delivered something authentic of it: CLOCK_MONOTONIC, ns. */
+	__u64 admitted;
 };
 
-/*
- * The age of a flow, since it was admitted. A flow that is fresh is all for AF_XDP. Then the
- * kernel gets a data message per sample interval: one that it delivers makes the flow fresh
- * again. A flow that has lapsed is all the kernel's. A fresh flow lives longer than the 10 s
- * between the keepalives of a peer that only receives, so that every second one is for
- * AF_XDP; and conntrack, which forgets a UDP flow after 30 s, sees a packet in time.
- */
-#define WG_FLOW_FRESH_NS  12000000000ULL
-#define WG_FLOW_SAMPLE_NS 1000000000ULL
+/* A flow that was admitted so long ago has lapsed: it is the kernel's. */
 #define WG_FLOW_LAPSED_NS 30000000000ULL
 
 /* A NIC that the XDP program serves: its queues' keys in the XSK maps. */

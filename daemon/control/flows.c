@@ -1,52 +1,41 @@
 // SPDX-License-Identifier: MIT
 /*
- * Theory of operation: the BPF map `flows` has at most one entry per peer, and peer->flow is
- * its key. The entry is written again whenever the kernel delivers something authentic of the
- * peer to the UDP socket: a worker tells of data (EVENT_FLOW), at most once per second and
- * peer unless the flow is another one. XDP passes a data message of the flow every few
- * seconds, so that this goes on for as long as the kernel delivers what it gets
- * (bpf/nic.bpf.c). peer->flow stays when the entry is removed: then flow_admitted is 0.
+ * Theory of operation: the BPF map `flows` has at most one entry per peer, of peer->flow. The
+ * entry is written again whenever the kernel delivers something authentic of the peer to the UDP
+ * socket: a worker tells of data (EVENT_FLOW), at most once per second and peer unless the flow
+ * is another one. What a peer sends by AF_XDP does not come to the socket, so while the peer is
+ * active the kernel gets a probe of the flow every ten seconds (probe.h): what refuses the
+ * peer's packets refuses the probe, too, and the flow lapses (bpf/nic.bpf.c). Passing the
+ * kernel one of the peer's own messages instead would let later ones overtake it. Probes also
+ * keep the flow known to conntrack, which forgets it after 30 s.
+ *
+ * peer->flow stays when the entry is removed: then flow_admitted is 0.
  */
 #include "flows.h"
 
-#include <arpa/inet.h>
-#include <linux/if_ether.h>
 #include <string.h>
+
+#include <sodium.h>
 
 #include "bpf_objects.h"
 #include "clock.h"
+#include "log.h"
+#include "nic.h"
+#include "probe.h"
 #include "tunnel.h"
 
 /* As long as messages may wait between the kernel and us. */
 #define JUST_ADMITTED_NS (100 * NS_PER_MS)
+/* The age at which a flow is probed, and how often until an answer comes. */
+#define PROBE_AFTER_NS (10 * NS_PER_SEC)
+#define PROBE_RETRY_NS NS_PER_SEC
+/* A probe takes some 20 us. A flow without one lapses, and is admitted again by its data. */
+#define PROBES_A_ROUND 128
 
-static void put_addr(uint8_t out[16], const struct ip_addr *addr)
+static bool is_flow(const struct peer *peer, const struct endpoint *from,
+		    uint32_t ifindex)
 {
-	memset(out, 0, 16);
-	if (addr->family == IP_V4) {
-		out[10] = out[11] = 0xff;
-		memcpy(out + 12, addr->bytes, 4);
-	} else {
-		memcpy(out, addr->bytes, 16);
-	}
-}
-
-static struct flow_key flow_of(const struct endpoint *from, uint32_t ifindex)
-{
-	struct flow_key key = {
-		.ifindex = ifindex,
-		.proto = htons(from->addr.family == IP_V4 ? ETH_P_IP : ETH_P_IPV6),
-		.port = htons(from->port),
-	};
-
-	put_addr(key.source, &from->addr);
-	put_addr(key.destination, &from->source);
-	return key;
-}
-
-static bool flow_equal(const struct flow_key *a, const struct flow_key *b)
-{
-	return !memcmp(a, b, sizeof(*a));
+	return peer->flow.ifindex == ifindex && endpoint_equal(&peer->flow.from, from);
 }
 
 /* Returns true if a message that came to the socket may be older than the entry in the map. */
@@ -58,35 +47,33 @@ static bool is_just_admitted(const struct peer *peer, uint64_t now)
 static void remove_entry(struct peer *peer)
 {
 	if (peer->flow_admitted)
-		bpf_objects_remove_flow(peer->peers->bpf, &peer->flow);
+		bpf_objects_remove_flow(peer->peers->bpf, &peer->flow.from,
+					peer->flow.ifindex);
 	peer->flow_admitted = 0;
 }
 
 void flows_admit(struct peer *peer, const struct endpoint *from, uint32_t ifindex,
 		 uint64_t now)
 {
-	struct flow_key key = flow_of(from, ifindex);
 	struct tunnel *tunnel = tunnel_of(peer);
 
 	if (!tunnel->dp.udp || !dataplane_nic(&tunnel->dp, ifindex))
 		return;
-	if (!flow_equal(&key, &peer->flow))
+	if (!is_flow(peer, from, ifindex))
 		remove_entry(peer);
 	/* Without memory for an entry the flow stays with the UDP socket. */
-	if (bpf_objects_admit_flow(tunnel->bpf, &key))
+	if (bpf_objects_admit_flow(tunnel->bpf, from, ifindex))
 		return;
-	peer->flow = key;
+	peer->flow = (struct arrival){.from = *from, .ifindex = ifindex};
 	peer->flow_admitted = now;
 }
 
 bool flows_may_be_translated(const struct peer *peer, const struct endpoint *from,
 			     uint32_t ifindex, uint64_t now)
 {
-	struct flow_key key = flow_of(from, ifindex);
-
 	if (!dataplane_nic(&tunnel_of(peer)->dp, ifindex))
 		return false;
-	return flow_equal(&key, &peer->flow) && is_just_admitted(peer, now)
+	return is_flow(peer, from, ifindex) && is_just_admitted(peer, now)
 		       ? atomic_load(&peer->socket_only)
 		       : true;
 }
@@ -124,7 +111,7 @@ static void admit_latest(struct peer *peer, uint32_t ifindex, uint64_t now)
 	uint64_t since = now - atomic_load(&peer->flow_told);
 	struct arrival a = latest_arrival(peer);
 
-	if (a.ifindex == ifindex && since < WG_FLOW_FRESH_NS)
+	if (a.ifindex == ifindex && since < PROBE_AFTER_NS)
 		flows_admit(peer, &a.from, ifindex, now);
 	else if (peer->arrived_by == ifindex)
 		forget_arrival(peer);
@@ -155,11 +142,74 @@ void flows_flush(struct tunnel *tunnel)
 
 void flows_forget_addr(struct tunnel *tunnel, const struct ip_addr *addr)
 {
-	uint8_t destination[16];
 	struct peer *peer;
 
-	put_addr(destination, addr);
 	cds_list_for_each_entry (peer, &tunnel->peers.list, list)
-		if (!memcmp(peer->flow.destination, destination, 16))
+		if (ip_addr_equal(&peer->flow.from.source, addr))
 			flows_forget(peer);
+}
+
+static bool wants_probe(const struct peer *peer, uint64_t now)
+{
+	uint64_t age = now - peer->flow_admitted;
+
+	return peer->flow_admitted && peer->current && age >= PROBE_AFTER_NS &&
+	       age < WG_FLOW_LAPSED_NS && now - peer->probed >= PROBE_RETRY_NS;
+}
+
+/* The link-layer address that the peer's packets come from, as far as we know. */
+static const uint8_t *mac_of(const struct peer *peer, const struct nic *nic)
+{
+	const struct path *path = rcu_dereference(peer->path);
+
+	return path && path->route.l2_ok && path->route.ifindex == nic->ifindex
+		       ? path->route.l2
+		       : nic->mac;
+}
+
+/* Each probe has a tag of its own, which is used up when it arrives. */
+static void new_tag(struct peer *peer, uint8_t tag[WG_TAG_LEN])
+{
+	randombytes_buf(tag, WG_TAG_LEN);
+	pthread_mutex_lock(&peer->roam_lock);
+	memcpy(peer->probe_tag, tag, WG_TAG_LEN);
+	pthread_mutex_unlock(&peer->roam_lock);
+}
+
+static int probe(struct peer *peer, struct nic *nic)
+{
+	struct tunnel *tunnel = tunnel_of(peer);
+	uint8_t frame[PROBE_FRAME_MAX], tag[WG_TAG_LEN];
+	uint32_t len;
+
+	new_tag(peer, tag);
+	len = probe_write(frame, &peer->flow.from, nic, mac_of(peer, nic),
+			  tunnel->dp.udp->port, peer->current->local_index, tag);
+	return bpf_objects_deliver(tunnel->bpf, nic->ifindex, frame, len);
+}
+
+static void note_probed(struct tunnel *tunnel, const struct nic *nic, int err)
+{
+	if (err && !tunnel->probe_failed)
+		log_error("%s: cannot probe what its kernel lets in: %s; its peers will "
+			  "go by the UDP socket",
+			  nic->name, strerror(-err));
+	tunnel->probe_failed = err;
+}
+
+void flows_keep(struct peer *peer, uint64_t now)
+{
+	struct tunnel *tunnel = tunnel_of(peer);
+	struct nic *nic = dataplane_nic(&tunnel->dp, peer->flow.ifindex);
+
+	if (!tunnel->dp.udp || !nic || !tunnel->probes_left || !wants_probe(peer, now))
+		return;
+	tunnel->probes_left--;
+	peer->probed = now;
+	note_probed(tunnel, nic, probe(peer, nic));
+}
+
+void flows_new_round(struct tunnel *tunnel)
+{
+	tunnel->probes_left = PROBES_A_ROUND;
 }

@@ -33,6 +33,10 @@ bool flows_may_be_translated(const struct peer *peer, const struct endpoint *fro
 /* Serves EVENT_FLOW: data came by the UDP socket. Returns the ifindex of the device that they came
  * by; 0: that was forgotten meanwhile. */
 uint32_t flows_serve(struct peer *peer, uint64_t now);
+/* The peer is active: probes its flow if it is time to. */
+void flows_keep(struct peer *peer, uint64_t now);
+/* So many probes may be sent, of all peers, until this is called again. */
+void flows_new_round(struct tunnel *tunnel);
 /* XDP was attached to this device: admits the flows of which the kernel has just delivered data
  * by it. For other peers the next data that come by it to the UDP socket are told of at once. */
 void flows_note_nic(struct tunnel *tunnel, uint32_t ifindex);

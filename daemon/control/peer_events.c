@@ -51,6 +51,7 @@ static void handle_lazy(struct peer *peer, unsigned flags, uint64_t now)
 {
 	apply_activity(peer);
 	paths_keep_neighbour(peer, now);
+	flows_keep(peer, now);
 	peer_reschedule(peer);
 }
 
@@ -143,6 +144,7 @@ void peer_events_serve(struct tunnel *tunnel, uint64_t now)
 	events_serve_urgent(&tunnel->dp.events, handle_urgent, now, EVENTS_A_ROUND);
 	if (tunnel->lazy_pending && now >= tunnel->dp.events.lazy_due) {
 		tunnel->lazy_pending = false;
+		flows_new_round(tunnel);
 		events_drain_lazy(&tunnel->dp.events, handle_lazy, now);
 	}
 }

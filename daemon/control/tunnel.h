@@ -68,6 +68,8 @@ struct tunnel {
 	struct uapi *uapi;
 	int epoll_fd; /* what the control thread waits on */
 	int signal_fd;
+	unsigned probes_left; /* in this round of lazy events */
+	bool probe_failed;    /* the latest */
 	bool lazy_pending;
 	bool ending;
 };

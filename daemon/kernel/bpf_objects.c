@@ -13,7 +13,9 @@
  */
 #include "bpf_objects.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <linux/if_ether.h>
 #include <linux/if_link.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -268,6 +270,18 @@ int bpf_objects_attach_xdp(struct bpf_objects *bpf, uint32_t ifindex, bool nativ
 			       BPF_XDP, &opts);
 }
 
+int bpf_objects_deliver(struct bpf_objects *bpf, uint32_t ifindex, const uint8_t *frame,
+			size_t len)
+{
+	struct xdp_md ctx = {.data_end = (uint32_t)len, .ingress_ifindex = ifindex};
+	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame,
+			    .data_size_in = (uint32_t)len, .ctx_in = &ctx,
+			    .ctx_size_in = sizeof(ctx), .repeat = 1, .batch_size = 1,
+			    .flags = BPF_F_TEST_XDP_LIVE_FRAMES);
+
+	return bpf_prog_test_run_opts(bpf_program__fd(bpf->nic->progs.wg_probe), &opts);
+}
+
 struct worker_stats *bpf_objects_worker_stats(struct bpf_objects *bpf)
 {
 	return bpf->stats;
@@ -335,16 +349,45 @@ static uint64_t monotonic_now(void)
 	return (uint64_t)ts.tv_sec * NS_PER_SEC + (uint64_t)ts.tv_nsec;
 }
 
-int bpf_objects_admit_flow(struct bpf_objects *bpf, const struct flow_key *key)
+static void put_addr(uint8_t out[16], const struct ip_addr *addr)
 {
-	struct flow flow = {.admitted = monotonic_now()};
-
-	return map_set(bpf, bpf->nic->maps.flows, key, &flow);
+	memset(out, 0, 16);
+	if (addr->family == IP_V4) {
+		out[10] = out[11] = 0xff;
+		memcpy(out + 12, addr->bytes, 4);
+	} else {
+		memcpy(out, addr->bytes, 16);
+	}
 }
 
-void bpf_objects_remove_flow(struct bpf_objects *bpf, const struct flow_key *key)
+static struct flow_key flow_key(const struct endpoint *from, uint32_t ifindex)
 {
-	map_unset(bpf->nic->maps.flows, key);
+	struct flow_key key = {
+		.ifindex = ifindex,
+		.proto = htons(from->addr.family == IP_V4 ? ETH_P_IP : ETH_P_IPV6),
+		.port = htons(from->port),
+	};
+
+	put_addr(key.source, &from->addr);
+	put_addr(key.destination, &from->source);
+	return key;
+}
+
+int bpf_objects_admit_flow(struct bpf_objects *bpf, const struct endpoint *from,
+			   uint32_t ifindex)
+{
+	struct flow_key key = flow_key(from, ifindex);
+	struct flow flow = {.admitted = monotonic_now()};
+
+	return map_set(bpf, bpf->nic->maps.flows, &key, &flow);
+}
+
+void bpf_objects_remove_flow(struct bpf_objects *bpf, const struct endpoint *from,
+			     uint32_t ifindex)
+{
+	struct flow_key key = flow_key(from, ifindex);
+
+	map_unset(bpf->nic->maps.flows, &key);
 }
 
 int bpf_objects_set_nic(struct bpf_objects *bpf, uint32_t ifindex,

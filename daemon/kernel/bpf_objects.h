@@ -39,6 +39,11 @@ int bpf_objects_filter_fd(const struct bpf_objects *bpf);
  * BPF link, owned by the caller, or -errno. Closing it detaches the program. */
 int bpf_objects_attach_xdp(struct bpf_objects *bpf, uint32_t ifindex, bool native);
 
+/* Gives the kernel's network stack this Ethernet frame as if the device had received it and XDP
+ * had passed it. The device is one of this thread's network namespace. 0 or -errno. */
+int bpf_objects_deliver(struct bpf_objects *bpf, uint32_t ifindex, const uint8_t *frame,
+			size_t len);
+
 /* Returns WG_MAX_WORKERS + 1 elements in memory shared with the BPF map, owned by bpf. */
 struct worker_stats *bpf_objects_worker_stats(struct bpf_objects *bpf);
 
@@ -49,9 +54,12 @@ int bpf_objects_set_port(struct bpf_objects *bpf, uint16_t port);
 /* mac1_key: the key of mac1 in handshake messages to this tunnel (cookie.h); NULL: the tunnel
  * has no private key. */
 int bpf_objects_set_mac1_key(struct bpf_objects *bpf, const uint8_t mac1_key[WG_KEY_LEN]);
-/* Makes the flow fresh from now on: the XDP program takes it. */
-int bpf_objects_admit_flow(struct bpf_objects *bpf, const struct flow_key *key);
-void bpf_objects_remove_flow(struct bpf_objects *bpf, const struct flow_key *key);
+/* The flow of what comes from this endpoint, to the address of ours that is its source, by the
+ * device. Admitted, it is the XDP program's for WG_FLOW_LAPSED_NS. */
+int bpf_objects_admit_flow(struct bpf_objects *bpf, const struct endpoint *from,
+			   uint32_t ifindex);
+void bpf_objects_remove_flow(struct bpf_objects *bpf, const struct endpoint *from,
+			     uint32_t ifindex);
 /* queues NULL: the NIC is no longer served. */
 int bpf_objects_set_nic(struct bpf_objects *bpf, uint32_t ifindex,
 			const struct nic_queues *queues);

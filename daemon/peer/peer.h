@@ -32,7 +32,7 @@
 #include "staged.h"
 #include "timerq.h"
 #include "timers.h"
-#include "wg_maps.h"
+#include "wg_proto.h"
 
 struct peers;
 
@@ -54,7 +54,7 @@ struct peer_wire {
 	_Atomic uint64_t tx_packets;
 };
 
-/* How an authentic transport message came to the UDP socket. */
+/* How an authentic message came to the UDP socket. */
 struct arrival {
 	struct endpoint from;
 	uint32_t ifindex; /* of the device; 0: there was none */
@@ -83,6 +83,8 @@ struct peer {
 	struct arrival
 		by_socket; /* the latest that EVENT_FLOW told of; under roam_lock */
 	_Atomic uint64_t flow_told; /* when that was, ns */
+	/* Of the probe that is under way (probe.h), or zero; under roam_lock. */
+	uint8_t probe_tag[WG_TAG_LEN];
 
 	/* The control thread's own. */
 	struct keypair *previous;
@@ -104,8 +106,9 @@ struct peer {
 	bool has_endpoint;
 	bool configured;     /* the user set the endpoint */
 	uint32_t arrived_by; /* device of the latest authentic packet to a socket, or 0 */
-	struct flow_key flow;	 /* in the map that the XDP program reads: flows.h */
+	struct arrival flow; /* in the map that the XDP program reads: flows.h */
 	uint64_t flow_admitted;	 /* ns; 0: the map has none of this peer */
+	uint64_t probed;	 /* when the kernel last got a probe of the flow, ns */
 	uint64_t last_handshake; /* Unix time, ns; 0: never */
 	uint64_t
 		neighbour_kept; /* when the kernel was last told that the neighbour is used */

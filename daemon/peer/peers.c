@@ -168,7 +168,7 @@ void peer_remove(struct peer *peer)
 			  strerror(-err));
 	rcu_assign_pointer(peers->slots[peer->slot], NULL);
 	if (peer->flow_admitted)
-		bpf_objects_remove_flow(peers->bpf, &peer->flow);
+		bpf_objects_remove_flow(peers->bpf, &peer->flow.from, peer->flow.ifindex);
 	bpf_objects_remove_peer(peers->bpf, peer->slot);
 	peer_end_handshake(peer);
 	peer_drop_keypairs(peer);

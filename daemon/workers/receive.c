@@ -17,6 +17,8 @@
 #include <string.h>
 #include <sys/uio.h>
 
+#include <sodium.h>
+
 #include "clock.h"
 #include "cookie.h"
 #include "dataplane.h"
@@ -26,6 +28,7 @@
 #include "outer.h"
 #include "path.h"
 #include "peer.h"
+#include "probe.h"
 #include "thread.h"
 #include "worker.h"
 
@@ -189,9 +192,10 @@ static bool is_news(struct worker *w, struct peer *peer, const struct arrival *a
 	return since >= SAME_FLOW_NS && dataplane_nic(w->dp, a->ifindex);
 }
 
-static void note_flow(struct worker *w, struct peer *peer, const struct rx_packet *p)
+static void note_flow(struct worker *w, struct peer *peer, const struct endpoint *from,
+		      uint32_t ifindex)
 {
-	struct arrival a = {.from = p->source, .ifindex = p->ifindex};
+	struct arrival a = {.from = *from, .ifindex = ifindex};
 	bool news;
 
 	pthread_mutex_lock(&peer->roam_lock);
@@ -209,7 +213,7 @@ static void note_flow(struct worker *w, struct peer *peer, const struct rx_packe
 static void note_way(struct worker *w, struct peer *peer, const struct rx_packet *p)
 {
 	if (p->ifindex)
-		note_flow(w, peer, p);
+		note_flow(w, peer, &p->source, p->ifindex);
 	else if (atomic_load_explicit(&peer->socket_only, memory_order_relaxed))
 		events_raise(&w->dp->events, peer, EVENT_BY_NIC);
 }
@@ -335,6 +339,34 @@ static struct keypair *receiving_keypair(struct worker *w, const struct wg_data 
 		return NULL;
 	}
 	return kp;
+}
+
+/* A probe that the kernel has delivered is as good as data. Each is good for once. */
+static bool take_probe(struct peer *peer, const uint8_t *tag)
+{
+	bool right;
+
+	pthread_mutex_lock(&peer->roam_lock);
+	right = !sodium_is_zero(peer->probe_tag, WG_TAG_LEN) &&
+		!sodium_memcmp(peer->probe_tag, tag, WG_TAG_LEN);
+	if (right)
+		sodium_memzero(peer->probe_tag, WG_TAG_LEN);
+	pthread_mutex_unlock(&peer->roam_lock);
+	return right;
+}
+
+static void receive_probe(struct worker *w, const struct udp_received *r,
+			  const uint8_t *message)
+{
+	uint32_t receiver = ((const struct wg_data *)message)->receiver;
+	struct keypair *kp = keypairs_find(&w->dp->peers->keypairs, receiver);
+
+	if (!kp)
+		worker_drop(w, DROP_unknown_receiver, 1);
+	else if (take_probe(kp->peer, probe_tag(message)))
+		note_flow(w, kp->peer, &r->source, r->ifindex);
+	else
+		worker_drop(w, DROP_bad_tag, 1);
 }
 
 /* Adds a transport message, at least WG_DATA_OVERHEAD long, to the batch. ifindex: of the
@@ -469,6 +501,8 @@ static void add_udp(struct worker *w, const struct udp_received *r, uint8_t *mes
 
 	if (reason != DROP_REASONS) {
 		worker_drop(w, reason, 1);
+	} else if (type == WG_DATA && probe_is(message, len)) {
+		receive_probe(w, r, message);
 	} else if (type == WG_DATA) {
 		worker_count(w, rx_udp_packets, 1);
 		worker_count(w, rx_udp_bytes, len);

@@ -239,16 +239,6 @@ static void admit(int family, int64_t ago)
 		0);
 }
 
-static struct flow flow_value(int family)
-{
-	struct flow_key key = flow_key(family);
-	struct flow value;
-
-	assert_int_equal(bpf_map_lookup_elem(bpf_map__fd(nic->maps.flows), &key, &value),
-			 0);
-	return value;
-}
-
 static void add_session(uint32_t peer)
 {
 	struct session session = {.peer = peer};
@@ -727,59 +717,19 @@ static void ipv4_mapped_flow_over_ipv6_passes(void **state)
 	expect(f, XDP_PASS, NO_DROP);
 }
 
-static void fresh_flow_is_all_taken(void **state)
+/* To the last message: what passed would be overtaken. */
+static void admitted_flow_is_all_taken(void **state)
 {
-	static const int64_t ages[] = {-SECOND, 0, SECOND, WG_FLOW_FRESH_NS - SECOND};
+	static const int64_t ages[] = {-SECOND, 0, SECOND, WG_FLOW_LAPSED_NS - SECOND};
 
 	for (int family = 4; family <= 6; family += 2)
 		for (size_t i = 0; i < 4; i++) {
 			admit(family, ages[i]);
 			for (int j = 0; j < 20; j++)
 				expect_data(message(family, 4, 32), 0, 32);
-			assert_int_equal(flow_value(family).next_sample, 0);
+			expect(message(family, 1, 148), XDP_REDIRECT, NO_DROP);
+			expect(message(family, 2, 92), XDP_REDIRECT, NO_DROP);
 		}
-}
-
-/* No longer fresh: the kernel gets a data message per second, and no handshake message. */
-static void stale_flow_is_sampled(void **state)
-{
-	struct flow_key key = flow_key(4);
-	struct flow value;
-	uint64_t first;
-
-	admit(4, WG_FLOW_FRESH_NS + SECOND);
-	expect(message(4, 1, 148), XDP_REDIRECT, NO_DROP);
-	expect(message(4, 2, 92), XDP_REDIRECT, NO_DROP);
-	expect(message(4, 4, 32), XDP_PASS, NO_DROP);
-	first = flow_value(4).next_sample;
-	for (int i = 0; i < 20; i++)
-		expect_data(message(4, 4, 32), 0, 32);
-	value = flow_value(4);
-	assert_true(value.next_sample == first);
-	/* A second later. */
-	value.next_sample -= SECOND;
-	assert_int_equal(
-		bpf_map_update_elem(bpf_map__fd(nic->maps.flows), &key, &value, 0), 0);
-	expect(message(4, 4, 32), XDP_PASS, NO_DROP);
-	assert_true(flow_value(4).next_sample > first - SECOND);
-	expect_data(message(4, 4, 32), 0, 32);
-	/* Admitted again. */
-	admit(4, 0);
-	expect_data(message(4, 4, 32), 0, 32);
-}
-
-/* What is nobody's does not use up the sample. */
-static void only_our_data_is_a_sample(void **state)
-{
-	struct frame f = message(6, 4, 32);
-
-	admit(6, WG_FLOW_FRESH_NS + SECOND);
-	f.bytes[MESSAGE6 + 4] ^= 1;
-	expect(f, XDP_PASS, NO_DROP);
-	expect(message(6, 9, 32), XDP_PASS, NO_DROP);
-	assert_int_equal(flow_value(6).next_sample, 0);
-	expect(message(6, 4, 32), XDP_PASS, NO_DROP);
-	assert_int_not_equal(flow_value(6).next_sample, 0);
 }
 
 static void lapsed_flow_passes(void **state)
@@ -796,8 +746,6 @@ static void lapsed_flow_passes(void **state)
 			expect(message(family, 1, 148), XDP_PASS, NO_DROP);
 			expect(message(family, 2, 92), XDP_PASS, NO_DROP);
 		}
-	admit(4, WG_FLOW_LAPSED_NS - SECOND);
-	expect(message(4, 2, 92), XDP_REDIRECT, NO_DROP);
 }
 
 static void port_follows_the_configuration(void **state)
@@ -1113,9 +1061,7 @@ int main(void)
 		T(unknown_flow_passes),
 		T(a_flow_is_of_one_nic),
 		T(ipv4_mapped_flow_over_ipv6_passes),
-		T(fresh_flow_is_all_taken),
-		T(stale_flow_is_sampled),
-		T(only_our_data_is_a_sample),
+		T(admitted_flow_is_all_taken),
 		T(lapsed_flow_passes),
 		T(port_follows_the_configuration),
 		T(nothing_is_ours_while_not_listening),

@@ -123,7 +123,7 @@ firewall() {
 	ping_all A "$(inner4 B)" 20
 	on A nft add table inet fw
 	on A nft add chain inet fw in '{ type filter hook input priority 0; }'
-	on A nft add rule inet fw in iifname toB udp dport $PORT drop
+	on A nft add rule inet fw in iifname toB udp dport "$PORT" drop
 	wait_until 35 no_answer
 	# Nothing gets in later either, and B's handshakes do not.
 	wait_until 2 no_answer
@@ -149,18 +149,18 @@ published() {
 	on A sysctl -qw net.ipv4.ip_forward=1
 	on A nft add table ip nat
 	on A nft add chain ip nat pre '{ type nat hook prerouting priority dstnat; }'
-	on A nft add rule ip nat pre ip daddr 198.51.100.1 udp dport $PORT dnat to "$(outer4 C)"
-	on A nft add rule ip nat pre udp dport 443 redirect to :$PORT
+	on A nft add rule ip nat pre ip daddr 198.51.100.1 udp dport "$PORT" dnat to "$(outer4 C)"
+	on A nft add rule ip nat pre udp dport 443 redirect to ":$PORT"
 	read -ra args <<<"$(way "$1")"
 	start_wg wgxdp A "${args[@]}"
 	start_wg wireguard-go B
 	start_wg wireguard-go C
 	wg_setup B A
 	wg_keys C
-	on C wg set wg0 private-key "$TMP/C.key" listen-port $PORT
+	on C wg set wg0 private-key "$TMP/C.key" listen-port "$PORT"
 	wg_up C
 	wg_peer C B
-	wg_peer B C endpoint 198.51.100.1:$PORT
+	wg_peer B C endpoint "198.51.100.1:$PORT"
 	wait_until 10 pings B "$(inner4 A)"
 	[ "$1" != xdp ] || on_path A af_xdp
 	wait_until 10 pings B "$(inner4 C)"

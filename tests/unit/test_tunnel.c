@@ -1040,6 +1040,25 @@ static void test_fwmark(void **state)
 	assert_int_equal(mark_of(f->tunnel.dp.udp->fd6), 0);
 }
 
+static struct keypair *ready_keypair(struct peer *peer, bool initiator)
+{
+	struct keypair *kp = keypair_new(&peer->peers->keypairs, peer);
+	struct noise_keys keys = {.initiator = initiator};
+
+	assert_non_null(kp);
+	keys.local_index = kp->local_index;
+	keypair_activate(kp, &keys, clock_now());
+	return kp;
+}
+
+static struct keypair *begin_session(struct peer *peer, bool initiator)
+{
+	struct keypair *kp = ready_keypair(peer, initiator);
+
+	assert_int_equal(peer_use_keypair(peer, kp, clock_now()), 0);
+	return kp;
+}
+
 /* --- surroundings --- */
 
 static const struct endpoint bob_there = {
@@ -1137,6 +1156,72 @@ static void test_flow_ends_with_what_it_is_of(void **state)
 	without_nics(f);
 }
 
+static bool has_tag(const struct peer *peer)
+{
+	static const uint8_t none[WG_TAG_LEN];
+
+	return memcmp(peer->probe_tag, none, sizeof(none)) != 0;
+}
+
+/* Returns true if the peer's flow is probed now; forgets that. */
+static bool is_probed(struct fixture *f, struct peer *peer, uint64_t now)
+{
+	bool is;
+
+	flows_new_round(&f->tunnel);
+	flows_keep(peer, now);
+	is = has_tag(peer);
+	memset(peer->probe_tag, 0, sizeof(peer->probe_tag));
+	return is;
+}
+
+static void test_flow_in_use_is_probed(void **state)
+{
+	const uint64_t t = 100 * SEC_NS;
+	struct fixture *f = *state;
+	struct peer *bob = with_nics(f);
+
+	assert_false(is_probed(f, bob, t)); /* nothing is admitted */
+	flows_admit(bob, &bob_there, 71, t);
+	assert_false(is_probed(f, bob, t + 10 * SEC_NS)); /* no session */
+	begin_session(bob, true);
+	assert_false(is_probed(f, bob, t + 10 * SEC_NS - 1));
+	assert_true(is_probed(f, bob, t + 10 * SEC_NS));
+	/* Again each second, until it has lapsed or is admitted anew. */
+	assert_false(is_probed(f, bob, t + 11 * SEC_NS - 1));
+	assert_true(is_probed(f, bob, t + 11 * SEC_NS));
+	assert_true(is_probed(f, bob, t + WG_FLOW_LAPSED_NS - 1));
+	assert_false(is_probed(f, bob, t + WG_FLOW_LAPSED_NS));
+	flows_admit(bob, &bob_there, 71, t + WG_FLOW_LAPSED_NS);
+	assert_false(is_probed(f, bob, t + WG_FLOW_LAPSED_NS + SEC_NS));
+	assert_true(is_probed(f, bob, t + WG_FLOW_LAPSED_NS + 10 * SEC_NS));
+	flows_forget(bob);
+	assert_false(is_probed(f, bob, t + WG_FLOW_LAPSED_NS + 12 * SEC_NS));
+	without_nics(f);
+}
+
+/* However many peers there are, a round is short. */
+static void test_probes_of_a_round_are_bounded(void **state)
+{
+	const uint64_t t = 100 * SEC_NS;
+	struct fixture *f = *state;
+	struct peer *bob = with_nics(f);
+	unsigned probes;
+
+	begin_session(bob, true);
+	flows_admit(bob, &bob_there, 71, t);
+	flows_new_round(&f->tunnel);
+	for (probes = 0; probes < 1000; probes++) {
+		bob->probed = 0;
+		memset(bob->probe_tag, 0, sizeof(bob->probe_tag));
+		flows_keep(bob, t + 10 * SEC_NS);
+		if (!has_tag(bob))
+			break;
+	}
+	assert_int_equal(probes, 128);
+	without_nics(f);
+}
+
 /* What XDP should have taken, and what it could not. */
 static void test_flow_that_is_translated(void **state)
 {
@@ -1174,25 +1259,6 @@ static void test_persistent_keepalive_waits_for_up(void **state)
 }
 
 /* --- sessions (whitepaper section 6.3): as far as a handshake's end --- */
-
-static struct keypair *ready_keypair(struct peer *peer, bool initiator)
-{
-	struct keypair *kp = keypair_new(&peer->peers->keypairs, peer);
-	struct noise_keys keys = {.initiator = initiator};
-
-	assert_non_null(kp);
-	keys.local_index = kp->local_index;
-	keypair_activate(kp, &keys, clock_now());
-	return kp;
-}
-
-static struct keypair *begin_session(struct peer *peer, bool initiator)
-{
-	struct keypair *kp = ready_keypair(peer, initiator);
-
-	assert_int_equal(peer_use_keypair(peer, kp, clock_now()), 0);
-	return kp;
-}
 
 /* Workers and the XDP program find all of these. */
 static void assert_sessions(struct peer *peer, struct keypair *previous,
@@ -2253,6 +2319,8 @@ static const struct CMUnitTest tests[] = {
 	T(test_fwmark),
 	T(test_flow_of_a_peer),
 	T(test_flow_ends_with_what_it_is_of),
+	T(test_flow_in_use_is_probed),
+	T(test_probes_of_a_round_are_bounded),
 	T(test_flow_that_is_translated),
 	T(test_persistent_keepalive_waits_for_up),
 	T(test_sessions_as_initiator),
