@@ -13,6 +13,7 @@
 #include "paths.h"
 #include "peer.h"
 #include "snapshot.h"
+#include "thread.h"
 #include "tunnel.h"
 
 /* --- get --- */
@@ -42,6 +43,7 @@ int config_get(void *ctx, FILE *out)
 	struct tunnel *tunnel = ctx;
 	struct peer *peer;
 
+	assert_control_thread();
 	if (tunnel->identity.set)
 		uapi_put_key(out, "private_key", tunnel->identity.private_key);
 	if (tunnel_port(tunnel))
@@ -204,6 +206,7 @@ int config_set(void *ctx, const struct uapi_set *set)
 	struct tunnel *tunnel = ctx;
 	int err = set_sockets(tunnel, set);
 
+	assert_control_thread();
 	for (size_t i = 0, end; !err && i < set->count; i = end) {
 		if (set->ops[i].key == UAPI_PUBLIC_KEY) {
 			end = uapi_peer_end(set, i);

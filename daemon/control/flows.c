@@ -22,6 +22,7 @@
 #include "log.h"
 #include "nic.h"
 #include "probe.h"
+#include "thread.h"
 #include "tunnel.h"
 
 /* As long as messages may wait between the kernel and us. */
@@ -57,6 +58,7 @@ void flows_admit(struct peer *peer, const struct endpoint *from, uint32_t ifinde
 {
 	struct tunnel *tunnel = tunnel_of(peer);
 
+	assert_control_thread();
 	if (!tunnel->dp.udp || !dataplane_nic(&tunnel->dp, ifindex))
 		return;
 	if (!is_flow(peer, from, ifindex))
@@ -92,6 +94,7 @@ uint32_t flows_serve(struct peer *peer, uint64_t now)
 {
 	struct arrival a = latest_arrival(peer);
 
+	assert_control_thread();
 	if (a.ifindex)
 		flows_admit(peer, &a.from, a.ifindex, now);
 	return a.ifindex;
@@ -122,12 +125,14 @@ void flows_note_nic(struct tunnel *tunnel, uint32_t ifindex)
 	uint64_t now = clock_now();
 	struct peer *peer;
 
+	assert_control_thread();
 	cds_list_for_each_entry (peer, &tunnel->peers.list, list)
 		admit_latest(peer, ifindex, now);
 }
 
 void flows_forget(struct peer *peer)
 {
+	assert_control_thread();
 	forget_arrival(peer);
 	remove_entry(peer);
 }
@@ -136,6 +141,7 @@ void flows_flush(struct tunnel *tunnel)
 {
 	struct peer *peer;
 
+	assert_control_thread();
 	cds_list_for_each_entry (peer, &tunnel->peers.list, list)
 		flows_forget(peer);
 }
@@ -144,6 +150,7 @@ void flows_forget_addr(struct tunnel *tunnel, const struct ip_addr *addr)
 {
 	struct peer *peer;
 
+	assert_control_thread();
 	cds_list_for_each_entry (peer, &tunnel->peers.list, list)
 		if (ip_addr_equal(&peer->flow.from.source, addr))
 			flows_forget(peer);
@@ -202,6 +209,7 @@ void flows_keep(struct peer *peer, uint64_t now)
 	struct tunnel *tunnel = tunnel_of(peer);
 	struct nic *nic = dataplane_nic(&tunnel->dp, peer->flow.ifindex);
 
+	assert_control_thread();
 	if (!tunnel->dp.udp || !nic || !tunnel->probes_left || !wants_probe(peer, now))
 		return;
 	tunnel->probes_left--;

@@ -14,6 +14,7 @@
 #include "log.h"
 #include "paths.h"
 #include "peer.h"
+#include "thread.h"
 #include "tunnel.h"
 #include "udp.h"
 
@@ -125,6 +126,7 @@ void handshake_initiate(struct peer *peer, uint64_t now)
 {
 	struct wg_initiation msg;
 
+	assert_control_thread();
 	if (!tunnel_of(peer)->up || !timers_may_initiate(&peer->timers, now))
 		return;
 	timers_handshake_initiated(&peer->timers, now);
@@ -136,12 +138,14 @@ void handshake_initiate(struct peer *peer, uint64_t now)
 
 void handshake_want(struct peer *peer, uint64_t now)
 {
+	assert_control_thread();
 	if (cds_list_empty(&peer->initiate) && timers_may_initiate(&peer->timers, now))
 		cds_list_add_tail(&peer->initiate, &peer->peers->initiations);
 }
 
 void handshakes_initiate(struct tunnel *tunnel, unsigned limit, uint64_t now)
 {
+	assert_control_thread();
 	while (limit-- && !cds_list_empty(&tunnel->peers.initiations)) {
 		struct peer *peer = cds_list_first_entry(&tunnel->peers.initiations,
 							 struct peer, initiate);
@@ -324,6 +328,7 @@ void handshake_receive(struct tunnel *tunnel, const struct handshake_message *m,
 {
 	uint32_t type = le32toh(*(const uint32_t *)m->data);
 
+	assert_control_thread();
 	if (!tunnel->up) /* the message was queued before wg0 went down */
 		return;
 	if (type == WG_COOKIE_REPLY)

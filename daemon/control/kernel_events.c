@@ -11,6 +11,7 @@
 #include "paths.h"
 #include "route.h"
 #include "rtnl_events.h"
+#include "thread.h"
 #include "tunnel.h"
 
 /* After links could not be read. */
@@ -30,6 +31,7 @@ static void apply_wgif(struct tunnel *tunnel)
 
 void kernel_look_at_wg0(struct tunnel *tunnel)
 {
+	assert_control_thread();
 	wgif_look(&tunnel->wgif, clock_now());
 	apply_wgif(tunnel);
 }
@@ -150,6 +152,7 @@ void kernel_events_serve(struct tunnel *tunnel, uint64_t now)
 		.overrun = on_overrun,
 	};
 
+	assert_control_thread();
 	rtnl_dispatch(&tunnel->rtnl, &handler, tunnel);
 	if (now >= tunnel->links_due)
 		read_links(tunnel, now);

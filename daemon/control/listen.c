@@ -11,6 +11,7 @@
 #include "flows.h"
 #include "log.h"
 #include "paths.h"
+#include "thread.h"
 #include "tunnel.h"
 #include "udp.h"
 
@@ -36,6 +37,7 @@ int tunnel_listen(struct tunnel *tunnel)
 	struct udp *udp;
 	int err = udp_open(&udp, tunnel->listen_port, tunnel->fwmark);
 
+	assert_control_thread();
 	tunnel->listen_due = err ? clock_now() + LISTEN_RETRY_NS : UINT64_MAX;
 	if (err)
 		return err;
@@ -47,6 +49,7 @@ int tunnel_listen(struct tunnel *tunnel)
 
 void listen_serve(struct tunnel *tunnel, uint64_t now)
 {
+	assert_control_thread();
 	if (now >= tunnel->listen_due)
 		tunnel_listen(tunnel);
 }
@@ -81,6 +84,7 @@ void tunnel_set_up(struct tunnel *tunnel, bool up)
 {
 	int err;
 
+	assert_control_thread();
 	if (tunnel->up == up)
 		return;
 	tunnel->up = up;
@@ -105,6 +109,7 @@ int tunnel_set_listen_port(struct tunnel *tunnel, uint16_t port)
 	struct udp *udp;
 	int err;
 
+	assert_control_thread();
 	if (tunnel->up && !(tunnel->dp.udp && port && tunnel->dp.udp->port == port)) {
 		err = udp_open(&udp, port, tunnel->fwmark);
 		if (err)
@@ -121,6 +126,7 @@ int tunnel_set_fwmark(struct tunnel *tunnel, uint32_t fwmark)
 {
 	int err = tunnel->dp.udp ? udp_set_fwmark(tunnel->dp.udp, fwmark) : 0;
 
+	assert_control_thread();
 	if (err)
 		return err;
 	tunnel->fwmark = fwmark;

@@ -13,6 +13,7 @@
 #include "clock.h"
 #include "log.h"
 #include "flows.h"
+#include "thread.h"
 #include "tunnel.h"
 #include "udp.h"
 
@@ -79,6 +80,7 @@ int nics_attach(struct tunnel *tunnel, uint32_t ifindex, enum nic_mode mode,
 	int id = free_id(tunnel), err = id < 0 ? id : link ? 0 : -ENODEV;
 	struct nic *nic;
 
+	assert_control_thread();
 	if (err) {
 		snprintf(why, why_len, "%s",
 			 id < 0 ? "too many devices" : strerror(-err));
@@ -102,6 +104,7 @@ int nics_attach(struct tunnel *tunnel, uint32_t ifindex, enum nic_mode mode,
 
 void nics_detach(struct tunnel *tunnel, struct nic *nic)
 {
+	assert_control_thread();
 	rcu_assign_pointer(tunnel->dp.nics[nic->id], NULL);
 	workers_wake(&tunnel->workers);
 	urcu_qsbr_synchronize_rcu();
@@ -114,6 +117,7 @@ void nics_choose_gro(struct tunnel *tunnel)
 {
 	bool generic = false;
 
+	assert_control_thread();
 	for (unsigned i = 0; i < WG_MAX_NICS; i++)
 		generic |= tunnel->dp.nics[i] && !tunnel->dp.nics[i]->native;
 	if (tunnel->dp.udp)
@@ -146,7 +150,8 @@ static uint64_t refusal_wait(uint64_t before, int err)
 }
 
 /* The log gets `why` once, not at each try that ends with the same error. */
-static void refuse(struct tunnel *tunnel, uint32_t ifindex, int err, const char *why)
+static void remember_refusal(struct tunnel *tunnel, uint32_t ifindex, int err,
+			     const char *why)
 {
 	const struct rtnl_link *link = links_find(&tunnel->routing.links, ifindex);
 	struct nic_refusal *r = find_refusal(tunnel, ifindex);
@@ -192,6 +197,7 @@ void nics_link_changed(struct tunnel *tunnel, uint32_t ifindex,
 	struct nic_refusal *r = find_refusal(tunnel, ifindex);
 	struct nic *nic = dataplane_nic(&tunnel->dp, ifindex);
 
+	assert_control_thread();
 	if (nic && link)
 		nic_set_link(tunnel->bpf, nic, link);
 	if (r && (!link || link->mtu != r->mtu || r->up != !!(link->flags & IFF_UP)))
@@ -246,6 +252,7 @@ void nics_want(struct tunnel *tunnel, uint32_t ifindex)
 	struct nics *nics = &tunnel->nics;
 	enum nic_mode mode;
 
+	assert_control_thread();
 	for (unsigned i = 0; i < nics->wanted_count; i++)
 		if (nics->wanted[i] == ifindex)
 			return;
@@ -278,7 +285,7 @@ static bool attach_wanted(struct tunnel *tunnel, uint32_t ifindex)
 		return false;
 	err = nics_attach(tunnel, ifindex, mode, &nic, why, sizeof(why));
 	if (err) {
-		refuse(tunnel, ifindex, err, why);
+		remember_refusal(tunnel, ifindex, err, why);
 		return false;
 	}
 	forget_refusal(tunnel, ifindex);
@@ -289,6 +296,7 @@ uint32_t nics_serve(struct tunnel *tunnel, uint64_t now)
 {
 	uint32_t ifindex = take_wanted(&tunnel->nics);
 
+	assert_control_thread();
 	if (ifindex && attach_wanted(tunnel, ifindex))
 		return ifindex;
 	return end_refusal(tunnel, now);

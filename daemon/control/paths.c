@@ -11,6 +11,7 @@
 #include "handshake_queue.h"
 #include "nics.h"
 #include "route.h"
+#include "thread.h"
 #include "tunnel.h"
 
 /* Changes of links, addresses and routes come in bursts. */
@@ -116,12 +117,14 @@ static void resolve(struct peer *peer, uint64_t now)
 
 void paths_want(struct peer *peer)
 {
+	assert_control_thread();
 	if (cds_list_empty(&peer->resolve))
 		cds_list_add_tail(&peer->resolve, &peer->peers->unresolved);
 }
 
 void paths_refresh(struct peer *peer, uint64_t now)
 {
+	assert_control_thread();
 	if (now >= peer->path_resolved + MAX_AGE_NS)
 		paths_want(peer);
 }
@@ -154,12 +157,14 @@ static void move_to(struct peer *peer, const struct endpoint *ep)
 
 void paths_set_endpoint(struct peer *peer, const struct endpoint *ep)
 {
+	assert_control_thread();
 	if (!peer->has_endpoint || !endpoint_equal(&peer->endpoint, ep))
 		move_to(peer, ep);
 }
 
 void paths_configure_endpoint(struct peer *peer, const struct endpoint *ep)
 {
+	assert_control_thread();
 	if (peer->configured && peer->has_endpoint && endpoint_equal(&peer->endpoint, ep))
 		return;
 	move_to(peer, ep);
@@ -170,6 +175,7 @@ void paths_set_socket_only(struct peer *peer, bool yes)
 {
 	const struct path *path = rcu_dereference(peer->path);
 
+	assert_control_thread();
 	if (atomic_exchange(&peer->socket_only, yes) == yes)
 		return;
 	if (path && path->nic)
@@ -180,6 +186,7 @@ void paths_set_socket_only(struct peer *peer, bool yes)
 /* The device that the peer's packets arrive by may be attached to. */
 void paths_note_arrival(struct peer *peer, uint32_t ifindex)
 {
+	assert_control_thread();
 	if (!ifindex || ifindex == peer->arrived_by)
 		return;
 	peer->arrived_by = ifindex;
@@ -190,6 +197,7 @@ void paths_note_way(struct peer *peer, const struct handshake_message *m)
 {
 	uint64_t now = clock_now();
 
+	assert_control_thread();
 	paths_note_arrival(peer, m->ifindex);
 	paths_set_socket_only(
 		peer,
@@ -204,6 +212,7 @@ void paths_roam(struct peer *peer)
 	struct endpoint ep;
 	uint32_t ifindex;
 
+	assert_control_thread();
 	pthread_mutex_lock(&peer->roam_lock);
 	ep = peer->roamed;
 	ifindex = peer->roamed_by;
@@ -217,6 +226,7 @@ void paths_forget_source(struct peer *peer)
 {
 	struct endpoint ep = peer->endpoint;
 
+	assert_control_thread();
 	clear_source(&ep);
 	if (peer->has_endpoint)
 		paths_set_endpoint(peer, &ep);
@@ -227,6 +237,7 @@ void paths_keep_neighbour(struct peer *peer, uint64_t now)
 {
 	const struct path *path = rcu_dereference(peer->path);
 
+	assert_control_thread();
 	if (!path || !path->nic || now - peer->neighbour_kept < NEIGHBOUR_NS)
 		return;
 	peer->neighbour_kept = now;
@@ -239,6 +250,7 @@ void paths_drop_nic(struct tunnel *tunnel, const struct nic *nic)
 {
 	struct peer *peer;
 
+	assert_control_thread();
 	cds_list_for_each_entry (peer, &tunnel->peers.list, list) {
 		const struct path *path = rcu_dereference(peer->path);
 
@@ -251,6 +263,7 @@ void paths_want_by_link(struct tunnel *tunnel, uint32_t ifindex)
 {
 	struct peer *peer;
 
+	assert_control_thread();
 	cds_list_for_each_entry (peer, &tunnel->peers.list, list) {
 		const struct path *path = rcu_dereference(peer->path);
 
@@ -261,12 +274,14 @@ void paths_want_by_link(struct tunnel *tunnel, uint32_t ifindex)
 
 void paths_due(struct tunnel *tunnel, uint64_t when)
 {
+	assert_control_thread();
 	if (when < tunnel->paths_due)
 		tunnel->paths_due = when;
 }
 
 void paths_changed(struct tunnel *tunnel)
 {
+	assert_control_thread();
 	paths_due(tunnel, clock_now() + SETTLE_NS);
 }
 
@@ -309,6 +324,7 @@ uint64_t paths_deadline(struct tunnel *tunnel)
 
 void paths_serve(struct tunnel *tunnel, uint64_t now)
 {
+	assert_control_thread();
 	if (now < paths_deadline(tunnel))
 		return;
 	routing_refresh(&tunnel->routing, now);

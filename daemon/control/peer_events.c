@@ -6,6 +6,7 @@
 #include "flows.h"
 #include "handshake.h"
 #include "paths.h"
+#include "thread.h"
 #include "tunnel.h"
 
 /* Peers per round, because a UAPI request must not wait for many of them. */
@@ -130,6 +131,7 @@ static void run_timers(struct peer *peer, uint64_t now)
 
 void peer_timers_serve(struct tunnel *tunnel, uint64_t now)
 {
+	assert_control_thread();
 	for (unsigned i = 0; i < TIMERS_A_ROUND; i++) {
 		struct timerq_node *node = timerq_first(&tunnel->peers.timers);
 
@@ -141,6 +143,7 @@ void peer_timers_serve(struct tunnel *tunnel, uint64_t now)
 
 void peer_events_serve(struct tunnel *tunnel, uint64_t now)
 {
+	assert_control_thread();
 	events_serve_urgent(&tunnel->dp.events, handle_urgent, now, EVENTS_A_ROUND);
 	if (tunnel->lazy_pending && now >= tunnel->dp.events.lazy_due) {
 		tunnel->lazy_pending = false;
@@ -151,6 +154,7 @@ void peer_events_serve(struct tunnel *tunnel, uint64_t now)
 
 void peer_events_reap(struct tunnel *tunnel)
 {
+	assert_control_thread();
 	if (cds_list_empty(&tunnel->peers.dead))
 		return;
 	urcu_qsbr_synchronize_rcu();

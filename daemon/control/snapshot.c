@@ -8,6 +8,7 @@
 #include "bpf_objects.h"
 #include "clock.h"
 #include "peer.h"
+#include "thread.h"
 #include "tunnel.h"
 
 /* --- counters --- */
@@ -65,6 +66,7 @@ static void take_nics(const struct tunnel *tunnel, struct snapshot *s)
 
 void snapshot_take(const struct tunnel *tunnel, struct snapshot *s)
 {
+	assert_control_thread();
 	memset(s, 0, sizeof(*s));
 	memcpy(s->name, tunnel->name, sizeof(s->name));
 	s->pid = getpid();
@@ -114,6 +116,7 @@ static void take_counters(struct peer *peer, struct peer_snapshot *p)
 
 void snapshot_peer(struct peer *peer, struct peer_snapshot *p)
 {
+	assert_control_thread();
 	memset(p, 0, sizeof(*p));
 	memcpy(p->public_key, peer->remote.public_key, WG_KEY_LEN);
 	p->slot = peer->slot;

@@ -15,6 +15,7 @@
 #include "clock.h"
 #include "peer.h"
 #include "snapshot.h"
+#include "thread.h"
 #include "tunnel.h"
 #include "uapi_proto.h"
 
@@ -259,6 +260,7 @@ int status_write(void *ctx, FILE *out)
 	struct snapshot s;
 	int err;
 
+	assert_control_thread();
 	snapshot_take(tunnel, &s);
 	err = print_object(out, tunnel_object(&s), true);
 	if (err)

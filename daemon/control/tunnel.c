@@ -74,6 +74,7 @@ static int open_wg0(struct tunnel *tunnel, unsigned workers, char *why, size_t w
 		return queue;
 	atomic_store(&tunnel->dp.mtu, tunnel->wgif.mtu);
 	tunnel->dp.uso = tunnel->wgif.tap.uso;
+	tunnel->dp.netns = tunnel->wgif.home;
 	return workers_start(&tunnel->workers, &tunnel->dp, workers, queue);
 }
 

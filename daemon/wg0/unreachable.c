@@ -111,18 +111,15 @@ static int send_here(void *ctx)
 	return err;
 }
 
-int icmp_send(const struct icmp_error *e, int tap_fd)
+int icmp_send(const struct icmp_error *e, int tap_fd, int home)
 {
 	struct send_args args = {.error = e, .tap_fd = tap_fd};
-	int err, ns, home = netns_current();
+	int err, ns = tap_netns(tap_fd);
 
-	if (home < 0)
-		return home;
-	ns = tap_netns(tap_fd);
-	err = ns < 0 ? ns : netns_visit(ns, home, send_here, &args);
-	if (ns >= 0)
-		close(ns);
-	close(home);
+	if (ns < 0)
+		return ns;
+	err = netns_visit(ns, home, send_here, &args);
+	close(ns);
 	return err;
 }
 

@@ -40,6 +40,7 @@ struct dataplane {
 	struct udp __rcu *udp;	       /* NULL while the interface is down */
 	struct mac1_check __rcu *mac1; /* NULL: there is no private key */
 	const struct aead_engine *aead;
+	int netns;	       /* descriptor of this process's network namespace */
 	bool uso;	       /* wg0 takes UDP packets that are to be segmented */
 	atomic_uint mtu;       /* of wg0 */
 	atomic_bool unguarded; /* wg0 lacks a TC program: workers write nothing to it */

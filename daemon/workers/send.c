@@ -317,13 +317,13 @@ static void append_segments(struct worker *w, const struct tx_packet *prototype,
 }
 
 /* Tells the sender that nobody can take the packet. */
-static void refuse(struct worker *w, const struct inner_packet *packet)
+static void tell_unreachable(struct worker *w, const struct inner_packet *packet)
 {
 	struct icmp_error e;
 
 	if (icmp_unreachable(&e, packet->data, packet->len) &&
 	    icmp_limit_take(&w->dp->icmp, &e.to, packet->forwarded, w->now))
-		icmp_send(&e, w->tap_fd);
+		icmp_send(&e, w->tap_fd, w->dp->netns);
 }
 
 static void append_packet(struct worker *w, const struct tx_packet *prototype,
@@ -373,7 +373,7 @@ static void append_or_stage(struct worker *w, struct peer *peer,
 
 	if (!path) {
 		worker_drop(w, DROP_no_endpoint, 1);
-		refuse(w, packet);
+		tell_unreachable(w, packet);
 	} else if (!prototype.keypair) {
 		stage(w, peer, packet);
 	} else {
@@ -432,7 +432,7 @@ static void take_frame(struct worker *w, const uint8_t *buffer, size_t len)
 	packet.len = (uint32_t)(len - sizeof(packet.vh) - ETH_HLEN);
 	tagged = read_tags(eth, &slot, &packet);
 	if (tagged && slot == WG_SLOT_NONE) /* counted by TC egress */
-		refuse(w, &packet);
+		tell_unreachable(w, &packet);
 	else if (tagged && (peer = peer_at(w->dp->peers, slot)))
 		take_packet(w, peer, &packet);
 	else

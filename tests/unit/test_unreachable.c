@@ -91,6 +91,15 @@ static void test_limit_of_a_host_v6(void **state)
 /* --- sending --- */
 
 static int tap_fd = -1;
+static int home = -1; /* the namespace that the sender is in */
+
+static int own_namespace(void)
+{
+	int fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	return fd;
+}
 
 /* A namespace of its own, wg0 in it with 10.1.2.3/24, from which the packets come. */
 static int tap_setup(void **state)
@@ -104,13 +113,15 @@ static int tap_setup(void **state)
 	tap_fd = tap_create("wg0", &tap, why, sizeof(why));
 	if (tap_fd < 0)
 		fail_msg("%s", why);
+	home = own_namespace();
 	return 0;
 }
 
 static int tap_teardown(void **state)
 {
 	close(tap_fd);
-	tap_fd = -1;
+	close(home);
+	tap_fd = home = -1;
 	return 0;
 }
 
@@ -157,7 +168,7 @@ static void check_heard_v4(int fd)
 	uint8_t got[2000] = {0};
 	size_t n;
 
-	assert_int_equal(icmp_send(&e, tap_fd), 0);
+	assert_int_equal(icmp_send(&e, tap_fd, home), 0);
 	n = heard(fd, got, sizeof(got), 2000);
 	assert_int_equal(n, 576);
 	assert_int_equal(got[1], 0xc0);
@@ -171,7 +182,7 @@ static void check_heard_v6(int fd)
 	struct icmp_error e = answer(build_udp(&udp6, 2000));
 	uint8_t got[2000] = {0};
 
-	assert_int_equal(icmp_send(&e, tap_fd), 0);
+	assert_int_equal(icmp_send(&e, tap_fd, home), 0);
 	assert_int_equal(heard(fd, got, sizeof(got), 2000), 8 + 1232);
 	assert_memory_equal(got, e.message, 2);
 	assert_memory_equal(got + 4, e.message + 4, e.len - 4);
@@ -204,7 +215,7 @@ static void test_send_to_link_local(void **state)
 	fd = listener(AF_INET6, IPPROTO_ICMPV6);
 	e = answer(build_udp(&udp6, 100));
 	e.to = (struct ip_addr){.family = IP_V6, .bytes = {0xfe, 0x80, [15] = 1}};
-	assert_int_equal(icmp_send(&e, tap_fd), 0);
+	assert_int_equal(icmp_send(&e, tap_fd, home), 0);
 	assert_int_equal(heard(fd, got, sizeof(got), 2000), e.len);
 	close(fd);
 }
@@ -220,9 +231,9 @@ static void test_broadcast(void **state)
 	fd = listener(AF_INET, IPPROTO_ICMP);
 	e = answer(build_udp(&udp4, 100));
 	e.about = (struct ip_addr){.family = IP_V4, .bytes = {10, 1, 2, 255}};
-	assert_int_equal(icmp_send(&e, tap_fd), -EACCES);
+	assert_int_equal(icmp_send(&e, tap_fd, home), -EACCES);
 	e.about = (struct ip_addr){.family = IP_V4, .bytes = {192, 168, 7, 255}};
-	assert_int_equal(icmp_send(&e, tap_fd), 0);
+	assert_int_equal(icmp_send(&e, tap_fd, home), 0);
 	close(fd);
 }
 
@@ -234,16 +245,8 @@ static ino_t namespace_of(int fd)
 	return st.st_ino;
 }
 
-static int own_namespace(void)
-{
-	int fd = open("/proc/thread-self/ns/net", O_RDONLY | O_CLOEXEC);
-
-	assert_true(fd >= 0);
-	return fd;
-}
-
 /* A new one, to which wg0 was moved. */
-static int make_other_namespace(int home)
+static int make_other_namespace(void)
 {
 	char move[64];
 	int there;
@@ -259,11 +262,10 @@ static int make_other_namespace(int home)
 
 static void test_send_where_wg0_is(void **state)
 {
-	int home, there, back, in4, in6;
+	int there, back, in4, in6;
 
 	needs_root();
-	home = own_namespace();
-	there = make_other_namespace(home);
+	there = make_other_namespace();
 	assert_int_equal(setns(there, CLONE_NEWNET), 0);
 	set_up_wg0();
 	in4 = listener(AF_INET, IPPROTO_ICMP);
@@ -278,7 +280,6 @@ static void test_send_where_wg0_is(void **state)
 	close(in6);
 	close(back);
 	close(there);
-	close(home);
 }
 
 int main(void)
