@@ -238,6 +238,29 @@ others_go_on() {
 
 @test "an established tunnel goes on under load, without XDP" { others_go_on "--nic none"; }
 
+# F's flow is one that XDP takes: its initiations come by the handshake ring.
+@test "a flood by a peer's own flow, by AF_XDP: everybody else goes on" {
+	scene ""
+	start_wg wgxdp F
+	on F wg set wg0 private-key "$TMP/F.key" listen-port "$PORT"
+	wg_up F
+	wg_peer F A endpoint "$(endpoint A 4)"
+	wait_until 10 pings F "$(inner4 A)"
+	stop_wg F
+	before=$(udp_counter 2)
+	flood_on "${PACED[@]}" --sockets 1 --from "$(outer4 F)" --from-port "$PORT" --seconds 15
+	[ "$(answered_of 200)" = 200 ]
+	# A new session, with a cookie.
+	on B wg set wg0 peer "${PUBKEY[A]}" remove
+	wg_peer B A endpoint "$(endpoint A 4)"
+	wait_until 12 pings B "$(inner4 A)"
+	kill -0 $flooding
+	wait $flooding
+	cat "$TMP/flood"
+	[ "$(value sent)" -ge 1000 ]
+	[ $(($(udp_counter 2) - before)) -le $(($(value sent) / 10)) ]
+}
+
 # As much as the machine can send, most of which A must drop. The UDP socket is one
 # for all, and overflows: some of the tunnel's packets go the same way.
 full_speed() {

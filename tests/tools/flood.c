@@ -54,7 +54,7 @@ struct shot {
 };
 
 struct options {
-	const char *server, *port, *public_key, *key_file, *from, *mode;
+	const char *server, *port, *public_key, *key_file, *from, *from_port, *mode;
 	unsigned sockets, count, seconds, burst, interval_ms;
 	bool bad_mac, cookie_replies;
 };
@@ -158,7 +158,7 @@ static int open_socket(const struct addrinfo *to, const struct addrinfo *from)
 static void open_sockets(struct client *c, const struct options *o)
 {
 	struct addrinfo *to = resolve(o->server, o->port);
-	struct addrinfo *from = o->from ? resolve(o->from, "0") : NULL;
+	struct addrinfo *from = o->from ? resolve(o->from, o->from_port) : NULL;
 
 	for (c->sockets = 0; c->sockets < o->sockets; c->sockets++)
 		c->fds[c->sockets] = open_socket(to, from);
@@ -442,6 +442,7 @@ static const char usage[] =
 	"  --count N      initiations to make and send (1)\n"
 	"  --from ADDRESS --sockets N\n"
 	"                 own address, and ports (1)\n"
+	"  --from-port N  of that address, for one socket\n"
 	"  --seconds N    send them over and over for so long\n"
 	"  --burst N --interval MS\n"
 	"                 a pause after each N\n"
@@ -469,6 +470,9 @@ static bool set_option(struct options *o, int c)
 		return (o->count = number(optarg, MAX_COUNT)) > 0;
 	case 'f':
 		o->from = optarg;
+		return true;
+	case 'p':
+		o->from_port = optarg;
 		return true;
 	case 's':
 		return (o->sockets = number(optarg, MAX_SOCKETS)) > 0;
@@ -500,6 +504,7 @@ static bool parse_options(int argc, char **argv, struct options *o)
 	static const struct option longs[] = {
 		{"count", required_argument, NULL, 'c'},
 		{"from", required_argument, NULL, 'f'},
+		{"from-port", required_argument, NULL, 'p'},
 		{"sockets", required_argument, NULL, 's'},
 		{"seconds", required_argument, NULL, 't'},
 		{"burst", required_argument, NULL, 'b'},
@@ -551,7 +556,7 @@ static void report(const struct client *c)
 
 int main(int argc, char **argv)
 {
-	struct options o = {.sockets = 1, .count = 1, .mode = "flood"};
+	struct options o = {.sockets = 1, .count = 1, .from_port = "0", .mode = "flood"};
 	static struct client c;
 
 	if (!parse_options(argc, argv, &o))
