@@ -8,7 +8,8 @@
 # make vmtest  tests in QEMU, with the kernel's WireGuard; make vmtest-all: on every kernel
 # make bench   compares with wireguard-go: build/bench/performance.md
 # make SANITIZE=address,undefined all tests, or =thread: for sanitizers, below build/;
-#              tests/run with the same SANITIZE=... runs what is there
+#              tests/run with the same SANITIZE=... runs what is there; make check-sanitized
+#              runs the quick ones
 # make layers  who includes whom in daemon/; fails on an upward arrow or a circle
 # make lint    clang-tidy and shellcheck; make format, format-check: clang-format
 # make coverage  the lines that the unit and BPF tests run, per file
@@ -82,7 +83,7 @@ BENCHES	:= $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
 
 DEPS	:= deps deps-run deps-test deps-vm deps-bench deps-fresh deps-format deps-lint deps-coverage
 
-.PHONY: all tests check check-long layers lint coverage coverage-tests vmtest vmtest-all demo bench \
+.PHONY: all tests check check-long check-sanitized layers lint coverage coverage-tests vmtest vmtest-all demo bench \
 	$(DEPS) install uninstall clean format format-check print-compile print-table FORCE
 .SECONDARY:
 
@@ -169,6 +170,12 @@ check: deps-test
 check-long: export LONG := 1
 check-long: export TEST_TIMEOUT ?= 7200
 check-long: check
+
+# With gcc's sanitizers and the asserts of DEBUG=1: units, and the daemon in its namespaces.
+check-sanitized: deps-test
+	$(MAKE) SANITIZE=address,undefined WERROR=1 all tests
+	SANITIZE=address,undefined PATIENCE=2 tests/run unit bpf $(addprefix tests/netns/,\
+		tunnel.bats roaming.bats life.bats)
 
 # CELLS of vmtest/matrix, as KERNEL/COMMAND. What is built here runs in the guest.
 CELLS	?= 6.1/interop

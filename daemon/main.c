@@ -18,10 +18,11 @@
 #include <urcu-qsbr.h>
 
 #include "capabilities.h"
-#include "loop.h"
-#include "tunnel.h"
 #include "log.h"
+#include "loop.h"
+#include "rcu.h"
 #include "status_client.h"
+#include "tunnel.h"
 
 #ifndef MCL_ONFAULT
 #define MCL_ONFAULT 4
@@ -329,9 +330,29 @@ static void report_ready(int fd)
 	close(fd);
 }
 
-static int serve(struct options *o, int ready_fd)
+static int serve_tunnel(struct options *o, int ready_fd, int signal_fd)
 {
 	static struct tunnel tunnel;
+	char why[512];
+	int err = tunnel_open(&tunnel, o->ifname, &o->nics, o->workers, why, sizeof(why));
+
+	if (err) {
+		log_error("%s", why);
+		return err;
+	}
+	err = control_begin(&tunnel, signal_fd);
+	if (err) {
+		log_error("cannot wait for events: %s", strerror(-err));
+	} else {
+		report_ready(ready_fd);
+		err = control_run(&tunnel);
+	}
+	tunnel_close(&tunnel);
+	return err;
+}
+
+static int serve(struct options *o, int ready_fd)
+{
 	int signal_fd = block_signals(), err;
 	char why[512];
 
@@ -347,15 +368,14 @@ static int serve(struct options *o, int ready_fd)
 	}
 	guard_memory();
 	raise_file_limit();
-	urcu_qsbr_register_thread();
-	err = tunnel_open(&tunnel, o->ifname, &o->nics, o->workers, why, sizeof(why));
+	err = rcu_begin();
 	if (err) {
-		log_error("%s", why);
-	} else {
-		report_ready(ready_fd);
-		err = control_run(&tunnel, signal_fd);
-		tunnel_close(&tunnel);
+		log_error("cannot start threads: %s (TasksMax= of the unit, pids.max or "
+			  "`ulimit -u` limits them)",
+			  strerror(-err));
+		return 1;
 	}
+	err = serve_tunnel(o, ready_fd, signal_fd);
 	urcu_qsbr_unregister_thread();
 	close(signal_fd);
 	return err ? 1 : 0;

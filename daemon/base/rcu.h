@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Marks pointers that are published under RCU.
+ * RCU: its begin, and the mark of pointers that are published under it.
  *
  * A `struct nic __rcu *` is read by rcu_dereference() and written by rcu_assign_pointer() or
  * before any other thread can see it. What a reader found stays valid until the reader's next
@@ -12,5 +12,9 @@
 #define RCU_H
 
 #define __rcu
+
+/* Registers the calling thread with RCU and starts liburcu's own threads. liburcu would abort where
+ * it cannot start one, so it is tried first. 0 or -errno. main(). */
+int rcu_begin(void);
 
 #endif

@@ -125,14 +125,14 @@ static int watch_all(struct tunnel *tunnel)
 	return err;
 }
 
-int control_run(struct tunnel *tunnel, int signal_fd)
+int control_begin(struct tunnel *tunnel, int signal_fd)
 {
-	int err;
-
 	tunnel->signal_fd = signal_fd;
-	err = watch_all(tunnel);
-	if (err)
-		return err;
+	return watch_all(tunnel);
+}
+
+int control_run(struct tunnel *tunnel)
+{
 	kernel_look_at_wg0(tunnel);
 	while (!tunnel->ending) {
 		uint64_t now;
@@ -150,5 +150,5 @@ int control_run(struct tunnel *tunnel, int signal_fd)
 			tunnel->ending = true;
 		peer_events_reap(tunnel);
 	}
-	return 0;
+	return tunnel->wgif.failed ? -EIO : 0;
 }

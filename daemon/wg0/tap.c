@@ -310,15 +310,18 @@ void tap_announce(const struct tap *tap)
 	close(fd);
 }
 
-bool tap_intact(int fd)
+int tap_intact(int fd, bool *intact)
 {
 	const short flags = (short)(TAP_IFF_FLAGS | IFF_PERSIST);
 	struct ifreq ifr = {0};
 	int header, limit;
 
-	return !ioctl(fd, TUNGETIFF, &ifr) && (ifr.ifr_flags & flags) == TAP_IFF_FLAGS &&
-	       !ioctl(fd, TUNGETVNETHDRSZ, &header) && header == TAP_VNET_HDR_LEN &&
-	       !ioctl(fd, TUNGETSNDBUF, &limit) && limit == INT_MAX;
+	if (ioctl(fd, TUNGETIFF, &ifr) || ioctl(fd, TUNGETVNETHDRSZ, &header) ||
+	    ioctl(fd, TUNGETSNDBUF, &limit))
+		return -errno;
+	*intact = (ifr.ifr_flags & flags) == TAP_IFF_FLAGS &&
+		  header == TAP_VNET_HDR_LEN && limit == INT_MAX;
+	return 0;
 }
 
 /*

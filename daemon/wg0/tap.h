@@ -54,9 +54,9 @@ int tap_create(const char *ifname, struct tap *tap, char *why, size_t why_len);
  */
 void tap_announce(const struct tap *tap);
 
-/* Returns true if what the kernel tells about the device's settings is as tap_make() set it. Only
- * a holder of a queue can change these. */
-bool tap_intact(int fd);
+/* Sets *intact if what the kernel tells about the device's settings is as tap_make() set it. Only
+ * a holder of a queue can change these. 0 or -errno. */
+int tap_intact(int fd, bool *intact);
 
 /* Sets again what only a holder of a queue can change, except offloads and carrier, which others
  * have a say in. Most of it the kernel does not tell. Causes no events. */

@@ -101,7 +101,7 @@ static int visit(struct wgif *w, int (*fn)(void *w))
 	if (err != -ENOTRECOVERABLE)
 		return err;
 	log_error("cannot return to our network namespace; ending");
-	w->gone = true;
+	w->gone = w->failed = true;
 	return err;
 }
 
@@ -133,8 +133,11 @@ static int check_ours(struct wgif *w, struct rtnl *r, unsigned queues,
 		      struct rtnl_link *link)
 {
 	int err = rtnl_link_get(r, w->tap.ifindex, link);
+	bool intact = false;
 
-	if (err || (is_ours(link, queues) && tap_intact(w->fd)))
+	if (!err)
+		err = tap_intact(w->fd, &intact);
+	if (err || (is_ours(link, queues) && intact))
 		return err;
 	delete_attacked(w, r, link, queues);
 	return -EUSERS;
@@ -146,7 +149,8 @@ static int check_still_ours(struct wgif *w, struct rtnl *r, unsigned queues,
 {
 	int err = check_ours(w, r, queues, link);
 
-	w->gone |= err == -EUSERS;
+	w->failed |= err == -EUSERS;
+	w->gone |= w->failed;
 	return err;
 }
 
@@ -468,13 +472,15 @@ void wgif_check_tc(struct wgif *w, uint64_t now)
  */
 void wgif_link(struct wgif *w, bool present, const struct rtnl_link *link)
 {
+	bool intact;
+
 	if (w->gone || (present && !strcmp(link->name, w->first_name)))
 		return;
 	if (present && link->tun.queues > w->queues_ever) {
 		delete_attacked(w, w->rtnl, link, w->queues);
-		w->gone = true;
-	} else if (present && is_ours(link, w->queues) && tap_intact(w->fd) &&
-		   !put_back(w)) {
+		w->gone = w->failed = true;
+	} else if (present && is_ours(link, w->queues) && !tap_intact(w->fd, &intact) &&
+		   intact && !put_back(w)) {
 		apply_link(w, link);
 	} else {
 		wgif_look(w, clock_now());

@@ -31,7 +31,8 @@ struct wgif {
 	char first_name[IFNAMSIZ]; /* a random one, until it was found to be ours */
 
 	/* As last seen. */
-	bool gone; /* deleted, or not ours alone: the daemon must end */
+	bool gone;   /* deleted: the daemon must end */
+	bool failed; /* gone because of an error, which was told */
 	bool up;
 	uint32_t mtu;
 
