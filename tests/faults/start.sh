@@ -113,7 +113,7 @@ wrong() {
 
 # try CALL NUMBER: sets `verdict`.
 try() {
-	local code left= lines
+	local code lines left=
 
 	call=$1 number=$2 error=$(error_of "$1")
 	begin -o /dev/null -e trace="$1" -e inject="$1:error=$error:when=$2"
