@@ -175,7 +175,7 @@ check-long: check
 check-sanitized: deps-test
 	$(MAKE) SANITIZE=address,undefined WERROR=1 all tests
 	SANITIZE=address,undefined PATIENCE=2 tests/run unit bpf $(addprefix tests/netns/,\
-		tunnel.bats roaming.bats life.bats)
+		malformed.bats roaming.bats)
 
 # CELLS of vmtest/matrix, as KERNEL/COMMAND. What is built here runs in the guest.
 CELLS	?= 6.1/interop

@@ -2,6 +2,7 @@
 # Somebody sets the wall clock, and nobody minds: timers have a clock of their own, and
 # what initiations carry never goes back. Debian's faketime gives the daemon on A a wall
 # clock that tests can set; suspend is a step of the other clocks, too.
+# bats file_tags=waiting
 
 load lib
 

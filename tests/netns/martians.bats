@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # What the kernel would not deliver to the UDP socket does not get in by AF_XDP either: martians,
 # reverse path filter, firewalls, NAT. Each test is run on both paths and wants the same outcome.
+# bats file_tags=waiting
 
 load lib
 
