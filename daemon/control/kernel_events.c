@@ -2,6 +2,7 @@
 #include "kernel_events.h"
 
 #include <errno.h>
+#include <sys/epoll.h>
 
 #include "clock.h"
 #include "flows.h"
@@ -27,6 +28,29 @@ static void apply_wgif(struct tunnel *tunnel)
 	tunnel->ending |= w->gone;
 	atomic_store(&tunnel->dp.mtu, w->mtu);
 	tunnel_set_up(tunnel, w->up);
+}
+
+/* Events that came before it listens are missed, so wg0 is looked at once more at once. Without
+ * it, wg0 is looked at a few times a second (wgif.h). */
+static void listen_far(struct tunnel *tunnel)
+{
+	struct epoll_event ev = {.events = EPOLLIN};
+
+	if (far_links_open(&tunnel->far_links))
+		return;
+	ev.data.fd = far_links_fd(&tunnel->far_links);
+	if (epoll_ctl(tunnel->epoll_fd, EPOLL_CTL_ADD, ev.data.fd, &ev))
+		far_links_close(&tunnel->far_links);
+	else
+		tunnel->wgif.look_due = 0;
+}
+
+static void follow_wgif(struct tunnel *tunnel)
+{
+	if (!tunnel->wgif.away)
+		far_links_close(&tunnel->far_links);
+	else if (!tunnel->far_links.socket)
+		listen_far(tunnel);
 }
 
 void kernel_look_at_wg0(struct tunnel *tunnel)
@@ -160,8 +184,10 @@ void kernel_events_serve(struct tunnel *tunnel, uint64_t now)
 		wgif_check_tc(&tunnel->wgif, now);
 	if (pmtu_heard(&tunnel->pmtu, tunnel_port(tunnel)))
 		paths_due(tunnel, pmtu_schedule(&tunnel->pmtu, now));
-	if (now >= tunnel->wgif.look_due)
+	if (far_links_heard(&tunnel->far_links, tunnel->wgif.tap.ifindex) ||
+	    now >= tunnel->wgif.look_due)
 		kernel_look_at_wg0(tunnel);
+	follow_wgif(tunnel);
 }
 
 uint64_t kernel_events_deadline(const struct tunnel *tunnel)

@@ -180,6 +180,7 @@ void tunnel_close(struct tunnel *tunnel)
 	if (tunnel->epoll_fd >= 0)
 		close(tunnel->epoll_fd);
 	pmtu_close(&tunnel->pmtu);
+	far_links_close(&tunnel->far_links);
 	noise_identity_wipe(&tunnel->identity);
 	cookie_checker_wipe(&tunnel->cookies);
 }

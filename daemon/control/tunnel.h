@@ -19,6 +19,7 @@
 
 #include "cookie.h"
 #include "dataplane.h"
+#include "far_links.h"
 #include "drops.h"
 #include "nics.h"
 #include "noise.h"
@@ -62,6 +63,7 @@ struct tunnel {
 	 * changed. */
 	uint64_t paths_due;
 	struct pmtu pmtu;
+	struct far_links far_links; /* while wg0 is in another namespace */
 	/* When to try again to open the sockets, to read the links: ns; UINT64_MAX: there is no
 	 * need. */
 	uint64_t listen_due, links_due;
