@@ -165,14 +165,15 @@ static __always_inline int redirect(const struct xdp_md *ctx,
 }
 
 static __always_inline int steer_data(const struct xdp_md *ctx,
-				      const struct nic_queues *nic, __u32 receiver,
-				      __u32 length)
+				      const struct nic_queues *nic,
+				      const struct wg_data *message, __u32 length)
 {
+	__u32 receiver = message->receiver;
 	const struct session *s = bpf_map_lookup_elem(&sessions, &receiver);
 	struct peer_stats *stats;
 	int verdict;
 
-	if (!s)
+	if (!s || message->counter == WG_PROBE_COUNTER)
 		return XDP_PASS;
 	verdict = redirect(ctx, nic, &xsk_data);
 	if (verdict != XDP_REDIRECT)
@@ -197,7 +198,7 @@ static __always_inline int steer(const struct xdp_md *ctx, const struct wg_confi
 		return XDP_PASS;
 	type = le32(message->type);
 	if (type == WG_DATA)
-		return steer_data(ctx, nic, message->receiver, length);
+		return steer_data(ctx, nic, message, length);
 	return is_for_us(c, message, type, length, end)
 		       ? redirect(ctx, nic, &xsk_handshake)
 		       : XDP_PASS;
@@ -227,7 +228,7 @@ int wg_nic(struct xdp_md *ctx)
 }
 
 /* Attached nowhere: the daemon runs it on frames of its own (BPF_F_TEST_XDP_LIVE_FRAMES), which
- * the kernel then treats as received by a NIC. */
+ * the kernel then treats as received by a NIC. Generic XDP sees them again. */
 SEC("xdp")
 int wg_probe(struct xdp_md *ctx)
 {

@@ -65,6 +65,10 @@ _Static_assert(sizeof(struct wg_response) == 92, "handshake response is 92 bytes
 _Static_assert(sizeof(struct wg_cookie_reply) == 64, "cookie reply is 64 bytes");
 _Static_assert(sizeof(struct wg_data) == 16, "transport header is 16 bytes");
 
+/* A data message with this counter, which no session reaches (section 6.2), is a probe of our own
+ * (daemon/wire/probe.h). All its bits are set: any byte order. */
+#define WG_PROBE_COUNTER (~0ULL)
+
 #define WG_DATA_OVERHEAD (sizeof(struct wg_data) + WG_TAG_LEN)
 #define WG_PADDING	 16
 #define WG_HANDSHAKE_MAX sizeof(struct wg_initiation)

@@ -3,11 +3,15 @@
  * Theory of operation: the BPF map `flows` has at most one entry per peer, of peer->flow. The
  * entry is written again whenever the kernel delivers something authentic of the peer to the UDP
  * socket: a worker tells of data (EVENT_FLOW), at most once per second and peer unless the flow
- * is another one. What a peer sends by AF_XDP does not come to the socket, so while the peer is
- * active the kernel gets a probe of the flow every ten seconds (probe.h): what refuses the
- * peer's packets refuses the probe, too, and the flow lapses (bpf/nic.bpf.c). Passing the
- * kernel one of the peer's own messages instead would let later ones overtake it. Probes also
- * keep the flow known to conntrack, which forgets it after 30 s.
+ * is another one. What a peer sends by AF_XDP does not come to the socket, so while it does the
+ * kernel gets a probe of the flow every ten seconds (probe.h). What refuses the peer's packets
+ * by their addresses and ports refuses the probe, too, and the flow lapses (bpf/nic.bpf.c).
+ * Passing the kernel one of the peer's own messages instead would let later ones overtake it.
+ * Probes also keep the flow known to conntrack, which forgets it after 30 s.
+ *
+ * A probe is not authentic: whoever is sent an ICMP error about it, or captures it, knows its tag.
+ * So it only renews the flow that it was sent for, if it arrives as it was sent, once and within
+ * a second (EVENT_PROBED).
  *
  * peer->flow stays when the entry is removed: then flow_admitted is 0.
  */
@@ -27,11 +31,16 @@
 
 /* As long as messages may wait between the kernel and us. */
 #define JUST_ADMITTED_NS (100 * NS_PER_MS)
-/* The age at which a flow is probed, and how often until an answer comes. */
-#define PROBE_AFTER_NS (10 * NS_PER_SEC)
-#define PROBE_RETRY_NS NS_PER_SEC
-/* A probe takes some 20 us. A flow without one lapses, and is admitted again by its data. */
-#define PROBES_A_ROUND 128
+/* The age at which a flow is probed: 8 to 12 s, so that the probes of many peers spread. */
+#define PROBE_AFTER_NS	(8 * NS_PER_SEC)
+#define PROBE_SPREAD_MS 4000
+/* For how long probes may keep the control thread, ten times a second. A flow without one
+ * lapses, and is admitted again by its data. */
+#define PROBES_ROUND_NS (5 * NS_PER_MS)
+/* How often the log is told of probes that cannot be made. */
+#define PROBE_ERROR_PAUSE_NS (600 * NS_PER_SEC)
+/* What the kernel delivered so lately is admitted when XDP is attached. */
+#define LATELY_NS (10 * NS_PER_SEC)
 
 static bool is_flow(const struct peer *peer, const struct endpoint *from,
 		    uint32_t ifindex)
@@ -45,12 +54,34 @@ static bool is_just_admitted(const struct peer *peer, uint64_t now)
 	return now - peer->flow_admitted < JUST_ADMITTED_NS;
 }
 
+/* One that comes later counts for nothing. */
+static void drop_probe(struct peer *peer)
+{
+	pthread_mutex_lock(&peer->roam_lock);
+	sodium_memzero(peer->probe.tag, WG_TAG_LEN);
+	pthread_mutex_unlock(&peer->roam_lock);
+}
+
 static void remove_entry(struct peer *peer)
 {
+	drop_probe(peer);
 	if (peer->flow_admitted)
 		bpf_objects_remove_flow(peer->peers->bpf, &peer->flow.from,
 					peer->flow.ifindex);
 	peer->flow_admitted = 0;
+}
+
+/* Without memory for an entry the flow stays with the UDP socket. */
+static void write_entry(struct peer *peer, uint64_t now)
+{
+	if (bpf_objects_admit_flow(peer->peers->bpf, &peer->flow.from,
+				   peer->flow.ifindex))
+		return;
+	peer->flow_admitted = now;
+	peer->probe_due =
+		now + PROBE_AFTER_NS + randombytes_uniform(PROBE_SPREAD_MS) * NS_PER_MS;
+	peer->probe_tries = 0;
+	atomic_store(&peer->by_nic, false);
 }
 
 void flows_admit(struct peer *peer, const struct endpoint *from, uint32_t ifindex,
@@ -63,11 +94,15 @@ void flows_admit(struct peer *peer, const struct endpoint *from, uint32_t ifinde
 		return;
 	if (!is_flow(peer, from, ifindex))
 		remove_entry(peer);
-	/* Without memory for an entry the flow stays with the UDP socket. */
-	if (bpf_objects_admit_flow(tunnel->bpf, from, ifindex))
-		return;
 	peer->flow = (struct arrival){.from = *from, .ifindex = ifindex};
-	peer->flow_admitted = now;
+	write_entry(peer, now);
+}
+
+void flows_renew(struct peer *peer, uint64_t now)
+{
+	assert_control_thread();
+	if (peer->flow_admitted)
+		write_entry(peer, now);
 }
 
 bool flows_may_be_translated(const struct peer *peer, const struct endpoint *from,
@@ -114,7 +149,7 @@ static void admit_latest(struct peer *peer, uint32_t ifindex, uint64_t now)
 	uint64_t since = now - atomic_load(&peer->flow_told);
 	struct arrival a = latest_arrival(peer);
 
-	if (a.ifindex == ifindex && since < PROBE_AFTER_NS)
+	if (a.ifindex == ifindex && since < LATELY_NS)
 		flows_admit(peer, &a.from, ifindex, now);
 	else if (peer->arrived_by == ifindex)
 		forget_arrival(peer);
@@ -158,50 +193,53 @@ void flows_forget_addr(struct tunnel *tunnel, const struct ip_addr *addr)
 
 static bool wants_probe(const struct peer *peer, uint64_t now)
 {
-	uint64_t age = now - peer->flow_admitted;
-
-	return peer->flow_admitted && peer->current && age >= PROBE_AFTER_NS &&
-	       age < WG_FLOW_LAPSED_NS && now - peer->probed >= PROBE_RETRY_NS;
+	return peer->current && atomic_load(&peer->by_nic) && now >= peer->probe_due;
 }
 
-/* The link-layer address that the peer's packets come from, as far as we know. */
-static const uint8_t *mac_of(const struct peer *peer, const struct nic *nic)
+/* Each probe has a tag of its own, by which a worker knows it. */
+static void begin_probe(struct peer *peer, struct peer_probe *probe, uint64_t now)
 {
-	const struct path *path = rcu_dereference(peer->path);
-
-	return path && path->route.l2_ok && path->route.ifindex == nic->ifindex
-		       ? path->route.l2
-		       : nic->mac;
-}
-
-/* Each probe has a tag of its own, which is used up when it arrives. */
-static void new_tag(struct peer *peer, uint8_t tag[WG_TAG_LEN])
-{
-	randombytes_buf(tag, WG_TAG_LEN);
 	pthread_mutex_lock(&peer->roam_lock);
-	memcpy(peer->probe_tag, tag, WG_TAG_LEN);
+	randombytes_buf(peer->probe.tag, WG_TAG_LEN);
+	peer->probe.flow = peer->flow;
+	peer->probe.sent = now;
+	*probe = peer->probe;
 	pthread_mutex_unlock(&peer->roam_lock);
 }
 
-static int probe(struct peer *peer, struct nic *nic)
+static int send_probe(struct peer *peer, struct nic *nic, uint64_t now)
 {
 	struct tunnel *tunnel = tunnel_of(peer);
-	uint8_t frame[PROBE_FRAME_MAX], tag[WG_TAG_LEN];
+	uint8_t frame[PROBE_FRAME_MAX];
+	struct peer_probe probe;
 	uint32_t len;
 
-	new_tag(peer, tag);
-	len = probe_write(frame, &peer->flow.from, nic, mac_of(peer, nic),
-			  tunnel->dp.udp->port, peer->current->local_index, tag);
+	begin_probe(peer, &probe, now);
+	len = probe_write(frame, &probe.flow.from, nic, probe.sender_mac,
+			  tunnel->dp.udp->port, peer->current->local_index, probe.tag);
 	return bpf_objects_deliver(tunnel->bpf, nic->ifindex, frame, len);
 }
 
-static void note_probed(struct tunnel *tunnel, const struct nic *nic, int err)
+static void note_failure(struct tunnel *tunnel, const struct nic *nic, int err,
+			 uint64_t now)
 {
-	if (err && !tunnel->probe_failed)
-		log_error("%s: cannot probe what its kernel lets in: %s; its peers will "
-			  "go by the UDP socket",
-			  nic->name, strerror(-err));
-	tunnel->probe_failed = err;
+	if (now < tunnel->probe_error_due)
+		return;
+	tunnel->probe_error_due = now + PROBE_ERROR_PAUSE_NS;
+	log_error("%s: cannot probe what its kernel lets in: %s; peers go by the UDP "
+		  "socket "
+		  "until it can",
+		  nic->name, strerror(-err));
+}
+
+/* A refused probe may be answered by an ICMP error, so there are five at most. */
+static void probe(struct peer *peer, struct nic *nic, uint64_t now)
+{
+	int err = send_probe(peer, nic, now);
+
+	peer->probe_due = now + (NS_PER_SEC << peer->probe_tries++);
+	if (err)
+		note_failure(tunnel_of(peer), nic, err, now);
 }
 
 void flows_keep(struct peer *peer, uint64_t now)
@@ -210,14 +248,16 @@ void flows_keep(struct peer *peer, uint64_t now)
 	struct nic *nic = dataplane_nic(&tunnel->dp, peer->flow.ifindex);
 
 	assert_control_thread();
-	if (!tunnel->dp.udp || !nic || !tunnel->probes_left || !wants_probe(peer, now))
+	if (!peer->flow_admitted)
 		return;
-	tunnel->probes_left--;
-	peer->probed = now;
-	note_probed(tunnel, nic, probe(peer, nic));
+	if (now - peer->flow_admitted >= WG_FLOW_LAPSED_NS)
+		remove_entry(peer);
+	else if (tunnel->dp.udp && nic && wants_probe(peer, now) &&
+		 clock_now() < tunnel->probes_until)
+		probe(peer, nic, now);
 }
 
 void flows_new_round(struct tunnel *tunnel)
 {
-	tunnel->probes_left = PROBES_A_ROUND;
+	tunnel->probes_until = clock_now() + PROBES_ROUND_NS;
 }

@@ -35,8 +35,10 @@ bool flows_may_be_translated(const struct peer *peer, const struct endpoint *fro
 uint32_t flows_serve(struct peer *peer, uint64_t now);
 /* The peer is active: probes its flow if it is time to. */
 void flows_keep(struct peer *peer, uint64_t now);
-/* So many probes may be sent, of all peers, until this is called again. */
+/* Probes may be sent, of all peers, for some milliseconds from now on. */
 void flows_new_round(struct tunnel *tunnel);
+/* Serves EVENT_PROBED: the kernel has delivered the probe of the peer's flow. */
+void flows_renew(struct peer *peer, uint64_t now);
 /* XDP was attached to this device: admits the flows of which the kernel has just delivered data
  * by it. For other peers the next data that come by it to the UDP socket are told of at once. */
 void flows_note_nic(struct tunnel *tunnel, uint32_t ifindex);

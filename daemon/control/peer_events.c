@@ -91,6 +91,8 @@ static void handle_urgent(struct peer *peer, unsigned flags, uint64_t now)
 {
 	if (flags & EVENT_BY_NIC)
 		paths_set_socket_only(peer, false);
+	if (flags & EVENT_PROBED)
+		flows_renew(peer, now);
 	if (flags & EVENT_FLOW)
 		paths_note_arrival(peer, flows_serve(peer, now));
 	if (flags & EVENT_ROAMED)

@@ -70,8 +70,8 @@ struct tunnel {
 	struct uapi *uapi;
 	int epoll_fd; /* what the control thread waits on */
 	int signal_fd;
-	unsigned probes_left; /* in this round of lazy events */
-	bool probe_failed;    /* the latest */
+	uint64_t probes_until;	  /* ns: when those of this round end */
+	uint64_t probe_error_due; /* ns: not before that is an error logged */
 	bool lazy_pending;
 	bool ending;
 };

@@ -31,7 +31,8 @@ enum peer_event {
 	EVENT_ROAMED = 4,	  /* authentic packet from elsewhere: peer->roamed */
 	EVENT_KEY_AGING = 8,	  /* received under a keypair that is about to expire */
 	EVENT_BY_NIC = 16,	  /* authentic packet by AF_XDP of a socket_only peer */
-	EVENT_FLOW = 32, /* authentic packet by the UDP socket: peer->by_socket */
+	EVENT_FLOW = 32,   /* authentic packet by the UDP socket: peer->by_socket */
+	EVENT_PROBED = 64, /* the kernel has delivered the probe of the peer's flow */
 };
 
 struct event_queue {

@@ -60,6 +60,14 @@ struct arrival {
 	uint32_t ifindex; /* of the device; 0: there was none */
 };
 
+/* The probe of the peer's flow that is under way (control/flows.c). */
+struct peer_probe {
+	uint8_t tag[WG_TAG_LEN]; /* zero: there is none */
+	struct arrival flow;	 /* as it must arrive */
+	uint64_t sent;		 /* ns */
+	uint8_t sender_mac[6];	 /* that the peer's frames come from, if by_nic */
+};
+
 struct peer {
 	struct peers *peers;
 	uint32_t slot;
@@ -83,8 +91,9 @@ struct peer {
 	struct arrival
 		by_socket; /* the latest that EVENT_FLOW told of; under roam_lock */
 	_Atomic uint64_t flow_told; /* when that was, ns */
-	/* Of the probe that is under way (probe.h), or zero; under roam_lock. */
-	uint8_t probe_tag[WG_TAG_LEN];
+	struct peer_probe probe;    /* under roam_lock */
+	atomic_bool
+		by_nic; /* something authentic came by AF_XDP since `flow` was admitted */
 
 	/* The control thread's own. */
 	struct keypair *previous;
@@ -108,7 +117,8 @@ struct peer {
 	uint32_t arrived_by; /* device of the latest authentic packet to a socket, or 0 */
 	struct arrival flow; /* in the map that the XDP program reads: flows.h */
 	uint64_t flow_admitted;	 /* ns; 0: the map has none of this peer */
-	uint64_t probed;	 /* when the kernel last got a probe of the flow, ns */
+	uint64_t probe_due;	 /* when the kernel is to get a probe of the flow, ns */
+	unsigned probe_tries;	 /* without an answer */
 	uint64_t last_handshake; /* Unix time, ns; 0: never */
 	uint64_t
 		neighbour_kept; /* when the kernel was last told that the neighbour is used */

@@ -61,6 +61,13 @@ bool outer_checksum_right(const struct nic_frame *f)
 	return csum_fold(csum_add(pseudo, udp, len)) == 0xffff;
 }
 
+const uint8_t *outer_sender_mac(const uint8_t *message, enum ip_family family)
+{
+	uint32_t ip_len = family == IP_V4 ? IPV4_HEADER_LEN : IPV6_HEADER_LEN;
+
+	return message - UDP_HEADER_LEN - ip_len - ETH_HLEN + ETH_ALEN;
+}
+
 uint8_t outer_ecn(const struct nic_frame *f)
 {
 	return ip_ecn(f->data + ETH_HLEN);

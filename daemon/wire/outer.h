@@ -23,6 +23,10 @@ uint8_t *outer_parse(const struct nic *nic, const struct nic_frame *frame,
  */
 bool outer_checksum_right(const struct nic_frame *frame);
 
+/* Returns the 6 bytes of the sender's address in the Ethernet header in front of a message that
+ * outer_parse() returned. */
+const uint8_t *outer_sender_mac(const uint8_t *message, enum ip_family family);
+
 /* Returns the ECN (ecn.h) of the outer header of a frame that outer_parse() accepts. */
 uint8_t outer_ecn(const struct nic_frame *frame);
 

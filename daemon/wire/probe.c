@@ -9,11 +9,10 @@
 #include "inet.h"
 #include "nic.h"
 
-#define PROBE_COUNTER UINT64_MAX
-#define PROBE_TTL     64
-#define PROBE_MTU     1280 /* any that is large enough */
+#define PROBE_TTL 64
+#define PROBE_MTU 1280 /* any that is large enough */
 
-_Static_assert(PROBE_COUNTER >= WG_REJECT_AFTER_MESSAGES, "a session's counter");
+_Static_assert(WG_PROBE_COUNTER >= WG_REJECT_AFTER_MESSAGES, "a session's counter");
 
 /* What the peer's path to us looks like at its end. */
 static void path_to_us(struct path *p, const struct endpoint *from, struct nic *nic,
@@ -44,7 +43,7 @@ uint32_t probe_write(uint8_t frame[PROBE_FRAME_MAX], const struct endpoint *from
 	struct wg_data header = {
 		.type = htole32(WG_DATA),
 		.receiver = receiver,
-		.counter = PROBE_COUNTER,
+		.counter = WG_PROBE_COUNTER,
 	};
 	struct path path;
 	uint8_t *message;
@@ -62,5 +61,5 @@ bool probe_is(const uint8_t *message, uint32_t len)
 	struct wg_data header;
 
 	memcpy(&header, message, sizeof(header));
-	return len == PROBE_MESSAGE_LEN && header.counter == PROBE_COUNTER;
+	return len == PROBE_MESSAGE_LEN && header.counter == WG_PROBE_COUNTER;
 }

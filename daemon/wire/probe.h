@@ -10,11 +10,15 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "clock.h"
 #include "path.h"
 #include "wg_proto.h"
 
 struct endpoint;
 struct nic;
+
+/* One that arrives later counts for nothing: somebody may have kept it. */
+#define PROBE_LIFE_NS NS_PER_SEC
 
 #define PROBE_MESSAGE_LEN WG_DATA_OVERHEAD
 #define PROBE_FRAME_MAX	  (PATH_HEADER_MAX + PROBE_MESSAGE_LEN)

@@ -192,10 +192,9 @@ static bool is_news(struct worker *w, struct peer *peer, const struct arrival *a
 	return since >= SAME_FLOW_NS && dataplane_nic(w->dp, a->ifindex);
 }
 
-static void note_flow(struct worker *w, struct peer *peer, const struct endpoint *from,
-		      uint32_t ifindex)
+static void note_flow(struct worker *w, struct peer *peer, const struct rx_packet *p)
 {
-	struct arrival a = {.from = *from, .ifindex = ifindex};
+	struct arrival a = {.from = p->source, .ifindex = p->ifindex};
 	bool news;
 
 	pthread_mutex_lock(&peer->roam_lock);
@@ -209,12 +208,26 @@ static void note_flow(struct worker *w, struct peer *peer, const struct endpoint
 	events_raise(&w->dp->events, peer, EVENT_FLOW);
 }
 
-/* By AF_XDP: what was taken for translated is not, or not any more. */
+/* The control thread may probe the flow now. */
+static void note_by_nic(struct peer *peer, const struct rx_packet *p)
+{
+	pthread_mutex_lock(&peer->roam_lock);
+	memcpy(peer->probe.sender_mac,
+	       outer_sender_mac(p->message, p->source.addr.family), ETH_ALEN);
+	pthread_mutex_unlock(&peer->roam_lock);
+	atomic_store_explicit(&peer->by_nic, true, memory_order_release);
+}
+
 static void note_way(struct worker *w, struct peer *peer, const struct rx_packet *p)
 {
-	if (p->ifindex)
-		note_flow(w, peer, &p->source, p->ifindex);
-	else if (atomic_load_explicit(&peer->socket_only, memory_order_relaxed))
+	if (p->ifindex) {
+		note_flow(w, peer, p);
+		return;
+	}
+	if (!atomic_load_explicit(&peer->by_nic, memory_order_relaxed))
+		note_by_nic(peer, p);
+	/* What was taken for translated is not, or not any more. */
+	if (atomic_load_explicit(&peer->socket_only, memory_order_relaxed))
 		events_raise(&w->dp->events, peer, EVENT_BY_NIC);
 }
 
@@ -341,18 +354,18 @@ static struct keypair *receiving_keypair(struct worker *w, const struct wg_data 
 	return kp;
 }
 
-/* A probe that the kernel has delivered is as good as data. Each is good for once. */
-static bool take_probe(struct peer *peer, const uint8_t *tag)
+/* Returns true if it is the probe under way, as it was sent: neither late nor translated. It is good
+ * for once. */
+static bool take_probe(struct worker *w, struct peer_probe *probe,
+		       const struct udp_received *r, const uint8_t *tag)
 {
-	bool right;
-
-	pthread_mutex_lock(&peer->roam_lock);
-	right = !sodium_is_zero(peer->probe_tag, WG_TAG_LEN) &&
-		!sodium_memcmp(peer->probe_tag, tag, WG_TAG_LEN);
-	if (right)
-		sodium_memzero(peer->probe_tag, WG_TAG_LEN);
-	pthread_mutex_unlock(&peer->roam_lock);
-	return right;
+	if (sodium_is_zero(probe->tag, WG_TAG_LEN) ||
+	    sodium_memcmp(probe->tag, tag, WG_TAG_LEN) ||
+	    w->now >= probe->sent + PROBE_LIFE_NS || r->ifindex != probe->flow.ifindex ||
+	    !endpoint_equal(&r->source, &probe->flow.from))
+		return false;
+	sodium_memzero(probe->tag, WG_TAG_LEN);
+	return true;
 }
 
 static void receive_probe(struct worker *w, const struct udp_received *r,
@@ -360,13 +373,17 @@ static void receive_probe(struct worker *w, const struct udp_received *r,
 {
 	uint32_t receiver = ((const struct wg_data *)message)->receiver;
 	struct keypair *kp = keypairs_find(&w->dp->peers->keypairs, receiver);
+	bool taken = false;
 
-	if (!kp)
-		worker_drop(w, DROP_unknown_receiver, 1);
-	else if (take_probe(kp->peer, probe_tag(message)))
-		note_flow(w, kp->peer, &r->source, r->ifindex);
+	if (kp) {
+		pthread_mutex_lock(&kp->peer->roam_lock);
+		taken = take_probe(w, &kp->peer->probe, r, probe_tag(message));
+		pthread_mutex_unlock(&kp->peer->roam_lock);
+	}
+	if (taken)
+		events_raise(&w->dp->events, kp->peer, EVENT_PROBED);
 	else
-		worker_drop(w, DROP_bad_tag, 1);
+		worker_drop(w, kp ? DROP_bad_tag : DROP_unknown_receiver, 1);
 }
 
 /* Adds a transport message, at least WG_DATA_OVERHEAD long, to the batch. ifindex: of the

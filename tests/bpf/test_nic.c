@@ -732,6 +732,20 @@ static void admitted_flow_is_all_taken(void **state)
 		}
 }
 
+/* Generic XDP sees them, too. */
+static void probe_passes(void **state)
+{
+	for (int family = 4; family <= 6; family += 2) {
+		struct frame f = message(family, 4, 32);
+		uint8_t *counter = f.bytes + (family == 4 ? MESSAGE4 : MESSAGE6) + 8;
+
+		memset(counter, 0xff, 8);
+		expect(f, XDP_PASS, NO_DROP);
+		counter[3] = 0xfe;
+		expect_data(f, 0, 32);
+	}
+}
+
 static void lapsed_flow_passes(void **state)
 {
 	static const int64_t ages[] = {WG_FLOW_LAPSED_NS, WG_FLOW_LAPSED_NS + SECOND,
@@ -1062,6 +1076,7 @@ int main(void)
 		T(a_flow_is_of_one_nic),
 		T(ipv4_mapped_flow_over_ipv6_passes),
 		T(admitted_flow_is_all_taken),
+		T(probe_passes),
 		T(lapsed_flow_passes),
 		T(port_follows_the_configuration),
 		T(nothing_is_ours_while_not_listening),

@@ -137,6 +137,27 @@ firewall() {
 	went_by A "$1" "$before" 100
 }
 
+# Whoever gets to see a probe can do nothing with it: an ICMP error quotes it whole.
+@test "a probe that leaks renews no flow, and moves none" {
+	has_nft
+	needs_wgxdp
+	tunnel wgxdp wireguard-go
+	on_path A af_xdp
+	on B ip address add 198.51.100.7/32 dev toA
+	on A ip route add 198.51.100.7 dev toB
+	on_bg B ping -q -i 0.2 "$(inner4 A)" >/dev/null
+	on A nft add table inet fw
+	on A nft add chain inet fw in '{ type filter hook input priority 0; }'
+	on A nft add rule inet fw in ip saddr "$(outer4 B)" udp dport "$PORT" reject
+	on B timeout 25 "$REPO/tests/tools/replay_probe.py" 198.51.100.7 "$(outer4 A)" "$PORT"
+	# What was replayed from elsewhere is refused, and the peer's flow lapses.
+	wait_until 5 eval '[ "$(drops A bad_tag)" -ge 1 ]'
+	on A nft delete table inet fw
+	wait_until 20 pings B "$(inner4 A)"
+	[ "$(endpoint_of_b)" = "$(endpoint B 4)" ]
+	on_path A af_xdp
+}
+
 # published: A has a second address, whose port is a container's: C's. B has a peer in each.
 published() {
 	host_new A

@@ -344,6 +344,33 @@ in_order_with_helpers() {
 	on_path B af_xdp
 }
 
+by_af_xdp() { status_of A .paths.rx_xdp_packets; }
+
+# seconds SECONDS COMMAND...: it holds all the time.
+seconds() {
+	local end=$((SECONDS + $1))
+
+	shift
+	while [ $SECONDS -lt $end ]; do
+		"$@"
+	done
+}
+
+# With generic XDP, which sees our own probes.
+@test "a flow that is in use stays with AF_XDP, generic XDP" {
+	needs_wgxdp
+	WGXDP_ARGS="--nic toB:skb" tunnel wgxdp wireguard-go
+	on_path A af_xdp
+	on_bg A ping -q -i 0.1 "$(inner4 B)" >/dev/null
+	wait_until 5 eval '(($(by_af_xdp) > 5))'
+	before=$(paths A)
+	seconds 45 sleep 1
+	paths A | jq -e --argjson before "$before" '
+		.rx_udp_packets == $before.rx_udp_packets and
+		.rx_xdp_packets > $before.rx_xdp_packets + 200'
+	[ "$(drops A bad_tag)" = 0 ]
+}
+
 # id_gaps: where IDs of the data packets that B got from A do not follow on the one before.
 id_gaps() {
 	on B tcpdump -nn -v -r "$TMP/capture" 'udp[8:4] = 0x04000000' 2>/dev/null |

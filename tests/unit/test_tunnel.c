@@ -1156,23 +1156,23 @@ static void test_flow_ends_with_what_it_is_of(void **state)
 	without_nics(f);
 }
 
-static bool has_tag(const struct peer *peer)
-{
-	static const uint8_t none[WG_TAG_LEN];
-
-	return memcmp(peer->probe_tag, none, sizeof(none)) != 0;
-}
-
 /* Returns true if the peer's flow is probed now; forgets that. */
 static bool is_probed(struct fixture *f, struct peer *peer, uint64_t now)
 {
+	static const uint8_t none[WG_TAG_LEN];
 	bool is;
 
 	flows_new_round(&f->tunnel);
 	flows_keep(peer, now);
-	is = has_tag(peer);
-	memset(peer->probe_tag, 0, sizeof(peer->probe_tag));
+	is = memcmp(peer->probe.tag, none, sizeof(none)) != 0;
+	memset(peer->probe.tag, 0, sizeof(none));
 	return is;
+}
+
+/* Something came by AF_XDP. */
+static void data_by_nic(struct peer *peer)
+{
+	atomic_store(&peer->by_nic, true);
 }
 
 static void test_flow_in_use_is_probed(void **state)
@@ -1183,20 +1183,60 @@ static void test_flow_in_use_is_probed(void **state)
 
 	assert_false(is_probed(f, bob, t)); /* nothing is admitted */
 	flows_admit(bob, &bob_there, 71, t);
-	assert_false(is_probed(f, bob, t + 10 * SEC_NS)); /* no session */
+	data_by_nic(bob);
+	assert_false(is_probed(f, bob, t + 12 * SEC_NS)); /* no session */
 	begin_session(bob, true);
-	assert_false(is_probed(f, bob, t + 10 * SEC_NS - 1));
-	assert_true(is_probed(f, bob, t + 10 * SEC_NS));
-	/* Again each second, until it has lapsed or is admitted anew. */
-	assert_false(is_probed(f, bob, t + 11 * SEC_NS - 1));
-	assert_true(is_probed(f, bob, t + 11 * SEC_NS));
-	assert_true(is_probed(f, bob, t + WG_FLOW_LAPSED_NS - 1));
+	assert_false(is_probed(f, bob, t + 8 * SEC_NS - 1));
+	assert_true(is_probed(f, bob, t + 12 * SEC_NS));
+	/* Again after 1, 2, 4 and 8 seconds, until it lapses. */
+	assert_false(is_probed(f, bob, t + 13 * SEC_NS - 1));
+	assert_true(is_probed(f, bob, t + 13 * SEC_NS));
+	assert_false(is_probed(f, bob, t + 15 * SEC_NS - 1));
+	assert_true(is_probed(f, bob, t + 15 * SEC_NS));
+	assert_true(is_probed(f, bob, t + 19 * SEC_NS));
+	assert_true(is_probed(f, bob, t + 27 * SEC_NS));
+	assert_true(has_flow(71));
 	assert_false(is_probed(f, bob, t + WG_FLOW_LAPSED_NS));
-	flows_admit(bob, &bob_there, 71, t + WG_FLOW_LAPSED_NS);
-	assert_false(is_probed(f, bob, t + WG_FLOW_LAPSED_NS + SEC_NS));
-	assert_true(is_probed(f, bob, t + WG_FLOW_LAPSED_NS + 10 * SEC_NS));
+	assert_false(has_flow(71));
+	without_nics(f);
+}
+
+/* Not if nothing came by AF_XDP: nobody is there, or NAT on this host translates it. */
+static void test_flow_not_in_use_is_not_probed(void **state)
+{
+	const uint64_t t = 100 * SEC_NS;
+	struct fixture *f = *state;
+	struct peer *bob = with_nics(f);
+
+	begin_session(bob, true);
+	flows_admit(bob, &bob_there, 71, t);
+	assert_false(is_probed(f, bob, t + 12 * SEC_NS));
+	data_by_nic(bob);
+	assert_true(is_probed(f, bob, t + 12 * SEC_NS));
+	flows_renew(bob, t + 12 * SEC_NS);
+	assert_false(is_probed(f, bob, t + 24 * SEC_NS));
+	data_by_nic(bob);
+	assert_true(is_probed(f, bob, t + 24 * SEC_NS));
+	without_nics(f);
+}
+
+/* A probe that arrives renews a flow that is there. It makes none. */
+static void test_probe_only_renews(void **state)
+{
+	const uint64_t t = 100 * SEC_NS;
+	struct fixture *f = *state;
+	struct peer *bob = with_nics(f);
+
+	begin_session(bob, true);
+	flows_admit(bob, &bob_there, 71, t);
+	data_by_nic(bob);
+	flows_keep(bob, t + 12 * SEC_NS); /* with a tag */
 	flows_forget(bob);
-	assert_false(is_probed(f, bob, t + WG_FLOW_LAPSED_NS + 12 * SEC_NS));
+	assert_false(has_flow(71));
+	assert_true(sodium_is_zero(bob->probe.tag, WG_TAG_LEN));
+	flows_renew(bob, t + 12 * SEC_NS);
+	assert_false(has_flow(71));
+	assert_int_equal(bob->arrived_by, 0);
 	without_nics(f);
 }
 
@@ -1206,19 +1246,14 @@ static void test_probes_of_a_round_are_bounded(void **state)
 	const uint64_t t = 100 * SEC_NS;
 	struct fixture *f = *state;
 	struct peer *bob = with_nics(f);
-	unsigned probes;
 
 	begin_session(bob, true);
 	flows_admit(bob, &bob_there, 71, t);
-	flows_new_round(&f->tunnel);
-	for (probes = 0; probes < 1000; probes++) {
-		bob->probed = 0;
-		memset(bob->probe_tag, 0, sizeof(bob->probe_tag));
-		flows_keep(bob, t + 10 * SEC_NS);
-		if (!has_tag(bob))
-			break;
-	}
-	assert_int_equal(probes, 128);
+	data_by_nic(bob);
+	f->tunnel.probes_until = clock_now();
+	flows_keep(bob, t + 12 * SEC_NS);
+	assert_true(sodium_is_zero(bob->probe.tag, WG_TAG_LEN));
+	assert_true(is_probed(f, bob, t + 12 * SEC_NS));
 	without_nics(f);
 }
 
@@ -2320,6 +2355,8 @@ static const struct CMUnitTest tests[] = {
 	T(test_flow_of_a_peer),
 	T(test_flow_ends_with_what_it_is_of),
 	T(test_flow_in_use_is_probed),
+	T(test_flow_not_in_use_is_not_probed),
+	T(test_probe_only_renews),
 	T(test_probes_of_a_round_are_bounded),
 	T(test_flow_that_is_translated),
 	T(test_persistent_keepalive_waits_for_up),
