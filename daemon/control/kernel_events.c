@@ -9,8 +9,8 @@
 #include "log.h"
 #include "nics.h"
 #include "paths.h"
-#include "route.h"
 #include "rtnl_events.h"
+#include "stale_paths.h"
 #include "thread.h"
 #include "tunnel.h"
 
@@ -92,17 +92,11 @@ static void on_route(void *ctx)
 static void on_neigh(void *ctx, uint32_t ifindex, const struct ip_addr *addr,
 		     uint16_t state, const uint8_t *mac)
 {
+	struct neighbour now = neighbour_heard(state, mac);
 	struct tunnel *tunnel = ctx;
-	struct peer *peer;
 
 	neighbours_note(&tunnel->routing.neighbours, ifindex, addr, state, mac);
-	cds_list_for_each_entry (peer, &tunnel->peers.list, list) {
-		const struct path *path = rcu_dereference(peer->path);
-
-		if (path &&
-		    route_affected_by_neigh(&path->route, ifindex, addr, state, mac))
-			paths_want(peer);
-	}
+	stale_paths_by_neighbour(tunnel, ifindex, addr, &now);
 }
 
 /* After events of links were lost. */

@@ -11,12 +11,13 @@
 #include "handshake_queue.h"
 #include "nics.h"
 #include "route.h"
+#include "stale_paths.h"
 #include "thread.h"
 #include "tunnel.h"
 
 /* Changes of links, addresses and routes come in bursts. */
 #define SETTLE_NS (20 * NS_PER_MS)
-/* Of the queue, and of all peers if they are due. */
+/* Of the queue, of what events concern, and of all peers if they are due. */
 #define PATHS_A_ROUND 256
 /* After an error of the look-up itself. */
 #define RETRY_NS NS_PER_SEC
@@ -102,6 +103,8 @@ static void resolve(struct peer *peer, uint64_t now)
 	if (!peer->has_endpoint)
 		return;
 	err = find_route_from_source(peer, old, &route);
+	if ((!err || is_verdict(err)) && stale_paths_note(peer, err ? NULL : &route))
+		err = -ENOMEM;
 	if (err && !is_verdict(err)) {
 		/* The path that is there may still be right. */
 		paths_due(tunnel, now + RETRY_NS);
@@ -259,19 +262,6 @@ void paths_drop_nic(struct tunnel *tunnel, const struct nic *nic)
 	}
 }
 
-void paths_want_by_link(struct tunnel *tunnel, uint32_t ifindex)
-{
-	struct peer *peer;
-
-	assert_control_thread();
-	cds_list_for_each_entry (peer, &tunnel->peers.list, list) {
-		const struct path *path = rcu_dereference(peer->path);
-
-		if (path && !path->nic && path->route.ifindex == ifindex)
-			paths_want(peer);
-	}
-}
-
 void paths_due(struct tunnel *tunnel, uint64_t when)
 {
 	assert_control_thread();
@@ -291,6 +281,18 @@ static void serve_queue(struct tunnel *tunnel, uint64_t now)
 
 	for (unsigned i = 0; i < PATHS_A_ROUND && !cds_list_empty(queue); i++)
 		resolve(cds_list_first_entry(queue, struct peer, resolve), now);
+}
+
+static void serve_stale(struct tunnel *tunnel, uint64_t now)
+{
+	struct peer *peer;
+
+	for (unsigned i = 0; i < PATHS_A_ROUND; i++) {
+		peer = stale_paths_next(tunnel);
+		if (!peer)
+			return;
+		resolve(peer, now);
+	}
 }
 
 /* After a change during a walk all peers are walked once more. The walk does not begin again
@@ -317,9 +319,12 @@ static void serve_walk(struct tunnel *tunnel, uint64_t now)
 
 uint64_t paths_deadline(struct tunnel *tunnel)
 {
+	uint64_t stale;
+
 	if (tunnel->peers.next_path || !cds_list_empty(&tunnel->peers.unresolved))
 		return 0;
-	return tunnel->paths_due;
+	stale = stale_paths_deadline(tunnel);
+	return stale < tunnel->paths_due ? stale : tunnel->paths_due;
 }
 
 void paths_serve(struct tunnel *tunnel, uint64_t now)
@@ -329,5 +334,6 @@ void paths_serve(struct tunnel *tunnel, uint64_t now)
 		return;
 	routing_refresh(&tunnel->routing, now);
 	serve_queue(tunnel, now);
+	serve_stale(tunnel, now);
 	serve_walk(tunnel, now);
 }

@@ -175,6 +175,7 @@ void peer_remove(struct peer *peer)
 	timerq_remove(&peers->timers, &peer->timer_node);
 	cds_list_del_init(&peer->initiate);
 	cds_list_del_init(&peer->resolve);
+	peer_index_drop(&peers->by_hop, &peer->by_hop);
 	cds_lfht_del(peers->by_key, &peer->by_key);
 	if (peers->next_path == &peer->list)
 		peers->next_path = peer->list.next;

@@ -165,11 +165,14 @@ static void on_neigh(void *ctx, uint32_t ifindex, const struct ip_addr *addr,
 		     uint16_t state, const uint8_t *mac)
 {
 	struct fixture *f = ctx;
+	struct neighbour before = route_neighbour(&f->route);
+	struct neighbour now = neighbour_heard(state, mac);
 
 	neighbours_note(&f->routing.neighbours, ifindex, addr, state, mac);
 	if (ifindex == f->route.ifindex && ip_addr_equal(addr, &f->route.nexthop))
 		f->neigh_state = state;
-	if (route_affected_by_neigh(&f->route, ifindex, addr, state, mac))
+	if (ifindex == f->route.ifindex && ip_addr_equal(addr, &f->route.nexthop) &&
+	    neighbour_changed(&before, &now))
 		f->affected = true;
 }
 

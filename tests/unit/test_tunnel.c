@@ -40,6 +40,7 @@
 #include "bpf_objects.h"
 #include "identity.h"
 #include "flows.h"
+#include "kernel_events.h"
 #include "listen.h"
 #include "paths.h"
 #include "receive.h"
@@ -824,7 +825,7 @@ static void test_nic_is_attached_by_its_step_alone(void **state)
 	assert_int_equal(nics_serve(tunnel, clock_now()), v0);
 	assert_non_null(dataplane_nic(&tunnel->dp, v0));
 	assert_null(bob->path->nic);
-	paths_want_by_link(tunnel, v0);
+	stale_paths_by_link(tunnel, v0);
 	assert_int_equal(paths_deadline(tunnel), 0);
 	paths_serve(tunnel, clock_now());
 	assert_ptr_equal(bob->path->nic, dataplane_nic(&tunnel->dp, v0));
@@ -858,6 +859,139 @@ static void test_source_of_a_peer_attaches_to_no_other_nic(void **state)
 	paths_want(bob);
 	paths_serve(&f->tunnel, clock_now());
 	assert_int_equal(f->tunnel.nics.wanted_count, 1);
+	shell("ip link del v0");
+}
+
+/* --- events of the kernel, and the paths that they concern --- */
+
+/* Peers `first` to `last` with this address and ports of their own. */
+static void add_peers_at(struct tunnel *tunnel, unsigned first, unsigned last,
+			 const char *addr)
+{
+	char lines[256];
+
+	for (unsigned i = first; i <= last; i++) {
+		snprintf(lines, sizeof(lines), "public_key=%064x\nendpoint=%s:%u\n", i,
+			 addr, i);
+		assert_set(tunnel, lines);
+	}
+}
+
+static struct peer *peer_number(struct tunnel *tunnel, unsigned i)
+{
+	char hex[65];
+
+	snprintf(hex, sizeof(hex), "%064x", i);
+	return peer_of(tunnel, hex);
+}
+
+/* Reads the events that are there and resolves all that they concern. Returns the number of
+ * netlink exchanges that this took. */
+static uint32_t settle(struct tunnel *tunnel)
+{
+	uint64_t now = clock_now();
+	uint32_t before;
+
+	kernel_events_serve(tunnel, now);
+	before = tunnel->rtnl.seq;
+	for (unsigned i = 0; i < 1000 && paths_deadline(tunnel) != UINT64_MAX; i++)
+		paths_serve(tunnel, now += NS_PER_SEC);
+	assert_int_equal(paths_deadline(tunnel), UINT64_MAX);
+	return tunnel->rtnl.seq - before;
+}
+
+static uint64_t cpu_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * NS_PER_SEC + (uint64_t)ts.tv_nsec;
+}
+
+/* What 200 events of neighbours take that no path goes by, CPU time in ns. */
+static uint64_t cost_of_strangers(struct tunnel *tunnel, unsigned mac)
+{
+	char command[192];
+	uint64_t began;
+
+	settle(tunnel);
+	snprintf(command, sizeof(command),
+		 "for i in $(seq 1 200); do echo neigh replace 10.66.0.$((i + 20)) "
+		 "lladdr 02:00:00:00:01:%02x dev v0; done | ip -batch -",
+		 mac);
+	shell(command);
+	began = cpu_now();
+	kernel_events_serve(tunnel, clock_now());
+	return cpu_now() - began;
+}
+
+static void test_strangers_cost_the_same_with_many_peers(void **state)
+{
+	struct fixture *f = *state;
+	struct tunnel *tunnel = &f->tunnel;
+	uint64_t one, many;
+
+	veth(f);
+	add_peers_at(tunnel, 1, 1, "10.66.0.2");
+	one = cost_of_strangers(tunnel, 1);
+	add_peers_at(tunnel, 2, 5000, "10.66.0.2");
+	many = cost_of_strangers(tunnel, 2);
+	print_message("%ju and %ju us\n", (uintmax_t)one / 1000, (uintmax_t)many / 1000);
+	assert_true(many < 4 * one + NS_PER_MS);
+	assert_int_equal(paths_deadline(tunnel), UINT64_MAX);
+	shell("ip link del v0");
+}
+
+static void assert_mac(struct tunnel *tunnel, unsigned i, uint8_t last)
+{
+	const struct path *path = peer_number(tunnel, i)->path;
+
+	assert_true(path->route.l2_ok);
+	assert_int_equal(path->route.l2[5], last);
+}
+
+/* More of them than have their turn in one round. */
+static void test_neighbour_concerns_those_behind_it(void **state)
+{
+	struct fixture *f = *state;
+	struct tunnel *tunnel = &f->tunnel;
+
+	veth(f);
+	add_peers_at(tunnel, 1, 300, "10.66.0.2");
+	add_peers_at(tunnel, 301, 310, "127.0.0.1");
+	settle(tunnel);
+	assert_mac(tunnel, 300, 2);
+	shell("ip neigh change 10.66.0.2 lladdr 02:00:00:00:00:05 dev v0 nud permanent");
+	assert_int_equal(settle(tunnel), 300);
+	assert_mac(tunnel, 1, 5);
+	assert_mac(tunnel, 300, 5);
+	/* Another state of the same neighbour. */
+	shell("ip neigh change 10.66.0.2 lladdr 02:00:00:00:00:05 dev v0 nud stale");
+	assert_int_equal(settle(tunnel), 0);
+	peer_remove(peer_number(tunnel, 1));
+	reap(tunnel);
+	shell("ip neigh change 10.66.0.2 lladdr 02:00:00:00:00:06 dev v0 nud permanent");
+	assert_int_equal(settle(tunnel), 299);
+	assert_mac(tunnel, 300, 6);
+	shell("ip link del v0");
+}
+
+/* The neighbour was unknown for the first, and an event of that was lost. */
+static void test_peers_behind_a_neighbour_agree(void **state)
+{
+	struct fixture *f = *state;
+	struct tunnel *tunnel = &f->tunnel;
+
+	veth(f);
+	shell("ip neigh del 10.66.0.2 dev v0");
+	add_peers_at(tunnel, 1, 2, "10.66.0.2");
+	settle(tunnel);
+	assert_false(peer_number(tunnel, 1)->path->route.l2_ok);
+	shell("ip neigh replace 10.66.0.2 lladdr 02:00:00:00:00:07 dev v0 nud permanent");
+	paths_want(peer_number(tunnel, 2));
+	paths_serve(tunnel, clock_now());
+	assert_mac(tunnel, 2, 7);
+	assert_mac(tunnel, 1, 7);
 	shell("ip link del v0");
 }
 
@@ -2327,6 +2461,9 @@ static const struct CMUnitTest tests[] = {
 	T(test_sessions_as_responder),
 	T(test_no_memory_for_a_session),
 	T(test_paths_of_all_are_resolved),
+	T(test_strangers_cost_the_same_with_many_peers),
+	T(test_neighbour_concerns_those_behind_it),
+	T(test_peers_behind_a_neighbour_agree),
 	T(test_path_into_the_tunnel_itself),
 	T(test_path_stays_if_the_kernel_cannot_be_asked),
 	T(test_sessions_of_both_roles),

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which paths an event concerns.
+ *
+ * Theory of operation: peers are indexed by what their paths were made of (peer_index.h), so an
+ * event finds the groups of peers that it concerns without looking at the others. It only puts
+ * the groups into a list, because a group may hold all peers. paths_serve() resolves a share of
+ * them per round: stale_paths_next() takes peers from the groups in turn. A group that is
+ * concerned once more in the meantime begins again. The peer that was taken goes to the end of
+ * its group, so all have their turn even if events never stop.
+ *
+ * All functions are for the control thread.
+ */
+#ifndef STALE_PATHS_H
+#define STALE_PATHS_H
+
+#include <stdint.h>
+
+#include <urcu/list.h>
+
+#include "endpoint.h"
+#include "neighbours.h"
+
+struct peer;
+struct route;
+struct tunnel;
+
+struct stale_paths {
+	struct cds_list_head hops; /* groups of peers->by_hop */
+};
+
+void stale_paths_init(struct stale_paths *stale);
+/* Indexes the peer, whose endpoint has been resolved to this route; NULL: to none. 0 or -ENOMEM,
+ * and then events are not noticed: try again. */
+int stale_paths_note(struct peer *peer, const struct route *route);
+/* An event of a neighbour: concerns the peers that are reached by it, if it changed. */
+void stale_paths_by_neighbour(struct tunnel *tunnel, uint32_t ifindex,
+			      const struct ip_addr *addr, const struct neighbour *now);
+/* Concerns the peers that are reached by a neighbour on this link. */
+void stale_paths_by_link(struct tunnel *tunnel, uint32_t ifindex);
+/* Returns a peer whose path is to be resolved now, or NULL. */
+struct peer *stale_paths_next(struct tunnel *tunnel);
+/* When stale_paths_next() has a peer, ns; 0: now, UINT64_MAX: there is none. */
+uint64_t stale_paths_deadline(struct tunnel *tunnel);
+
+#endif
