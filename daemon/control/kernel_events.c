@@ -135,6 +135,11 @@ static void on_overrun(void *ctx)
 	kernel_look_at_wg0(tunnel);
 }
 
+static void on_too_big(void *ctx, const struct endpoint *quoted)
+{
+	stale_paths_by_quote(ctx, quoted, clock_now());
+}
+
 void kernel_events_serve(struct tunnel *tunnel, uint64_t now)
 {
 	static const struct rtnl_handler handler = {
@@ -152,8 +157,7 @@ void kernel_events_serve(struct tunnel *tunnel, uint64_t now)
 		read_links(tunnel, now);
 	if (now >= tunnel->wgif.tc_due)
 		wgif_check_tc(&tunnel->wgif, now);
-	if (pmtu_heard(&tunnel->pmtu, tunnel_port(tunnel)))
-		paths_due(tunnel, pmtu_schedule(&tunnel->pmtu, now));
+	pmtu_read(&tunnel->pmtu, tunnel_port(tunnel), on_too_big, tunnel);
 	if (now >= tunnel->wgif.look_due)
 		kernel_look_at_wg0(tunnel);
 }

@@ -99,6 +99,7 @@ static void resolve(struct peer *peer, uint64_t now)
 	int err;
 
 	cds_list_del_init(&peer->resolve);
+	timerq_remove(&peer->peers->resolutions, &peer->resolve_later);
 	peer->path_resolved = now;
 	if (!peer->has_endpoint)
 		return;
@@ -123,6 +124,17 @@ void paths_want(struct peer *peer)
 	assert_control_thread();
 	if (cds_list_empty(&peer->resolve))
 		cds_list_add_tail(&peer->resolve, &peer->peers->unresolved);
+}
+
+void paths_want_at(struct peer *peer, uint64_t when)
+{
+	struct timerq_node *node = &peer->resolve_later;
+
+	assert_control_thread();
+	if (node->index && node->deadline <= when)
+		return;
+	if (timerq_set(&peer->peers->resolutions, node, when))
+		paths_want(peer);
 }
 
 void paths_refresh(struct peer *peer, uint64_t now)
@@ -275,10 +287,34 @@ void paths_changed(struct tunnel *tunnel)
 	paths_due(tunnel, clock_now() + SETTLE_NS);
 }
 
+/* Returns a peer whose time to be resolved has come, or NULL. */
+static struct peer *next_due(struct tunnel *tunnel, uint64_t now)
+{
+	struct timerq_node *node = timerq_first(&tunnel->peers.resolutions);
+
+	return node && node->deadline <= now
+		       ? caa_container_of(node, struct peer, resolve_later)
+		       : NULL;
+}
+
+static void queue_due(struct tunnel *tunnel, uint64_t now)
+{
+	struct peer *peer;
+
+	for (unsigned i = 0; i < PATHS_A_ROUND; i++) {
+		peer = next_due(tunnel, now);
+		if (!peer)
+			return;
+		timerq_remove(&tunnel->peers.resolutions, &peer->resolve_later);
+		paths_want(peer);
+	}
+}
+
 static void serve_queue(struct tunnel *tunnel, uint64_t now)
 {
 	struct cds_list_head *queue = &tunnel->peers.unresolved;
 
+	queue_due(tunnel, now);
 	for (unsigned i = 0; i < PATHS_A_ROUND && !cds_list_empty(queue); i++)
 		resolve(cds_list_first_entry(queue, struct peer, resolve), now);
 }
@@ -319,12 +355,14 @@ static void serve_walk(struct tunnel *tunnel, uint64_t now)
 
 uint64_t paths_deadline(struct tunnel *tunnel)
 {
-	uint64_t stale;
+	struct timerq_node *node = timerq_first(&tunnel->peers.resolutions);
+	uint64_t next = tunnel->paths_due, stale = stale_paths_deadline(tunnel);
 
 	if (tunnel->peers.next_path || !cds_list_empty(&tunnel->peers.unresolved))
 		return 0;
-	stale = stale_paths_deadline(tunnel);
-	return stale < tunnel->paths_due ? stale : tunnel->paths_due;
+	if (node && node->deadline < next)
+		next = node->deadline;
+	return stale < next ? stale : next;
 }
 
 void paths_serve(struct tunnel *tunnel, uint64_t now)

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "stale_paths.h"
 
+#include "paths.h"
 #include "peer.h"
 #include "route.h"
 #include "thread.h"
@@ -52,6 +53,7 @@ static void note_neighbour(struct tunnel *tunnel, struct peer_group *group,
 static int note_hop(struct peer *peer, const struct route *route)
 {
 	struct peer_index *index = &peer->peers->by_hop;
+	struct peer_key key = {0};
 	struct neighbour now;
 	int err;
 
@@ -59,7 +61,9 @@ static int note_hop(struct peer *peer, const struct route *route)
 		peer_index_drop(index, &peer->by_hop);
 		return 0;
 	}
-	err = peer_index_put(index, &peer->by_hop, route->ifindex, &route->nexthop);
+	key.ifindex = route->ifindex;
+	key.addr = route->nexthop;
+	err = peer_index_put(index, &peer->by_hop, &key);
 	if (err)
 		return err;
 	now = route_neighbour(route);
@@ -70,7 +74,8 @@ static int note_hop(struct peer *peer, const struct route *route)
 void stale_paths_by_neighbour(struct tunnel *tunnel, uint32_t ifindex,
 			      const struct ip_addr *addr, const struct neighbour *now)
 {
-	struct peer_group *group = peer_index_find(&tunnel->peers.by_hop, ifindex, addr);
+	struct peer_key key = {.ifindex = ifindex, .addr = *addr};
+	struct peer_group *group = peer_index_find(&tunnel->peers.by_hop, &key);
 
 	assert_control_thread();
 	if (!group || !neighbour_changed(&group->neighbour, now))
@@ -81,21 +86,58 @@ void stale_paths_by_neighbour(struct tunnel *tunnel, uint32_t ifindex,
 
 void stale_paths_by_link(struct tunnel *tunnel, uint32_t ifindex)
 {
-	static const struct ip_addr first;
+	const struct peer_key first = {.ifindex = ifindex};
 	const struct peer_index *index = &tunnel->peers.by_hop;
-	struct peer_group *group = peer_index_from(index, ifindex, &first);
+	struct peer_group *group = peer_index_from(index, &first);
 
 	assert_control_thread();
-	for (; group && group->ifindex == ifindex; group = peer_index_after(index, group))
+	for (; group && group->key.ifindex == ifindex;
+	     group = peer_index_after(index, group))
 		want_group(&tunnel->stale.hops, group);
+}
+
+/* --- endpoints --- */
+
+static int note_endpoint(struct peer *peer)
+{
+	const struct peer_key key = {.addr = peer->endpoint.addr,
+				     .port = peer->endpoint.port};
+
+	return peer_index_put(&peer->peers->by_endpoint, &peer->by_endpoint, &key);
+}
+
+/* Returns true if the peer may have been sent packets from that address of ours. */
+static bool is_written_from(const struct peer *peer, const struct ip_addr *source)
+{
+	const struct path *path = rcu_dereference(peer->path);
+
+	return path && (path->route.source.family == IP_NONE ||
+			ip_addr_equal(&path->route.source, source));
+}
+
+void stale_paths_by_quote(struct tunnel *tunnel, const struct endpoint *quoted,
+			  uint64_t now)
+{
+	struct peer_key key = {.addr = quoted->addr, .port = quoted->port};
+	struct peer_group *group = peer_index_find(&tunnel->peers.by_endpoint, &key);
+	struct peer *peer;
+
+	assert_control_thread();
+	if (!group)
+		return;
+	cds_list_for_each_entry (peer, &group->members, by_endpoint.list)
+		if (is_written_from(peer, &quoted->source))
+			paths_want_at(peer, pmtu_schedule(&peer->pmtu_due, now));
 }
 
 /* --- all --- */
 
 int stale_paths_note(struct peer *peer, const struct route *route)
 {
+	int err = note_endpoint(peer);
+
 	assert_control_thread();
-	return note_hop(peer, route);
+	return err ? err : note_hop(peer, route);
 }
 
 struct peer *stale_paths_next(struct tunnel *tunnel)

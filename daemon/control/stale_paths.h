@@ -38,6 +38,9 @@ void stale_paths_by_neighbour(struct tunnel *tunnel, uint32_t ifindex,
 			      const struct ip_addr *addr, const struct neighbour *now);
 /* Concerns the peers that are reached by a neighbour on this link. */
 void stale_paths_by_link(struct tunnel *tunnel, uint32_t ifindex);
+/* "Packet too big" about a packet of ours (pmtu.h): concerns the peers that it was for. */
+void stale_paths_by_quote(struct tunnel *tunnel, const struct endpoint *quoted,
+			  uint64_t now);
 /* Returns a peer whose path is to be resolved now, or NULL. */
 struct peer *stale_paths_next(struct tunnel *tunnel);
 /* When stale_paths_next() has a peer, ns; 0: now, UINT64_MAX: there is none. */

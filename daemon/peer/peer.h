@@ -102,7 +102,11 @@ struct peer {
 	struct cds_list_head initiate; /* in peers->initiations, or in no list */
 	struct cds_list_head resolve;  /* in peers->unresolved, or in no list */
 	struct peer_member
-		by_hop;		/* in peers->by_hop, by link and next hop of its route */
+		by_hop; /* in peers->by_hop, by link and next hop of its route */
+	struct peer_member by_endpoint;	  /* in peers->by_endpoint, by address and port */
+	struct timerq_node resolve_later; /* in peers->resolutions */
+	uint64_t retry_wait;	/* ns, after a failed look-up of the path; 0: none */
+	uint64_t pmtu_due;	/* of pmtu_schedule() */
 	uint64_t path_resolved; /* when the path was last looked up, ns; 0: never */
 	uint16_t persistent_keepalive; /* seconds, 0: off */
 	struct endpoint endpoint;

@@ -8,18 +8,20 @@
 #include <sodium.h>
 
 /* As memcmp(). */
-static int compare(const struct peer_group *group, uint32_t ifindex,
-		   const struct ip_addr *addr)
+static int compare(const struct peer_group *group, const struct peer_key *key)
 {
-	if (group->ifindex != ifindex)
-		return group->ifindex < ifindex ? -1 : 1;
-	return memcmp(&group->addr, addr, sizeof(*addr));
+	const struct peer_key *own = &group->key;
+	int order;
+
+	if (own->ifindex != key->ifindex)
+		return own->ifindex < key->ifindex ? -1 : 1;
+	order = memcmp(&own->addr, &key->addr, sizeof(key->addr));
+	return order ? order : (int)own->port - (int)key->port;
 }
 
-static struct peer_group **child(struct peer_group *group, uint32_t ifindex,
-				 const struct ip_addr *addr)
+static struct peer_group **child(struct peer_group *group, const struct peer_key *key)
 {
-	return compare(group, ifindex, addr) < 0 ? &group->right : &group->left;
+	return compare(group, key) < 0 ? &group->right : &group->left;
 }
 
 /* --- the tree: no child has a higher priority than its parent --- */
@@ -29,7 +31,7 @@ static void split(struct peer_group *tree, const struct peer_group *key,
 		  struct peer_group **before, struct peer_group **after)
 {
 	while (tree) {
-		if (compare(tree, key->ifindex, &key->addr) < 0) {
+		if (compare(tree, &key->key) < 0) {
 			*before = tree;
 			before = &tree->right;
 			tree = tree->right;
@@ -65,7 +67,7 @@ static void insert(struct peer_index *index, struct peer_group *group)
 	struct peer_group **place = &index->root;
 
 	while (*place && (*place)->priority >= group->priority)
-		place = child(*place, group->ifindex, &group->addr);
+		place = child(*place, &group->key);
 	split(*place, group, &group->left, &group->right);
 	*place = group;
 }
@@ -75,22 +77,20 @@ static void remove_group(struct peer_index *index, struct peer_group *group)
 	struct peer_group **place = &index->root;
 
 	while (*place != group)
-		place = child(*place, group->ifindex, &group->addr);
+		place = child(*place, &group->key);
 	join(place, group->left, group->right);
 	cds_list_del(&group->stale);
 	free(group);
 }
 
-static struct peer_group *add_group(struct peer_index *index, uint32_t ifindex,
-				    const struct ip_addr *addr)
+static struct peer_group *add_group(struct peer_index *index, const struct peer_key *key)
 {
 	struct peer_group *group = calloc(1, sizeof(*group));
 
 	if (!group)
 		return NULL;
 	group->priority = randombytes_random();
-	group->ifindex = ifindex;
-	group->addr = *addr;
+	group->key = *key;
 	CDS_INIT_LIST_HEAD(&group->members);
 	CDS_INIT_LIST_HEAD(&group->stale);
 	insert(index, group);
@@ -99,13 +99,13 @@ static struct peer_group *add_group(struct peer_index *index, uint32_t ifindex,
 
 /* --- finding --- */
 
-struct peer_group *peer_index_from(const struct peer_index *index, uint32_t ifindex,
-				   const struct ip_addr *addr)
+struct peer_group *peer_index_from(const struct peer_index *index,
+				   const struct peer_key *key)
 {
 	struct peer_group *at = index->root, *found = NULL;
 
 	while (at) {
-		if (compare(at, ifindex, addr) < 0) {
+		if (compare(at, key) < 0) {
 			at = at->right;
 		} else {
 			found = at;
@@ -115,12 +115,12 @@ struct peer_group *peer_index_from(const struct peer_index *index, uint32_t ifin
 	return found;
 }
 
-struct peer_group *peer_index_find(const struct peer_index *index, uint32_t ifindex,
-				   const struct ip_addr *addr)
+struct peer_group *peer_index_find(const struct peer_index *index,
+				   const struct peer_key *key)
 {
-	struct peer_group *group = peer_index_from(index, ifindex, addr);
+	struct peer_group *group = peer_index_from(index, key);
 
-	return group && !compare(group, ifindex, addr) ? group : NULL;
+	return group && !compare(group, key) ? group : NULL;
 }
 
 struct peer_group *peer_index_after(const struct peer_index *index,
@@ -129,7 +129,7 @@ struct peer_group *peer_index_after(const struct peer_index *index,
 	struct peer_group *at = index->root, *found = NULL;
 
 	while (at) {
-		if (compare(at, group->ifindex, &group->addr) <= 0) {
+		if (compare(at, &group->key) <= 0) {
 			at = at->right;
 		} else {
 			found = at;
@@ -159,19 +159,19 @@ void peer_index_drop(struct peer_index *index, struct peer_member *member)
 		remove_group(index, group);
 }
 
-int peer_index_put(struct peer_index *index, struct peer_member *member, uint32_t ifindex,
-		   const struct ip_addr *addr)
+int peer_index_put(struct peer_index *index, struct peer_member *member,
+		   const struct peer_key *key)
 {
 	struct peer_group *group = member->group;
 
-	if (group && !compare(group, ifindex, addr)) {
+	if (group && !compare(group, key)) {
 		leave(member);
 	} else {
 		peer_index_drop(index, member);
-		group = peer_index_find(index, ifindex, addr);
+		group = peer_index_find(index, key);
 	}
 	if (!group)
-		group = add_group(index, ifindex, addr);
+		group = add_group(index, key);
 	if (!group)
 		return -ENOMEM;
 	cds_list_add_tail(&member->list, &group->members);

@@ -26,11 +26,17 @@ struct peer_index {
 	struct peer_group *root;
 };
 
+/* Keys are in the order of their members. What an index does not go by is 0. */
+struct peer_key {
+	uint32_t ifindex;
+	struct ip_addr addr;
+	uint16_t port; /* host order */
+};
+
 struct peer_group {
 	struct peer_group *left, *right;
 	uint32_t priority;
-	uint32_t ifindex; /* 0 in an index that leaves links out */
-	struct ip_addr addr;
+	struct peer_key key;
 	struct cds_list_head members; /* struct peer_member */
 	unsigned count;		      /* of members */
 	/* Of the index's user. In a new group `stale` is in no list and the rest is zero. */
@@ -45,19 +51,18 @@ struct peer_member {
 	struct peer_group *group;
 };
 
-/* Puts the member into the group of this link and address, at the end of its list, and takes it
- * out of the one that it was in. 0, or -ENOMEM: it is in no group. */
-int peer_index_put(struct peer_index *index, struct peer_member *member, uint32_t ifindex,
-		   const struct ip_addr *addr);
+/* Puts the member into the group of this key, at the end of its list, and takes it out of the one
+ * that it was in. 0, or -ENOMEM: it is in no group. */
+int peer_index_put(struct peer_index *index, struct peer_member *member,
+		   const struct peer_key *key);
 /* Takes the member out of its group, and frees the group if it was the last one. */
 void peer_index_drop(struct peer_index *index, struct peer_member *member);
-/* Returns the group of this link and address, or NULL. */
-struct peer_group *peer_index_find(const struct peer_index *index, uint32_t ifindex,
-				   const struct ip_addr *addr);
-/* Returns the first group that has this link and address or comes after them, or NULL. Links are
- * in the order of their numbers, addresses of a link in that of family and bytes. */
-struct peer_group *peer_index_from(const struct peer_index *index, uint32_t ifindex,
-				   const struct ip_addr *addr);
+/* Returns the group of this key, or NULL. */
+struct peer_group *peer_index_find(const struct peer_index *index,
+				   const struct peer_key *key);
+/* Returns the first group that has this key or comes after it, or NULL. */
+struct peer_group *peer_index_from(const struct peer_index *index,
+				   const struct peer_key *key);
 /* Returns the group that comes after this one, or NULL. */
 struct peer_group *peer_index_after(const struct peer_index *index,
 				    const struct peer_group *group);

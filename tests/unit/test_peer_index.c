@@ -11,8 +11,7 @@
 
 struct item {
 	struct peer_member member;
-	uint32_t ifindex; /* 0: in no group */
-	struct ip_addr addr;
+	struct peer_key key; /* ifindex 0: in no group */
 };
 
 static struct item items[MEMBERS];
@@ -27,25 +26,28 @@ static struct ip_addr addr_number(unsigned n)
 	return a;
 }
 
-static bool has_key(const struct item *it, uint32_t ifindex, const struct ip_addr *addr)
+static bool has_key(const struct item *it, const struct peer_key *key)
 {
-	return it->ifindex == ifindex && ip_addr_equal(&it->addr, addr);
+	return it->key.ifindex == key->ifindex && it->key.port == key->port &&
+	       ip_addr_equal(&it->key.addr, &key->addr);
 }
 
-static unsigned count_items(uint32_t ifindex, const struct ip_addr *addr)
+static unsigned count_items(const struct peer_key *key)
 {
 	unsigned n = 0;
 
 	for (unsigned i = 0; i < MEMBERS; i++)
-		n += has_key(&items[i], ifindex, addr);
+		n += has_key(&items[i], key);
 	return n;
 }
 
 static bool is_before(const struct peer_group *a, const struct peer_group *b)
 {
-	if (a->ifindex != b->ifindex)
-		return a->ifindex < b->ifindex;
-	return memcmp(&a->addr, &b->addr, sizeof(a->addr)) < 0;
+	int order = memcmp(&a->key.addr, &b->key.addr, sizeof(a->key.addr));
+
+	if (a->key.ifindex != b->key.ifindex)
+		return a->key.ifindex < b->key.ifindex;
+	return order ? order < 0 : a->key.port < b->key.port;
 }
 
 static unsigned count_members(struct peer_group *group)
@@ -63,21 +65,20 @@ static unsigned count_members(struct peer_group *group)
 /* Every group is in order, has its members, and is found; and nothing else is there. */
 static void check(void)
 {
-	static const struct ip_addr first;
-	struct peer_group *group = peer_index_from(&index_, 0, &first), *next;
+	static const struct peer_key first;
+	struct peer_group *group = peer_index_from(&index_, &first), *next;
 	unsigned total = 0, in = 0;
 
 	for (; group; group = next) {
 		next = peer_index_after(&index_, group);
 		assert_true(!next || is_before(group, next));
 		assert_int_equal(count_members(group), group->count);
-		assert_int_equal(count_items(group->ifindex, &group->addr), group->count);
-		assert_ptr_equal(peer_index_find(&index_, group->ifindex, &group->addr),
-				 group);
+		assert_int_equal(count_items(&group->key), group->count);
+		assert_ptr_equal(peer_index_find(&index_, &group->key), group);
 		total += group->count;
 	}
 	for (unsigned i = 0; i < MEMBERS; i++)
-		in += items[i].ifindex != 0;
+		in += items[i].key.ifindex != 0;
 	assert_int_equal(total, in);
 }
 
@@ -85,12 +86,13 @@ static void change(struct item *it)
 {
 	if (randombytes_uniform(3) == 0) {
 		peer_index_drop(&index_, &it->member);
-		it->ifindex = 0;
+		it->key.ifindex = 0;
 		return;
 	}
-	it->ifindex = 1 + randombytes_uniform(3);
-	it->addr = addr_number(randombytes_uniform(600));
-	assert_int_equal(peer_index_put(&index_, &it->member, it->ifindex, &it->addr), 0);
+	it->key.ifindex = 1 + randombytes_uniform(2);
+	it->key.addr = addr_number(randombytes_uniform(400));
+	it->key.port = (uint16_t)randombytes_uniform(2);
+	assert_int_equal(peer_index_put(&index_, &it->member, &it->key), 0);
 }
 
 static void test_random_changes(void **state)
@@ -123,9 +125,9 @@ static void test_tree_is_flat(void **state)
 {
 	(void)state;
 	for (unsigned i = 0; i < MEMBERS; i++) {
-		struct ip_addr a = addr_number(2 * i);
+		struct peer_key key = {.addr = addr_number(2 * i)};
 
-		assert_int_equal(peer_index_put(&index_, &items[i].member, 1, &a), 0);
+		assert_int_equal(peer_index_put(&index_, &items[i].member, &key), 0);
 	}
 	assert_true(depth(index_.root) < 60);
 	for (unsigned i = 0; i < MEMBERS; i++)
@@ -134,12 +136,12 @@ static void test_tree_is_flat(void **state)
 
 static void test_nothing_in_it(void **state)
 {
-	struct ip_addr a = addr_number(1);
+	struct peer_key key = {.addr = addr_number(1)};
 	struct peer_member none = {0};
 
 	(void)state;
-	assert_null(peer_index_find(&index_, 0, &a));
-	assert_null(peer_index_from(&index_, 0, &a));
+	assert_null(peer_index_find(&index_, &key));
+	assert_null(peer_index_from(&index_, &key));
 	peer_index_drop(&index_, &none);
 }
 

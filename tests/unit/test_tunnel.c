@@ -23,6 +23,9 @@
 #include <malloc.h>
 #include <net/if.h>
 #include <net/if_arp.h>
+#include <netinet/icmp6.h>
+#include <netinet/ip6.h>
+#include <netinet/udp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -993,6 +996,70 @@ static void test_peers_behind_a_neighbour_agree(void **state)
 	assert_mac(tunnel, 2, 7);
 	assert_mac(tunnel, 1, 7);
 	shell("ip link del v0");
+}
+
+/* A router's message about a packet from ::1 at `port` to ::1 at `to`. */
+static void say_too_big(uint16_t port, uint16_t to, bool from_us)
+{
+	struct {
+		struct icmp6_hdr icmp;
+		struct ip6_hdr ip;
+		struct udphdr udp;
+	} m = {
+		.icmp = {.icmp6_type = ICMP6_PACKET_TOO_BIG, .icmp6_mtu = htonl(1400)},
+		.ip = {.ip6_vfc = 6 << 4, .ip6_nxt = IPPROTO_UDP},
+		.udp = {.uh_sport = htons(port), .uh_dport = htons(to)},
+	};
+	struct sockaddr_in6 lo = {.sin6_family = AF_INET6, .sin6_addr = in6addr_loopback};
+	int fd = socket(AF_INET6, SOCK_RAW, IPPROTO_ICMPV6);
+
+	assert_true(fd >= 0);
+	m.ip.ip6_dst = m.ip.ip6_src = in6addr_loopback;
+	if (!from_us)
+		m.ip.ip6_src.s6_addr[0] = 0x20;
+	assert_int_equal(sendto(fd, &m, sizeof(m), 0, (struct sockaddr *)&lo, sizeof(lo)),
+			 sizeof(m));
+	close(fd);
+}
+
+/* Reads events, and resolves what is due at that time. Returns the number of peers that were. */
+static unsigned resolved_at(struct tunnel *tunnel, uint64_t now)
+{
+	struct peer *peer;
+	unsigned n = 0;
+
+	kernel_events_serve(tunnel, clock_now());
+	for (unsigned i = 0; i < 1000 && paths_deadline(tunnel) <= now; i++)
+		paths_serve(tunnel, now);
+	cds_list_for_each_entry (peer, &tunnel->peers.list, list)
+		n += peer->path_resolved == now;
+	return n;
+}
+
+/* The first message is acted upon at once, the next ones after a second. */
+static void test_too_big_concerns_the_peer_it_quotes(void **state)
+{
+	struct fixture *f = *state;
+	struct tunnel *tunnel = &f->tunnel;
+	uint64_t now = clock_now() + NS_PER_SEC;
+
+	assert_set(tunnel, "listen_port=4010\n");
+	add_peers_at(tunnel, 1, 300, "[::1]");
+	settle(tunnel);
+	say_too_big(4010, 400, true);
+	say_too_big(4011, 7, true);
+	say_too_big(4010, 7, false);
+	assert_int_equal(resolved_at(tunnel, now), 0);
+	say_too_big(4010, 7, true);
+	assert_int_equal(resolved_at(tunnel, ++now), 1);
+	assert_int_equal(peer_number(tunnel, 7)->path_resolved, now);
+	say_too_big(4010, 7, true);
+	say_too_big(4010, 7, true);
+	assert_int_equal(paths_deadline(tunnel), UINT64_MAX);
+	kernel_events_serve(tunnel, clock_now());
+	assert_int_equal(paths_deadline(tunnel),
+			 peer_number(tunnel, 7)->resolve_later.deadline);
+	assert_int_equal(settle(tunnel), 1);
 }
 
 /* --- the listen port --- */
@@ -2464,6 +2531,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_strangers_cost_the_same_with_many_peers),
 	T(test_neighbour_concerns_those_behind_it),
 	T(test_peers_behind_a_neighbour_agree),
+	T(test_too_big_concerns_the_peer_it_quotes),
 	T(test_path_into_the_tunnel_itself),
 	T(test_path_stays_if_the_kernel_cannot_be_asked),
 	T(test_sessions_of_both_roles),
