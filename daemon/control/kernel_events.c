@@ -84,7 +84,12 @@ static void on_addr(void *ctx, bool added, const struct rtnl_addr *addr)
 	paths_changed(tunnel);
 }
 
-static void on_route(void *ctx)
+static void on_route(void *ctx, const struct ip_addr *prefix, unsigned len)
+{
+	stale_paths_by_prefix(ctx, prefix, len);
+}
+
+static void on_routes_changed(void *ctx)
 {
 	paths_changed(ctx);
 }
@@ -145,7 +150,8 @@ void kernel_events_serve(struct tunnel *tunnel, uint64_t now)
 	static const struct rtnl_handler handler = {
 		.link = on_link,
 		.addr = on_addr,
-		.routes_changed = on_route,
+		.route = on_route,
+		.routes_changed = on_routes_changed,
 		.neigh = on_neigh,
 		.tc_changed = on_tc_changed,
 		.overrun = on_overrun,

@@ -324,7 +324,7 @@ static void serve_stale(struct tunnel *tunnel, uint64_t now)
 	struct peer *peer;
 
 	for (unsigned i = 0; i < PATHS_A_ROUND; i++) {
-		peer = stale_paths_next(tunnel);
+		peer = stale_paths_next(tunnel, now);
 		if (!peer)
 			return;
 		resolve(peer, now);

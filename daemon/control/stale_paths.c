@@ -1,15 +1,25 @@
 // SPDX-License-Identifier: MIT
 #include "stale_paths.h"
 
+#include <string.h>
+
+#include "clock.h"
 #include "paths.h"
 #include "peer.h"
 #include "route.h"
 #include "thread.h"
 #include "tunnel.h"
 
+/* Changes of routes come in bursts. */
+#define SETTLE_NS (20 * NS_PER_MS)
+/* Larger prefixes are walked in shares. */
+#define GROUPS_AT_ONCE 16
+
 void stale_paths_init(struct stale_paths *stale)
 {
 	CDS_INIT_LIST_HEAD(&stale->hops);
+	CDS_INIT_LIST_HEAD(&stale->endpoints);
+	stale->endpoints_due = UINT64_MAX;
 }
 
 /* --- groups --- */
@@ -96,6 +106,15 @@ void stale_paths_by_link(struct tunnel *tunnel, uint32_t ifindex)
 		want_group(&tunnel->stale.hops, group);
 }
 
+static struct peer *next_by_hop(struct tunnel *tunnel)
+{
+	struct cds_list_head *hops = &tunnel->stale.hops;
+
+	if (cds_list_empty(hops))
+		return NULL;
+	return caa_container_of(take_member(hops), struct peer, by_hop);
+}
+
 /* --- endpoints --- */
 
 static int note_endpoint(struct peer *peer)
@@ -130,6 +149,104 @@ void stale_paths_by_quote(struct tunnel *tunnel, const struct endpoint *quoted,
 			paths_want_at(peer, pmtu_schedule(&peer->pmtu_due, now));
 }
 
+static bool is_in(const struct peer_group *group, const struct ip_addr *prefix,
+		  unsigned len)
+{
+	return group && ip_addr_in(&group->key.addr, prefix, len);
+}
+
+/* A range that has not begun includes all changes until it does. */
+static bool is_queued(const struct stale_paths *stale, const struct ip_addr *prefix,
+		      unsigned len)
+{
+	for (unsigned i = 0; i < stale->range_count; i++) {
+		const struct stale_range *r = &stale->ranges[i];
+
+		if (!r->begun && r->len <= len && ip_addr_in(prefix, &r->prefix, r->len))
+			return true;
+	}
+	return false;
+}
+
+static void add_range(struct tunnel *tunnel, const struct ip_addr *prefix, unsigned len)
+{
+	struct stale_paths *stale = &tunnel->stale;
+
+	if (stale->range_count == STALE_RANGES)
+		paths_changed(tunnel);
+	else if (!is_queued(stale, prefix, len))
+		stale->ranges[stale->range_count++] = (struct stale_range){
+			.prefix = *prefix, .len = len, .next = {.addr = *prefix}};
+}
+
+/* Groups that are many in one prefix wait as a range: an event takes a bounded time. */
+void stale_paths_by_prefix(struct tunnel *tunnel, const struct ip_addr *prefix,
+			   unsigned len)
+{
+	const struct peer_key first = {.addr = *prefix};
+	struct peer_group *groups[GROUPS_AT_ONCE], *at;
+	const struct peer_index *index = &tunnel->peers.by_endpoint;
+	struct stale_paths *stale = &tunnel->stale;
+	uint64_t due = clock_now() + SETTLE_NS;
+	unsigned n = 0;
+
+	assert_control_thread();
+	at = peer_index_from(index, &first);
+	for (; n < GROUPS_AT_ONCE && is_in(at, prefix, len); n++) {
+		groups[n] = at;
+		at = peer_index_after(index, at);
+	}
+	if (n && stale->endpoints_due > due)
+		stale->endpoints_due = due;
+	if (n == GROUPS_AT_ONCE)
+		add_range(tunnel, prefix, len);
+	else
+		while (n--)
+			want_group(&stale->endpoints, groups[n]);
+}
+
+static void end_range(struct stale_paths *stale)
+{
+	stale->range_count--;
+	memmove(stale->ranges, stale->ranges + 1,
+		stale->range_count * sizeof(stale->ranges[0]));
+}
+
+/* Queues the next group of the first range. */
+static void advance_range(struct tunnel *tunnel)
+{
+	const struct peer_index *index = &tunnel->peers.by_endpoint;
+	struct stale_range *r = &tunnel->stale.ranges[0];
+	struct peer_group *group = peer_index_from(index, &r->next);
+
+	r->begun = true;
+	if (!is_in(group, &r->prefix, r->len)) {
+		end_range(&tunnel->stale);
+		return;
+	}
+	want_group(&tunnel->stale.endpoints, group);
+	group = peer_index_after(index, group);
+	if (group)
+		r->next = group->key;
+	else
+		end_range(&tunnel->stale);
+}
+
+static struct peer *next_by_endpoint(struct tunnel *tunnel, uint64_t now)
+{
+	struct stale_paths *stale = &tunnel->stale;
+
+	if (now < stale->endpoints_due)
+		return NULL;
+	while (cds_list_empty(&stale->endpoints) && stale->range_count)
+		advance_range(tunnel);
+	if (!cds_list_empty(&stale->endpoints))
+		return caa_container_of(take_member(&stale->endpoints), struct peer,
+					by_endpoint);
+	stale->endpoints_due = UINT64_MAX;
+	return NULL;
+}
+
 /* --- all --- */
 
 int stale_paths_note(struct peer *peer, const struct route *route)
@@ -140,17 +257,21 @@ int stale_paths_note(struct peer *peer, const struct route *route)
 	return err ? err : note_hop(peer, route);
 }
 
-struct peer *stale_paths_next(struct tunnel *tunnel)
+/* Both kinds have their turn, even if events of one of them never stop. */
+struct peer *stale_paths_next(struct tunnel *tunnel, uint64_t now)
 {
-	struct cds_list_head *hops = &tunnel->stale.hops;
+	bool *turn = &tunnel->stale.turn;
+	struct peer *peer;
 
 	assert_control_thread();
-	if (cds_list_empty(hops))
-		return NULL;
-	return caa_container_of(take_member(hops), struct peer, by_hop);
+	*turn = !*turn;
+	peer = *turn ? next_by_endpoint(tunnel, now) : next_by_hop(tunnel);
+	if (peer)
+		return peer;
+	return *turn ? next_by_hop(tunnel) : next_by_endpoint(tunnel, now);
 }
 
 uint64_t stale_paths_deadline(struct tunnel *tunnel)
 {
-	return cds_list_empty(&tunnel->stale.hops) ? UINT64_MAX : 0;
+	return cds_list_empty(&tunnel->stale.hops) ? tunnel->stale.endpoints_due : 0;
 }

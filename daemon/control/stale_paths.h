@@ -14,19 +14,36 @@
 #ifndef STALE_PATHS_H
 #define STALE_PATHS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <urcu/list.h>
 
 #include "endpoint.h"
 #include "neighbours.h"
+#include "peer_index.h"
 
 struct peer;
 struct route;
 struct tunnel;
 
+#define STALE_RANGES 16
+
+/* Groups of peers->by_endpoint whose addresses lie in a prefix, from `next` on. */
+struct stale_range {
+	struct ip_addr prefix;
+	unsigned len;
+	struct peer_key next;
+	bool begun;
+};
+
 struct stale_paths {
-	struct cds_list_head hops; /* groups of peers->by_hop */
+	struct cds_list_head hops;	/* groups of peers->by_hop */
+	struct cds_list_head endpoints; /* groups of peers->by_endpoint */
+	struct stale_range ranges[STALE_RANGES];
+	unsigned range_count;
+	uint64_t endpoints_due; /* ns; UINT64_MAX: there are neither groups nor ranges */
+	bool turn;		/* of the endpoints */
 };
 
 void stale_paths_init(struct stale_paths *stale);
@@ -41,8 +58,11 @@ void stale_paths_by_link(struct tunnel *tunnel, uint32_t ifindex);
 /* "Packet too big" about a packet of ours (pmtu.h): concerns the peers that it was for. */
 void stale_paths_by_quote(struct tunnel *tunnel, const struct endpoint *quoted,
 			  uint64_t now);
+/* A route to this prefix changed: concerns the peers whose endpoints lie in it. */
+void stale_paths_by_prefix(struct tunnel *tunnel, const struct ip_addr *prefix,
+			   unsigned len);
 /* Returns a peer whose path is to be resolved now, or NULL. */
-struct peer *stale_paths_next(struct tunnel *tunnel);
+struct peer *stale_paths_next(struct tunnel *tunnel, uint64_t now);
 /* When stale_paths_next() has a peer, ns; 0: now, UINT64_MAX: there is none. */
 uint64_t stale_paths_deadline(struct tunnel *tunnel);
 

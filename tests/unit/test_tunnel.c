@@ -998,6 +998,42 @@ static void test_peers_behind_a_neighbour_agree(void **state)
 	shell("ip link del v0");
 }
 
+/* A table that moves concerns those whose endpoints lie in what moves. */
+static void test_route_concerns_its_endpoints(void **state)
+{
+	struct fixture *f = *state;
+	struct tunnel *tunnel = &f->tunnel;
+	char addr[32];
+
+	veth(f);
+	shell("ip route add 198.51.0.0/16 via 10.66.0.2");
+	for (unsigned i = 1; i <= 200; i++) {
+		snprintf(addr, sizeof(addr), "198.51.100.%u", i);
+		add_peers_at(tunnel, i, i, addr);
+	}
+	settle(tunnel);
+	shell("ip route add 192.0.2.0/24 via 10.66.0.2");
+	shell("ip route add 198.51.99.0/24 via 10.66.0.2");
+	shell("ip -6 route add 2001:db8::/32 dev v0");
+	assert_int_equal(settle(tunnel), 0);
+	shell("ip route add blackhole 198.51.100.7");
+	assert_int_equal(settle(tunnel), 1);
+	assert_int_equal(peer_number(tunnel, 7)->path->route.ifindex, 0);
+	shell("ip route add 198.51.100.192/29 via 10.66.0.2");
+	assert_int_equal(settle(tunnel), 8);
+	shell("ip route add 198.51.100.128/25 via 10.66.0.2 mtu 1400");
+	assert_int_equal(settle(tunnel), 73);
+	assert_int_equal(peer_number(tunnel, 128)->path->route.mtu, 1400);
+	assert_int_equal(peer_number(tunnel, 200)->path->route.mtu, 1400);
+	shell("ip route del 198.51.100.7 && ip route del 198.51.100.128/25");
+	assert_int_equal(settle(tunnel), 74);
+	shell("ip route add default via 10.66.0.2");
+	assert_int_equal(settle(tunnel), 200);
+	shell("ip rule add fwmark 7 lookup 77");
+	assert_int_equal(settle(tunnel), 200);
+	shell("ip rule del fwmark 7; ip link del v0");
+}
+
 /* A router's message about a packet from ::1 at `port` to ::1 at `to`. */
 static void say_too_big(uint16_t port, uint16_t to, bool from_us)
 {
@@ -2532,6 +2568,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_neighbour_concerns_those_behind_it),
 	T(test_peers_behind_a_neighbour_agree),
 	T(test_too_big_concerns_the_peer_it_quotes),
+	T(test_route_concerns_its_endpoints),
 	T(test_path_into_the_tunnel_itself),
 	T(test_path_stays_if_the_kernel_cannot_be_asked),
 	T(test_sessions_of_both_roles),
