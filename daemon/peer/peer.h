@@ -103,6 +103,7 @@ struct peer {
 	struct cds_list_head resolve;  /* in peers->unresolved, or in no list */
 	struct peer_member
 		by_hop; /* in peers->by_hop, by link and next hop of its route */
+	struct peer_member by_flow; /* in peers->by_flow, by our address of peer->flow */
 	struct peer_member by_endpoint;	  /* in peers->by_endpoint, by address and port */
 	struct timerq_node resolve_later; /* in peers->resolutions */
 	uint64_t retry_wait;	/* ns, after a failed look-up of the path; 0: none */

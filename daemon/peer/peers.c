@@ -179,6 +179,7 @@ void peer_remove(struct peer *peer)
 	cds_list_del_init(&peer->resolve);
 	peer_index_drop(&peers->by_hop, &peer->by_hop);
 	peer_index_drop(&peers->by_endpoint, &peer->by_endpoint);
+	peer_index_drop(&peers->by_flow, &peer->by_flow);
 	timerq_remove(&peers->resolutions, &peer->resolve_later);
 	cds_lfht_del(peers->by_key, &peer->by_key);
 	if (peers->next_path == &peer->list)

@@ -39,7 +39,7 @@ struct peers {
 	struct cds_list_head unresolved;  /* peers whose paths to resolve: paths_want() */
 	struct cds_list_head *next_path;  /* in list; NULL: all paths are resolved */
 	struct cds_lfht *by_key;
-	struct peer_index by_endpoint;
+	struct peer_index by_endpoint, by_flow;
 	struct timerq resolutions; /* paths to resolve at a time */
 	struct peer_index by_hop;  /* peers whose path depends on a neighbour entry */
 	uint8_t hash_key[16];

@@ -941,6 +941,13 @@ static void test_strangers_cost_the_same_with_many_peers(void **state)
 	many = cost_of_strangers(tunnel, 2);
 	print_message("%ju and %ju us\n", (uintmax_t)one / 1000, (uintmax_t)many / 1000);
 	assert_true(many < 4 * one + NS_PER_MS);
+	/* Nor does an address that no flow has look at all peers. */
+	one = cpu_now();
+	for (unsigned i = 0; i < 1000; i++)
+		flows_forget_addr(tunnel, &peer_number(tunnel, 1)->endpoint.addr);
+	many = cpu_now() - one;
+	print_message("%ju us\n", (uintmax_t)many / 1000);
+	assert_true(many < 5 * NS_PER_MS);
 	assert_int_equal(paths_deadline(tunnel), UINT64_MAX);
 	shell("ip link del v0");
 }
