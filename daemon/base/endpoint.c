@@ -18,6 +18,14 @@ bool ip_addr_mask(struct ip_addr *addr, unsigned cidr)
 	return true;
 }
 
+bool ip_addr_in(const struct ip_addr *addr, const struct ip_addr *prefix, unsigned cidr)
+{
+	struct ip_addr masked = *addr;
+
+	return addr->family == prefix->family && ip_addr_mask(&masked, cidr) &&
+	       ip_addr_equal(&masked, prefix);
+}
+
 void endpoint_to_sockaddr(const struct endpoint *ep, struct sockaddr_storage *to,
 			  socklen_t *len)
 {

@@ -58,6 +58,9 @@ static inline unsigned ip_addr_len(const struct ip_addr *a)
  * Returns false, with the address unchanged, if the family or the length is not valid. */
 bool ip_addr_mask(struct ip_addr *addr, unsigned cidr);
 
+/* Returns true if the address lies in the prefix of `cidr` bits, whose host bits are zero. */
+bool ip_addr_in(const struct ip_addr *addr, const struct ip_addr *prefix, unsigned cidr);
+
 /* The endpoint's address, port and scope as a socket address; *len is the size of its family's
  * struct. */
 void endpoint_to_sockaddr(const struct endpoint *ep, struct sockaddr_storage *to,

@@ -87,6 +87,7 @@ static void write_entry(struct peer *peer, uint64_t now)
 void flows_admit(struct peer *peer, const struct endpoint *from, uint32_t ifindex,
 		 uint64_t now)
 {
+	const struct peer_key key = {.addr = from->source};
 	struct tunnel *tunnel = tunnel_of(peer);
 
 	assert_control_thread();
@@ -94,6 +95,10 @@ void flows_admit(struct peer *peer, const struct endpoint *from, uint32_t ifinde
 		return;
 	if (!is_flow(peer, from, ifindex))
 		remove_entry(peer);
+	if (peer_index_put(&tunnel->peers.by_flow, &peer->by_flow, &key)) {
+		remove_entry(peer);
+		return;
+	}
 	peer->flow = (struct arrival){.from = *from, .ifindex = ifindex};
 	write_entry(peer, now);
 }
@@ -183,12 +188,15 @@ void flows_flush(struct tunnel *tunnel)
 
 void flows_forget_addr(struct tunnel *tunnel, const struct ip_addr *addr)
 {
+	const struct peer_key key = {.addr = *addr};
+	struct peer_group *group = peer_index_find(&tunnel->peers.by_flow, &key);
 	struct peer *peer;
 
 	assert_control_thread();
-	cds_list_for_each_entry (peer, &tunnel->peers.list, list)
-		if (ip_addr_equal(&peer->flow.from.source, addr))
-			flows_forget(peer);
+	if (!group)
+		return;
+	cds_list_for_each_entry (peer, &group->members, by_flow.list)
+		flows_forget(peer);
 }
 
 static bool wants_probe(const struct peer *peer, uint64_t now)

@@ -10,8 +10,8 @@
 #include "log.h"
 #include "nics.h"
 #include "paths.h"
-#include "route.h"
 #include "rtnl_events.h"
+#include "stale_paths.h"
 #include "thread.h"
 #include "tunnel.h"
 
@@ -108,7 +108,12 @@ static void on_addr(void *ctx, bool added, const struct rtnl_addr *addr)
 	paths_changed(tunnel);
 }
 
-static void on_route(void *ctx)
+static void on_route(void *ctx, const struct ip_addr *prefix, unsigned len)
+{
+	stale_paths_by_prefix(ctx, prefix, len);
+}
+
+static void on_routes_changed(void *ctx)
 {
 	paths_changed(ctx);
 }
@@ -116,17 +121,11 @@ static void on_route(void *ctx)
 static void on_neigh(void *ctx, uint32_t ifindex, const struct ip_addr *addr,
 		     uint16_t state, const uint8_t *mac)
 {
+	struct neighbour now = neighbour_heard(state, mac);
 	struct tunnel *tunnel = ctx;
-	struct peer *peer;
 
 	neighbours_note(&tunnel->routing.neighbours, ifindex, addr, state, mac);
-	cds_list_for_each_entry (peer, &tunnel->peers.list, list) {
-		const struct path *path = rcu_dereference(peer->path);
-
-		if (path &&
-		    route_affected_by_neigh(&path->route, ifindex, addr, state, mac))
-			paths_want(peer);
-	}
+	stale_paths_by_neighbour(tunnel, ifindex, addr, &now);
 }
 
 /* After events of links were lost. */
@@ -165,12 +164,18 @@ static void on_overrun(void *ctx)
 	kernel_look_at_wg0(tunnel);
 }
 
+static void on_too_big(void *ctx, const struct endpoint *quoted)
+{
+	stale_paths_by_quote(ctx, quoted, clock_now());
+}
+
 void kernel_events_serve(struct tunnel *tunnel, uint64_t now)
 {
 	static const struct rtnl_handler handler = {
 		.link = on_link,
 		.addr = on_addr,
-		.routes_changed = on_route,
+		.route = on_route,
+		.routes_changed = on_routes_changed,
 		.neigh = on_neigh,
 		.tc_changed = on_tc_changed,
 		.overrun = on_overrun,
@@ -182,8 +187,7 @@ void kernel_events_serve(struct tunnel *tunnel, uint64_t now)
 		read_links(tunnel, now);
 	if (now >= tunnel->wgif.tc_due)
 		wgif_check_tc(&tunnel->wgif, now);
-	if (pmtu_heard(&tunnel->pmtu, tunnel_port(tunnel)))
-		paths_due(tunnel, pmtu_schedule(&tunnel->pmtu, now));
+	pmtu_read(&tunnel->pmtu, tunnel_port(tunnel), on_too_big, tunnel);
 	if (far_links_heard(&tunnel->far_links, tunnel->wgif.tap.ifindex) ||
 	    now >= tunnel->wgif.look_due)
 		kernel_look_at_wg0(tunnel);

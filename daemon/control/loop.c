@@ -23,6 +23,7 @@
 #include "nics.h"
 #include "paths.h"
 #include "peer_events.h"
+#include "stale_paths.h"
 #include "tunnel.h"
 #include "uapi.h"
 
@@ -101,7 +102,7 @@ static void serve_nics(struct tunnel *tunnel, uint64_t now)
 	uint32_t ifindex = nics_serve(tunnel, now);
 
 	if (ifindex)
-		paths_want_by_link(tunnel, ifindex);
+		stale_paths_by_link(tunnel, ifindex);
 }
 
 static int watch(struct tunnel *tunnel, int fd, uint32_t events)

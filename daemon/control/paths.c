@@ -11,12 +11,13 @@
 #include "handshake_queue.h"
 #include "nics.h"
 #include "route.h"
+#include "stale_paths.h"
 #include "thread.h"
 #include "tunnel.h"
 
 /* Changes of links, addresses and routes come in bursts. */
 #define SETTLE_NS (20 * NS_PER_MS)
-/* Of the queue, and of all peers if they are due. */
+/* Of the queue, of what events concern, and of all peers if they are due. */
 #define PATHS_A_ROUND 256
 /* After an error of the look-up itself. */
 #define RETRY_NS NS_PER_SEC
@@ -98,10 +99,13 @@ static void resolve(struct peer *peer, uint64_t now)
 	int err;
 
 	cds_list_del_init(&peer->resolve);
+	timerq_remove(&peer->peers->resolutions, &peer->resolve_later);
 	peer->path_resolved = now;
 	if (!peer->has_endpoint)
 		return;
 	err = find_route_from_source(peer, old, &route);
+	if ((!err || is_verdict(err)) && stale_paths_note(peer, err ? NULL : &route))
+		err = -ENOMEM;
 	if (err && !is_verdict(err)) {
 		/* The path that is there may still be right. */
 		paths_due(tunnel, now + RETRY_NS);
@@ -120,6 +124,17 @@ void paths_want(struct peer *peer)
 	assert_control_thread();
 	if (cds_list_empty(&peer->resolve))
 		cds_list_add_tail(&peer->resolve, &peer->peers->unresolved);
+}
+
+void paths_want_at(struct peer *peer, uint64_t when)
+{
+	struct timerq_node *node = &peer->resolve_later;
+
+	assert_control_thread();
+	if (node->index && node->deadline <= when)
+		return;
+	if (timerq_set(&peer->peers->resolutions, node, when))
+		paths_want(peer);
 }
 
 void paths_refresh(struct peer *peer, uint64_t now)
@@ -259,19 +274,6 @@ void paths_drop_nic(struct tunnel *tunnel, const struct nic *nic)
 	}
 }
 
-void paths_want_by_link(struct tunnel *tunnel, uint32_t ifindex)
-{
-	struct peer *peer;
-
-	assert_control_thread();
-	cds_list_for_each_entry (peer, &tunnel->peers.list, list) {
-		const struct path *path = rcu_dereference(peer->path);
-
-		if (path && !path->nic && path->route.ifindex == ifindex)
-			paths_want(peer);
-	}
-}
-
 void paths_due(struct tunnel *tunnel, uint64_t when)
 {
 	assert_control_thread();
@@ -285,12 +287,48 @@ void paths_changed(struct tunnel *tunnel)
 	paths_due(tunnel, clock_now() + SETTLE_NS);
 }
 
+/* Returns a peer whose time to be resolved has come, or NULL. */
+static struct peer *next_due(struct tunnel *tunnel, uint64_t now)
+{
+	struct timerq_node *node = timerq_first(&tunnel->peers.resolutions);
+
+	return node && node->deadline <= now
+		       ? caa_container_of(node, struct peer, resolve_later)
+		       : NULL;
+}
+
+static void queue_due(struct tunnel *tunnel, uint64_t now)
+{
+	struct peer *peer;
+
+	for (unsigned i = 0; i < PATHS_A_ROUND; i++) {
+		peer = next_due(tunnel, now);
+		if (!peer)
+			return;
+		timerq_remove(&tunnel->peers.resolutions, &peer->resolve_later);
+		paths_want(peer);
+	}
+}
+
 static void serve_queue(struct tunnel *tunnel, uint64_t now)
 {
 	struct cds_list_head *queue = &tunnel->peers.unresolved;
 
+	queue_due(tunnel, now);
 	for (unsigned i = 0; i < PATHS_A_ROUND && !cds_list_empty(queue); i++)
 		resolve(cds_list_first_entry(queue, struct peer, resolve), now);
+}
+
+static void serve_stale(struct tunnel *tunnel, uint64_t now)
+{
+	struct peer *peer;
+
+	for (unsigned i = 0; i < PATHS_A_ROUND; i++) {
+		peer = stale_paths_next(tunnel, now);
+		if (!peer)
+			return;
+		resolve(peer, now);
+	}
 }
 
 /* After a change during a walk all peers are walked once more. The walk does not begin again
@@ -317,9 +355,14 @@ static void serve_walk(struct tunnel *tunnel, uint64_t now)
 
 uint64_t paths_deadline(struct tunnel *tunnel)
 {
+	struct timerq_node *node = timerq_first(&tunnel->peers.resolutions);
+	uint64_t next = tunnel->paths_due, stale = stale_paths_deadline(tunnel);
+
 	if (tunnel->peers.next_path || !cds_list_empty(&tunnel->peers.unresolved))
 		return 0;
-	return tunnel->paths_due;
+	if (node && node->deadline < next)
+		next = node->deadline;
+	return stale < next ? stale : next;
 }
 
 void paths_serve(struct tunnel *tunnel, uint64_t now)
@@ -329,5 +372,6 @@ void paths_serve(struct tunnel *tunnel, uint64_t now)
 		return;
 	routing_refresh(&tunnel->routing, now);
 	serve_queue(tunnel, now);
+	serve_stale(tunnel, now);
 	serve_walk(tunnel, now);
 }

@@ -6,8 +6,9 @@
  * endpoint and to make headers and a choice of NIC from it. That takes a netlink exchange, so it
  * is never done where a packet, a handshake or a request waits for it. Instead paths_want() puts
  * the peer in a queue, in which it is at most once, and paths_serve(), a step of the control loop,
- * resolves a share of the queue per round. If something changed that any path may depend on
- * (paths_changed()), paths_serve() also walks all peers, a share per round.
+ * resolves a share of the queue per round. An event of the kernel makes it resolve also the peers
+ * that the event concerns (stale_paths.h), a share per round. If something changed that any path
+ * may depend on (paths_changed()), it walks all peers, a share per round.
  *
  * A peer whose endpoint changes can be sent to at once: until paths_serve() has its turn it has
  * a makeshift path, which goes by the UDP socket and lets the kernel route each packet. If that
@@ -55,21 +56,22 @@ void paths_forget_source(struct peer *peer);
 void paths_keep_neighbour(struct peer *peer, uint64_t now);
 /* Queues the peer: its path is to be resolved again. */
 void paths_want(struct peer *peer);
+/* The same at that time, ns, if the path is not resolved before. */
+void paths_want_at(struct peer *peer, uint64_t when);
 /* The same if the path has not been looked up for ten minutes: a path MTU that was learnt comes
  * and expires without an event. */
 void paths_refresh(struct peer *peer, uint64_t now);
 
 /* --- many --- */
 
-/* Queues the peers whose route leads to this device and that do not use it by AF_XDP. */
-void paths_want_by_link(struct tunnel *tunnel, uint32_t ifindex);
 /* What paths are made of has changed: resolves all of them soon. */
 void paths_changed(struct tunnel *tunnel);
 /* Resolves all of them at that time, ns, or earlier. */
 void paths_due(struct tunnel *tunnel, uint64_t when);
 /* No path uses this NIC any more when it returns. */
 void paths_drop_nic(struct tunnel *tunnel, const struct nic *nic);
-/* Resolves a share of the paths that are queued, and of all of them if they are due. */
+/* Resolves a share of the paths that are queued, of those that events concern, and of all of them
+ * if they are due. */
 void paths_serve(struct tunnel *tunnel, uint64_t now);
 /* When paths_serve() has something to do, ns; 0: now, UINT64_MAX: nothing. */
 uint64_t paths_deadline(struct tunnel *tunnel);

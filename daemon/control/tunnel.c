@@ -27,6 +27,7 @@ static int init_tables(struct tunnel *tunnel)
 
 	tunnel->paths_due = tunnel->listen_due = UINT64_MAX;
 	tunnel->links_due = UINT64_MAX;
+	stale_paths_init(&tunnel->stale);
 	tunnel->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
 	if (tunnel->epoll_fd < 0)
 		return -errno;

@@ -29,6 +29,7 @@
 #include "ratelimit.h"
 #include "routing.h"
 #include "rtnl.h"
+#include "stale_paths.h"
 #include "wall_clock.h"
 #include "wgif.h"
 #include "workers.h"
@@ -62,6 +63,7 @@ struct tunnel {
 	/* When to resolve all paths again, ns; UINT64_MAX: nothing they are made of has
 	 * changed. */
 	uint64_t paths_due;
+	struct stale_paths stale;
 	struct pmtu pmtu;
 	struct far_links far_links; /* while wg0 is in another namespace */
 	/* When to try again to open the sockets, to read the links: ns; UINT64_MAX: there is no

@@ -85,6 +85,15 @@ int neighbours_get(struct neighbours *t, struct rtnl *r, uint32_t ifindex,
 	return err;
 }
 
+struct neighbour neighbour_heard(uint16_t state, const uint8_t *mac)
+{
+	struct neighbour n = {.usable = rtnl_neigh_usable(state) && mac};
+
+	if (n.usable)
+		memcpy(n.mac, mac, sizeof(n.mac));
+	return n;
+}
+
 void neighbours_note(struct neighbours *t, uint32_t ifindex, const struct ip_addr *addr,
 		     uint16_t state, const uint8_t *mac)
 {

@@ -13,7 +13,9 @@
 #ifndef NEIGHBOURS_H
 #define NEIGHBOURS_H
 
+#include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "rtnl_query.h"
 
@@ -21,6 +23,12 @@
 #define NEIGHBOURS_MAX	   8192
 
 struct neighbours_entry;
+
+/* What is known of a next hop. */
+struct neighbour {
+	bool usable;
+	uint8_t mac[6]; /* zero if not usable */
+};
 
 /* Control thread only. A zeroed struct is an empty table. */
 struct neighbours {
@@ -35,6 +43,16 @@ struct neighbours {
  */
 int neighbours_get(struct neighbours *t, struct rtnl *r, uint32_t ifindex,
 		   const struct ip_addr *addr, uint8_t mac[6]);
+/* What an event says; parameters as in struct rtnl_handler. */
+struct neighbour neighbour_heard(uint16_t state, const uint8_t *mac);
+/* Returns true if paths by this next hop must be resolved again. The failure of a neighbour that
+ * was not usable changes nothing: to resolve would mean asking for a dead neighbour, which fails
+ * again, without end. The next packet by the UDP socket asks. */
+static inline bool neighbour_changed(const struct neighbour *before,
+				     const struct neighbour *now)
+{
+	return memcmp(before, now, sizeof(*now));
+}
 /* An event; parameters as in struct rtnl_handler. */
 void neighbours_note(struct neighbours *t, uint32_t ifindex, const struct ip_addr *addr,
 		     uint16_t state, const uint8_t *mac);

@@ -6,10 +6,12 @@
 #include <netinet/in.h>
 #include <netinet/ip6.h>
 #include <netinet/udp.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "clock.h"
+#include "endpoint.h"
 
 #define MESSAGES_AT_ONCE 64
 #define INTERVAL_NS	 NS_PER_SEC
@@ -25,7 +27,6 @@ int pmtu_open(struct pmtu *p)
 {
 	struct icmp6_filter filter;
 
-	p->due = 0;
 	p->fd = socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_ICMPV6);
 	if (p->fd < 0)
 		return -errno;
@@ -47,25 +48,36 @@ void pmtu_close(struct pmtu *p)
 	p->fd = -1;
 }
 
-bool pmtu_heard(struct pmtu *p, uint16_t port)
+static void parse_quote(const struct too_big *m, struct endpoint *quoted)
 {
+	memset(quoted, 0, sizeof(*quoted));
+	quoted->addr.family = quoted->source.family = IP_V6;
+	memcpy(quoted->addr.bytes, &m->ip.ip6_dst, 16);
+	memcpy(quoted->source.bytes, &m->ip.ip6_src, 16);
+	quoted->port = ntohs(m->udp.dest);
+}
+
+void pmtu_read(struct pmtu *p, uint16_t port, pmtu_heard_fn *heard, void *ctx)
+{
+	struct endpoint quoted;
 	struct too_big m;
-	bool heard = false;
 
 	for (unsigned i = 0; p->fd >= 0 && i < MESSAGES_AT_ONCE; i++) {
 		ssize_t len = recv(p->fd, &m, sizeof(m), MSG_DONTWAIT);
 
 		if (len < 0)
 			break;
-		heard |= len == sizeof(m) && m.ip.ip6_nxt == IPPROTO_UDP &&
-			 m.udp.source == htons(port);
+		if (len != sizeof(m) || m.ip.ip6_nxt != IPPROTO_UDP ||
+		    m.udp.source != htons(port))
+			continue;
+		parse_quote(&m, &quoted);
+		heard(ctx, &quoted);
 	}
-	return heard;
 }
 
-uint64_t pmtu_schedule(struct pmtu *p, uint64_t now)
+uint64_t pmtu_schedule(uint64_t *due, uint64_t now)
 {
-	if (p->due < now)
-		p->due = p->due + INTERVAL_NS < now ? now : p->due + INTERVAL_NS;
-	return p->due;
+	if (*due < now)
+		*due = *due + INTERVAL_NS < now ? now : *due + INTERVAL_NS;
+	return *due;
 }

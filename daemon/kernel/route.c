@@ -62,6 +62,7 @@ static void fill_l2(struct routing *t, const struct rtnl_route *rt,
 	if (rt->type != RTN_UNICAST || rt->encap || link->type != ARPHRD_ETHER ||
 	    rt->source.family == IP_NONE)
 		return;
+	out->by_neighbour = true;
 	if (neighbours_get(&t->neighbours, t->rtnl, rt->ifindex, &rt->nexthop, mac))
 		return;
 	memcpy(out->l2, mac, 6);
@@ -125,15 +126,13 @@ int route_keep_neigh(struct routing *t, const struct route *route)
 	return rtnl_neigh_probe(t->rtnl, route->ifindex, &route->nexthop);
 }
 
-bool route_affected_by_neigh(const struct route *route, uint32_t ifindex,
-			     const struct ip_addr *addr, uint16_t state,
-			     const uint8_t *mac)
+struct neighbour route_neighbour(const struct route *route)
 {
-	if (route->ifindex != ifindex || !ip_addr_equal(&route->nexthop, addr))
-		return false;
-	if (!route->l2_ok)
-		return rtnl_neigh_usable(state);
-	return !rtnl_neigh_usable(state) || !mac || memcmp(route->l2, mac, 6);
+	struct neighbour n = {.usable = route->l2_ok};
+
+	if (n.usable)
+		memcpy(n.mac, route->l2, sizeof(n.mac));
+	return n;
 }
 
 bool route_left_source(struct routing *t, const struct endpoint *ep, uint32_t before,

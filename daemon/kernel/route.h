@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "endpoint.h"
+#include "neighbours.h"
 
 struct routing;
 
@@ -27,6 +28,8 @@ struct route {
 	 * address, there is no source address, or the route adds a header.
 	 */
 	bool l2_ok;
+	/* The next hop's neighbour entry decides about l2_ok: its events concern this route. */
+	bool by_neighbour;
 	bool source_gone; /* endpoint->source was not usable, source is another one */
 	uint8_t ttl;	  /* TTL or hop limit */
 	uint32_t mtu;	  /* bytes of IP packet: the least of device, route and path */
@@ -53,14 +56,8 @@ int route_resolve(struct routing *t, const struct endpoint *ep, uint16_t listen_
  */
 int route_keep_neigh(struct routing *t, const struct route *route);
 
-/*
- * Returns true if the event calls for route_resolve() again; parameters as in rtnl.h. The failure
- * of a neighbour that was not resolved does not, because route_resolve() would ask for a dead
- * neighbour, which fails again, without end: the next packet by the UDP socket asks.
- */
-bool route_affected_by_neigh(const struct route *route, uint32_t ifindex,
-			     const struct ip_addr *addr, uint16_t state,
-			     const uint8_t *mac);
+/* Returns what the route took its next hop for. */
+struct neighbour route_neighbour(const struct route *route);
 
 /*
  * Returns true if the sticky source has to be forgotten because the route that it belonged to is

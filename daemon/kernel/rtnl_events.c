@@ -62,7 +62,36 @@ static void event_tc_changed(const struct nlmsghdr *nlh, const struct rtnl_handl
 		h->tc_changed(ctx, (uint32_t)tcm->tcm_ifindex);
 }
 
-/* Returns true if the event was about routes, rules or next hops. */
+/* The default route's message has no RTA_DST. */
+static bool parse_prefix(const struct rtmsg *rtm, const struct nlattr *dst,
+			 struct ip_addr *out)
+{
+	static const uint8_t zero[16];
+
+	if (!rtm->rtm_dst_len)
+		return rtnl_addr_set(out, rtm->rtm_family, zero,
+				     rtm->rtm_family == AF_INET ? 4 : 16);
+	return rtnl_attr_addr(dst, rtm->rtm_family, out) &&
+	       rtm->rtm_dst_len <= ip_addr_len(out) * 8;
+}
+
+/* Returns true if the event is not told by `route`. Which addresses are this host's decides about
+ * sources of packets, too, and not only about their destinations. */
+static bool event_route(const struct nlmsghdr *nlh, const struct rtnl_handler *h,
+			void *ctx)
+{
+	const struct nlattr *tb[RTA_DST + 1];
+	const struct rtmsg *rtm = rtnl_parse_message(nlh, sizeof(*rtm), tb, RTA_DST);
+	struct ip_addr prefix = {0};
+
+	if (!h->route || !rtm || rtm->rtm_type == RTN_LOCAL ||
+	    !parse_prefix(rtm, tb[RTA_DST], &prefix))
+		return true;
+	h->route(ctx, &prefix, rtm->rtm_dst_len);
+	return false;
+}
+
+/* Returns true if the event calls for routes_changed(). */
 static bool event(const struct nlmsghdr *nlh, const struct rtnl_handler *h, void *ctx)
 {
 	switch (nlh->nlmsg_type) {
@@ -87,6 +116,7 @@ static bool event(const struct nlmsghdr *nlh, const struct rtnl_handler *h, void
 		return false;
 	case RTM_NEWROUTE:
 	case RTM_DELROUTE:
+		return event_route(nlh, h, ctx);
 	case RTM_NEWRULE:
 	case RTM_DELRULE:
 	case RTM_NEWNEXTHOP:

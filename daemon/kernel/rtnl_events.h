@@ -25,8 +25,10 @@ struct rtnl_handler {
 	/* An address was added to or removed from a link. The same address may be on
 	 * several links. */
 	void (*addr)(void *ctx, bool added, const struct rtnl_addr *addr);
-	/* Routes, rules or next hop objects changed. Called at most once per
-	 * rtnl_dispatch(). */
+	/* A route to this prefix was added, replaced or removed, in any table. */
+	void (*route)(void *ctx, const struct ip_addr *prefix, unsigned len);
+	/* Rules, next hop objects, or routes to addresses of this host changed, or routes if
+	 * `route` is NULL. Called at most once per rtnl_dispatch(). */
 	void (*routes_changed)(void *ctx);
 	/* state: NUD_, or 0 if the entry was removed. mac: 6 bytes, or NULL if none is
 	 * known. */

@@ -28,6 +28,7 @@
 #include "keypair.h"
 #include "noise.h"
 #include "path.h"
+#include "peer_index.h"
 #include "rcu.h"
 #include "staged.h"
 #include "timerq.h"
@@ -109,6 +110,13 @@ struct peer {
 	struct timerq_node timer_node;
 	struct cds_list_head initiate; /* in peers->initiations, or in no list */
 	struct cds_list_head resolve;  /* in peers->unresolved, or in no list */
+	struct peer_member
+		by_hop; /* in peers->by_hop, by link and next hop of its route */
+	struct peer_member by_flow; /* in peers->by_flow, by our address of peer->flow */
+	struct peer_member by_endpoint;	  /* in peers->by_endpoint, by address and port */
+	struct timerq_node resolve_later; /* in peers->resolutions */
+	uint64_t retry_wait;	/* ns, after a failed look-up of the path; 0: none */
+	uint64_t pmtu_due;	/* of pmtu_schedule() */
 	uint64_t path_resolved; /* when the path was last looked up, ns; 0: never */
 	uint16_t persistent_keepalive; /* seconds, 0: off */
 	struct endpoint endpoint;

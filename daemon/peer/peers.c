@@ -26,6 +26,7 @@ int peers_init(struct peers *peers, const struct noise_identity *identity)
 	CDS_INIT_LIST_HEAD(&peers->initiations);
 	CDS_INIT_LIST_HEAD(&peers->unresolved);
 	timerq_init(&peers->timers);
+	timerq_init(&peers->resolutions);
 	peers->identity = identity;
 	randombytes_buf(peers->hash_key, sizeof(peers->hash_key));
 	peers->slots =
@@ -49,6 +50,7 @@ void peers_destroy(struct peers *peers)
 		cds_lfht_destroy(peers->by_key, NULL);
 	allowedips_destroy(&peers->allowed);
 	timerq_destroy(&peers->timers);
+	timerq_destroy(&peers->resolutions);
 	if (peers->slots)
 		munmap(peers->slots, WG_MAX_PEERS * sizeof(*peers->slots));
 }
@@ -175,6 +177,10 @@ void peer_remove(struct peer *peer)
 	timerq_remove(&peers->timers, &peer->timer_node);
 	cds_list_del_init(&peer->initiate);
 	cds_list_del_init(&peer->resolve);
+	peer_index_drop(&peers->by_hop, &peer->by_hop);
+	peer_index_drop(&peers->by_endpoint, &peer->by_endpoint);
+	peer_index_drop(&peers->by_flow, &peer->by_flow);
+	timerq_remove(&peers->resolutions, &peer->resolve_later);
 	cds_lfht_del(peers->by_key, &peer->by_key);
 	if (peers->next_path == &peer->list)
 		peers->next_path = peer->list.next;

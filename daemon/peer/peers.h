@@ -17,6 +17,7 @@
 
 #include "allowedips.h"
 #include "keypair.h"
+#include "peer_index.h"
 #include "rcu.h"
 #include "timerq.h"
 
@@ -38,6 +39,9 @@ struct peers {
 	struct cds_list_head unresolved;  /* peers whose paths to resolve: paths_want() */
 	struct cds_list_head *next_path;  /* in list; NULL: all paths are resolved */
 	struct cds_lfht *by_key;
+	struct peer_index by_endpoint, by_flow;
+	struct timerq resolutions; /* paths to resolve at a time */
+	struct peer_index by_hop;  /* peers whose path depends on a neighbour entry */
 	uint8_t hash_key[16];
 	uint32_t next_slot;
 	unsigned count;

@@ -8,6 +8,7 @@
 #include <sched.h>
 #include <sys/socket.h>
 
+#include "endpoint.h"
 #include "pmtu.h"
 
 #define PORT 51820
@@ -28,6 +29,20 @@ static struct message about(uint8_t type, uint8_t protocol, uint16_t port)
 
 	m.ip.ip6_src = m.ip.ip6_dst = in6addr_loopback;
 	return m;
+}
+
+static void count(void *ctx, const struct endpoint *quoted)
+{
+	(void)quoted;
+	++*(unsigned *)ctx;
+}
+
+static bool heard_of(struct pmtu *p, uint16_t port)
+{
+	unsigned n = 0;
+
+	pmtu_read(p, port, count, &n);
+	return n > 0;
 }
 
 /* Delivered when this returns: `lo` has no queue. */
@@ -54,10 +69,35 @@ static void test_our_port(void **state)
 
 	(void)state;
 	begin(&p);
-	assert_false(pmtu_heard(&p, PORT));
+	assert_false(heard_of(&p, PORT));
 	say(&m, sizeof(m));
-	assert_true(pmtu_heard(&p, PORT));
-	assert_false(pmtu_heard(&p, PORT));
+	assert_true(heard_of(&p, PORT));
+	assert_false(heard_of(&p, PORT));
+	pmtu_close(&p);
+}
+
+static void copy(void *ctx, const struct endpoint *quoted)
+{
+	*(struct endpoint *)ctx = *quoted;
+}
+
+static void test_quote(void **state)
+{
+	struct message m = about(ICMP6_PACKET_TOO_BIG, IPPROTO_UDP, PORT);
+	struct endpoint got = {0};
+	struct pmtu p;
+
+	(void)state;
+	m.ip.ip6_dst.s6_addr[0] = 0x20;
+	m.udp.uh_dport = htons(PORT + 7);
+	begin(&p);
+	say(&m, sizeof(m));
+	pmtu_read(&p, PORT, copy, &got);
+	assert_int_equal(got.port, PORT + 7);
+	assert_int_equal(got.addr.family, IP_V6);
+	assert_memory_equal(got.addr.bytes, &m.ip.ip6_dst, 16);
+	assert_int_equal(got.source.family, IP_V6);
+	assert_memory_equal(got.source.bytes, &in6addr_loopback, 16);
 	pmtu_close(&p);
 }
 
@@ -75,7 +115,7 @@ static void test_what_is_not_ours(void **state)
 	say(&tcp, sizeof(tcp));
 	say(&type, sizeof(type));
 	say(&cut, sizeof(cut) - 1);
-	assert_false(pmtu_heard(&p, PORT));
+	assert_false(heard_of(&p, PORT));
 	pmtu_close(&p);
 }
 
@@ -84,14 +124,13 @@ static void test_without_a_socket(void **state)
 	struct pmtu none = {.fd = -1};
 
 	(void)state;
-	assert_false(pmtu_heard(&none, PORT));
+	assert_false(heard_of(&none, PORT));
 }
 
 /* However many come, paths are looked up once a second, and the first time at once. */
 static void test_once_a_second(void **state)
 {
-	struct pmtu p = {.fd = -1};
-	uint64_t began = 100 * SEC_NS;
+	uint64_t began = 100 * SEC_NS, p = 0;
 
 	(void)state;
 	assert_int_equal(pmtu_schedule(&p, began), began);
@@ -105,6 +144,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_our_port),
+		cmocka_unit_test(test_quote),
 		cmocka_unit_test(test_what_is_not_ours),
 		cmocka_unit_test(test_without_a_socket),
 		cmocka_unit_test(test_once_a_second),

@@ -165,11 +165,14 @@ static void on_neigh(void *ctx, uint32_t ifindex, const struct ip_addr *addr,
 		     uint16_t state, const uint8_t *mac)
 {
 	struct fixture *f = ctx;
+	struct neighbour before = route_neighbour(&f->route);
+	struct neighbour now = neighbour_heard(state, mac);
 
 	neighbours_note(&f->routing.neighbours, ifindex, addr, state, mac);
 	if (ifindex == f->route.ifindex && ip_addr_equal(addr, &f->route.nexthop))
 		f->neigh_state = state;
-	if (route_affected_by_neigh(&f->route, ifindex, addr, state, mac))
+	if (ifindex == f->route.ifindex && ip_addr_equal(addr, &f->route.nexthop) &&
+	    neighbour_changed(&before, &now))
 		f->affected = true;
 }
 
@@ -857,6 +860,42 @@ static void test_route_events(void **state)
 		ip("%s", commands[i]);
 		wait_for(f, routes_changed);
 		assert_int_equal(f->routes, 1);
+	}
+}
+
+struct prefix {
+	struct ip_addr addr;
+	unsigned len;
+};
+
+static void on_prefix(void *ctx, const struct ip_addr *addr, unsigned len)
+{
+	*(struct prefix *)ctx = (struct prefix){.addr = *addr, .len = len};
+}
+
+static void test_route_events_name_the_prefix(void **state)
+{
+	static const struct {
+		const char *command, *addr;
+		unsigned len;
+	} cases[] = {
+		{"route add 192.0.2.0/25 via 10.0.0.2", "192.0.2.0", 25},
+		{"route del 192.0.2.0/25", "192.0.2.0", 25},
+		{"route add 2001:db8::/32 via fd00::2", "2001:db8::", 32},
+		{"route add default via 10.0.0.2", "0.0.0.0", 0},
+		{"-6 route add default via fd00::2", "::", 0},
+	};
+	static const struct rtnl_handler prefixes = {.route = on_prefix};
+	struct fixture *f = *state;
+	struct prefix got;
+
+	drain(f);
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+		memset(&got, 0, sizeof(got));
+		ip("%s", cases[i].command);
+		assert_int_equal(rtnl_dispatch(&f->rtnl, &prefixes, &got), 0);
+		assert_addr(&got.addr, cases[i].addr);
+		assert_int_equal(got.len, cases[i].len);
 	}
 }
 
@@ -1688,6 +1727,7 @@ int main(void)
 		T(test_own_mac_and_mtu_change),
 		T(test_other_neighbours_do_not_matter),
 		T(test_route_events),
+		T(test_route_events_name_the_prefix),
 		T(test_device_removed),
 		T(test_not_ethernet),
 		T(test_route_with_encapsulation),

@@ -23,6 +23,9 @@
 #include <malloc.h>
 #include <net/if.h>
 #include <net/if_arp.h>
+#include <netinet/icmp6.h>
+#include <netinet/ip6.h>
+#include <netinet/udp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -40,6 +43,7 @@
 #include "bpf_objects.h"
 #include "identity.h"
 #include "flows.h"
+#include "kernel_events.h"
 #include "listen.h"
 #include "paths.h"
 #include "receive.h"
@@ -824,7 +828,7 @@ static void test_nic_is_attached_by_its_step_alone(void **state)
 	assert_int_equal(nics_serve(tunnel, clock_now()), v0);
 	assert_non_null(dataplane_nic(&tunnel->dp, v0));
 	assert_null(bob->path->nic);
-	paths_want_by_link(tunnel, v0);
+	stale_paths_by_link(tunnel, v0);
 	assert_int_equal(paths_deadline(tunnel), 0);
 	paths_serve(tunnel, clock_now());
 	assert_ptr_equal(bob->path->nic, dataplane_nic(&tunnel->dp, v0));
@@ -859,6 +863,246 @@ static void test_source_of_a_peer_attaches_to_no_other_nic(void **state)
 	paths_serve(&f->tunnel, clock_now());
 	assert_int_equal(f->tunnel.nics.wanted_count, 1);
 	shell("ip link del v0");
+}
+
+/* --- events of the kernel, and the paths that they concern --- */
+
+/* Peers `first` to `last` with this address and ports of their own. */
+static void add_peers_at(struct tunnel *tunnel, unsigned first, unsigned last,
+			 const char *addr)
+{
+	char lines[256];
+
+	for (unsigned i = first; i <= last; i++) {
+		snprintf(lines, sizeof(lines), "public_key=%064x\nendpoint=%s:%u\n", i,
+			 addr, i);
+		assert_set(tunnel, lines);
+	}
+}
+
+static struct peer *peer_number(struct tunnel *tunnel, unsigned i)
+{
+	char hex[65];
+
+	snprintf(hex, sizeof(hex), "%064x", i);
+	return peer_of(tunnel, hex);
+}
+
+/* Reads the events that are there and resolves all that they concern. Returns the number of
+ * netlink exchanges that this took. */
+static uint32_t settle(struct tunnel *tunnel)
+{
+	uint64_t now = clock_now();
+	uint32_t before;
+
+	kernel_events_serve(tunnel, now);
+	before = tunnel->rtnl.seq;
+	for (unsigned i = 0; i < 1000 && paths_deadline(tunnel) != UINT64_MAX; i++)
+		paths_serve(tunnel, now += NS_PER_SEC);
+	assert_int_equal(paths_deadline(tunnel), UINT64_MAX);
+	return tunnel->rtnl.seq - before;
+}
+
+static uint64_t cpu_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (uint64_t)ts.tv_sec * NS_PER_SEC + (uint64_t)ts.tv_nsec;
+}
+
+/* What 200 events of neighbours take that no path goes by, CPU time in ns. */
+static uint64_t cost_of_strangers(struct tunnel *tunnel, unsigned mac)
+{
+	char command[192];
+	uint64_t began;
+
+	settle(tunnel);
+	snprintf(command, sizeof(command),
+		 "for i in $(seq 1 200); do echo neigh replace 10.66.0.$((i + 20)) "
+		 "lladdr 02:00:00:00:01:%02x dev v0; done | ip -batch -",
+		 mac);
+	shell(command);
+	began = cpu_now();
+	kernel_events_serve(tunnel, clock_now());
+	return cpu_now() - began;
+}
+
+static void test_strangers_cost_the_same_with_many_peers(void **state)
+{
+	struct fixture *f = *state;
+	struct tunnel *tunnel = &f->tunnel;
+	uint64_t one, many;
+
+	veth(f);
+	add_peers_at(tunnel, 1, 1, "10.66.0.2");
+	one = cost_of_strangers(tunnel, 1);
+	add_peers_at(tunnel, 2, 5000, "10.66.0.2");
+	many = cost_of_strangers(tunnel, 2);
+	print_message("%ju and %ju us\n", (uintmax_t)one / 1000, (uintmax_t)many / 1000);
+	assert_true(many < 4 * one + NS_PER_MS);
+	/* Nor does an address that no flow has look at all peers. */
+	one = cpu_now();
+	for (unsigned i = 0; i < 1000; i++)
+		flows_forget_addr(tunnel, &peer_number(tunnel, 1)->endpoint.addr);
+	many = cpu_now() - one;
+	print_message("%ju us\n", (uintmax_t)many / 1000);
+	assert_true(many < 5 * NS_PER_MS);
+	assert_int_equal(paths_deadline(tunnel), UINT64_MAX);
+	shell("ip link del v0");
+}
+
+static void assert_mac(struct tunnel *tunnel, unsigned i, uint8_t last)
+{
+	const struct path *path = peer_number(tunnel, i)->path;
+
+	assert_true(path->route.l2_ok);
+	assert_int_equal(path->route.l2[5], last);
+}
+
+/* More of them than have their turn in one round. */
+static void test_neighbour_concerns_those_behind_it(void **state)
+{
+	struct fixture *f = *state;
+	struct tunnel *tunnel = &f->tunnel;
+
+	veth(f);
+	add_peers_at(tunnel, 1, 300, "10.66.0.2");
+	add_peers_at(tunnel, 301, 310, "127.0.0.1");
+	settle(tunnel);
+	assert_mac(tunnel, 300, 2);
+	shell("ip neigh change 10.66.0.2 lladdr 02:00:00:00:00:05 dev v0 nud permanent");
+	assert_int_equal(settle(tunnel), 300);
+	assert_mac(tunnel, 1, 5);
+	assert_mac(tunnel, 300, 5);
+	/* Another state of the same neighbour. */
+	shell("ip neigh change 10.66.0.2 lladdr 02:00:00:00:00:05 dev v0 nud stale");
+	assert_int_equal(settle(tunnel), 0);
+	peer_remove(peer_number(tunnel, 1));
+	reap(tunnel);
+	shell("ip neigh change 10.66.0.2 lladdr 02:00:00:00:00:06 dev v0 nud permanent");
+	assert_int_equal(settle(tunnel), 299);
+	assert_mac(tunnel, 300, 6);
+	shell("ip link del v0");
+}
+
+/* The neighbour was unknown for the first, and an event of that was lost. */
+static void test_peers_behind_a_neighbour_agree(void **state)
+{
+	struct fixture *f = *state;
+	struct tunnel *tunnel = &f->tunnel;
+
+	veth(f);
+	shell("ip neigh del 10.66.0.2 dev v0");
+	add_peers_at(tunnel, 1, 2, "10.66.0.2");
+	settle(tunnel);
+	assert_false(peer_number(tunnel, 1)->path->route.l2_ok);
+	shell("ip neigh replace 10.66.0.2 lladdr 02:00:00:00:00:07 dev v0 nud permanent");
+	paths_want(peer_number(tunnel, 2));
+	paths_serve(tunnel, clock_now());
+	assert_mac(tunnel, 2, 7);
+	assert_mac(tunnel, 1, 7);
+	shell("ip link del v0");
+}
+
+/* A table that moves concerns those whose endpoints lie in what moves. */
+static void test_route_concerns_its_endpoints(void **state)
+{
+	struct fixture *f = *state;
+	struct tunnel *tunnel = &f->tunnel;
+	char addr[32];
+
+	veth(f);
+	shell("ip route add 198.51.0.0/16 via 10.66.0.2");
+	for (unsigned i = 1; i <= 200; i++) {
+		snprintf(addr, sizeof(addr), "198.51.100.%u", i);
+		add_peers_at(tunnel, i, i, addr);
+	}
+	settle(tunnel);
+	shell("ip route add 192.0.2.0/24 via 10.66.0.2");
+	shell("ip route add 198.51.99.0/24 via 10.66.0.2");
+	shell("ip -6 route add 2001:db8::/32 dev v0");
+	assert_int_equal(settle(tunnel), 0);
+	shell("ip route add blackhole 198.51.100.7");
+	assert_int_equal(settle(tunnel), 1);
+	assert_int_equal(peer_number(tunnel, 7)->path->route.ifindex, 0);
+	shell("ip route add 198.51.100.192/29 via 10.66.0.2");
+	assert_int_equal(settle(tunnel), 8);
+	shell("ip route add 198.51.100.128/25 via 10.66.0.2 mtu 1400");
+	assert_int_equal(settle(tunnel), 73);
+	assert_int_equal(peer_number(tunnel, 128)->path->route.mtu, 1400);
+	assert_int_equal(peer_number(tunnel, 200)->path->route.mtu, 1400);
+	shell("ip route del 198.51.100.7 && ip route del 198.51.100.128/25");
+	assert_int_equal(settle(tunnel), 74);
+	shell("ip route add default via 10.66.0.2");
+	assert_int_equal(settle(tunnel), 200);
+	shell("ip rule add fwmark 7 lookup 77");
+	assert_int_equal(settle(tunnel), 200);
+	shell("ip rule del fwmark 7; ip link del v0");
+}
+
+/* A router's message about a packet from ::1 at `port` to ::1 at `to`. */
+static void say_too_big(uint16_t port, uint16_t to, bool from_us)
+{
+	struct {
+		struct icmp6_hdr icmp;
+		struct ip6_hdr ip;
+		struct udphdr udp;
+	} m = {
+		.icmp = {.icmp6_type = ICMP6_PACKET_TOO_BIG, .icmp6_mtu = htonl(1400)},
+		.ip = {.ip6_vfc = 6 << 4, .ip6_nxt = IPPROTO_UDP},
+		.udp = {.uh_sport = htons(port), .uh_dport = htons(to)},
+	};
+	struct sockaddr_in6 lo = {.sin6_family = AF_INET6, .sin6_addr = in6addr_loopback};
+	int fd = socket(AF_INET6, SOCK_RAW, IPPROTO_ICMPV6);
+
+	assert_true(fd >= 0);
+	m.ip.ip6_dst = m.ip.ip6_src = in6addr_loopback;
+	if (!from_us)
+		m.ip.ip6_src.s6_addr[0] = 0x20;
+	assert_int_equal(sendto(fd, &m, sizeof(m), 0, (struct sockaddr *)&lo, sizeof(lo)),
+			 sizeof(m));
+	close(fd);
+}
+
+/* Reads events, and resolves what is due at that time. Returns the number of peers that were. */
+static unsigned resolved_at(struct tunnel *tunnel, uint64_t now)
+{
+	struct peer *peer;
+	unsigned n = 0;
+
+	kernel_events_serve(tunnel, clock_now());
+	for (unsigned i = 0; i < 1000 && paths_deadline(tunnel) <= now; i++)
+		paths_serve(tunnel, now);
+	cds_list_for_each_entry (peer, &tunnel->peers.list, list)
+		n += peer->path_resolved == now;
+	return n;
+}
+
+/* The first message is acted upon at once, the next ones after a second. */
+static void test_too_big_concerns_the_peer_it_quotes(void **state)
+{
+	struct fixture *f = *state;
+	struct tunnel *tunnel = &f->tunnel;
+	uint64_t now = clock_now() + NS_PER_SEC;
+
+	assert_set(tunnel, "listen_port=4010\n");
+	add_peers_at(tunnel, 1, 300, "[::1]");
+	settle(tunnel);
+	say_too_big(4010, 400, true);
+	say_too_big(4011, 7, true);
+	say_too_big(4010, 7, false);
+	assert_int_equal(resolved_at(tunnel, now), 0);
+	say_too_big(4010, 7, true);
+	assert_int_equal(resolved_at(tunnel, ++now), 1);
+	assert_int_equal(peer_number(tunnel, 7)->path_resolved, now);
+	say_too_big(4010, 7, true);
+	say_too_big(4010, 7, true);
+	assert_int_equal(paths_deadline(tunnel), UINT64_MAX);
+	kernel_events_serve(tunnel, clock_now());
+	assert_int_equal(paths_deadline(tunnel),
+			 peer_number(tunnel, 7)->resolve_later.deadline);
+	assert_int_equal(settle(tunnel), 1);
 }
 
 /* --- the listen port --- */
@@ -2364,6 +2608,11 @@ static const struct CMUnitTest tests[] = {
 	T(test_sessions_as_responder),
 	T(test_no_memory_for_a_session),
 	T(test_paths_of_all_are_resolved),
+	T(test_strangers_cost_the_same_with_many_peers),
+	T(test_neighbour_concerns_those_behind_it),
+	T(test_peers_behind_a_neighbour_agree),
+	T(test_too_big_concerns_the_peer_it_quotes),
+	T(test_route_concerns_its_endpoints),
 	T(test_path_into_the_tunnel_itself),
 	T(test_path_stays_if_the_kernel_cannot_be_asked),
 	T(test_sessions_of_both_roles),
