@@ -104,6 +104,22 @@ conf() {
 	wait_until 10 refute on A pgrep -x wgxdp
 }
 
+@test "the unit's start fails if the port is in use" {
+	install_to PREFIX="$installed"
+	host_new A
+	on A mount -t tmpfs tmpfs /etc/wireguard
+	wg_keys A B
+	conf 10.0.0.2/32
+	on_bg A socat -u "UDP4-RECV:$PORT" OPEN:/dev/null
+	wait_until 5 listening_udp A "$PORT"
+	on A timeout $((20 * PATIENCE)) bash -c "$(unit_command ExecStart)" 3>&-
+	refute on A bash -c "$(unit_command ExecStartPost)" 2>"$TMP/err"
+	cat "$TMP/err"
+	grep -q "Address already in use" "$TMP/err"
+	on A ip link del wg0
+	wait_until 10 refute on A pgrep -x wgxdp
+}
+
 @test "a reload without a configuration file fails and leaves the peers alone" {
 	install_to PREFIX="$installed"
 	host_new A

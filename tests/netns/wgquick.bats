@@ -154,6 +154,19 @@ one_daemon() { [ "$(on A pgrep -c -x wgxdp)" = 1 ]; }
 	wait_until 10 nothing_left
 }
 
+@test "a port in use fails, as with the kernel's WireGuard, and leaves nothing behind" {
+	conf "Address = 10.0.0.1/24" "ListenPort = $PORT" -- "AllowedIPs = 10.0.0.2/32"
+	on_bg A socat -u "UDP4-RECV:$PORT" OPEN:/dev/null
+	wait_until 5 listening_udp A "$PORT"
+	refute up 2>"$TMP/err"
+	cat "$TMP/err"
+	grep -q "Address already in use" "$TMP/err"
+	wait_until 10 nothing_left
+	on A pkill -x socat
+	wait_until 5 refute listening_udp A "$PORT"
+	up
+}
+
 @test "Table = off makes no route, Table = N makes them there" {
 	conf "Address = 10.7.0.1/32" "Table = off" -- "AllowedIPs = 0.0.0.0/0, fd30::/48"
 	routing | grep -v '^ff' >"$TMP/before"
