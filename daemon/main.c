@@ -269,8 +269,8 @@ static bool parse_options(int argc, char **argv, struct options *o)
 
 static int block_signals(void)
 {
-	static const int ending[] = {SIGTERM, SIGINT, SIGHUP, SIGQUIT};
-	static const int ignored[] = {SIGPIPE, SIGUSR1, SIGUSR2};
+	static const int ending[] = {SIGTERM, SIGINT, SIGQUIT};
+	static const int ignored[] = {SIGHUP, SIGPIPE, SIGUSR1, SIGUSR2};
 	sigset_t set;
 
 	for (unsigned i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
