@@ -45,6 +45,7 @@ conf() {
 	diff "$TMP/files" - <<-END
 		opt/wgxdp/bin/wgxdp 755
 		opt/wgxdp/lib/systemd/system/wgxdp@.service 644
+		opt/wgxdp/lib/wgxdp/wgxdp-down 755
 		opt/wgxdp/lib/wgxdp/wgxdp-setconf 755
 		$(cd "$REPO" && find README.md CHANGELOG.md LICENSE docs -type f \( -name '*.md' -o \
 			-name '*.svg' -o -name LICENSE \) -printf "$docs/%p 644\n" | sort)
