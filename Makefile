@@ -144,7 +144,7 @@ compile_commands.json: $(SKEL) FORCE
 		"file": "$f", "command": "$(subst ",\",$(subst -I$(B),-isystem $(B),$(call compile,$f)))"}))])
 
 # C and shell. The checks of C are in .clang-tidy.
-SCRIPTS	= .ci/run daemon/wgxdp-setconf tests/run vmtest/init $(wildcard tests/*.sh tests/*.bash \
+SCRIPTS	= .ci/run daemon/wgxdp-setconf daemon/wgxdp-down tests/run vmtest/init $(wildcard tests/*.sh tests/*.bash \
 	  tests/*/*.sh tests/*/*.bash tests/*/*.bats vmtest/*.sh)
 
 # Of the daemon's lines: BPF programs run in the kernel.
@@ -236,7 +236,8 @@ install: all
 	install -D -m 755 $(B)/wgxdp $(DESTDIR)$(PREFIX)/bin/wgxdp
 	install -D -m 644 daemon/wgxdp.8 $(DESTDIR)$(PREFIX)/share/man/man8/wgxdp.8
 	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
-	install -D -m 755 daemon/wgxdp-setconf $(DESTDIR)$(PREFIX)/lib/wgxdp/wgxdp-setconf
+	install -d $(DESTDIR)$(PREFIX)/lib/wgxdp
+	install -m 755 daemon/wgxdp-setconf daemon/wgxdp-down $(DESTDIR)$(PREFIX)/lib/wgxdp
 	sed 's|/usr/local/bin/|$(PREFIX)/bin/|; s|/usr/local/lib/|$(PREFIX)/lib/|' \
 		daemon/wgxdp@.service \
 		>$(DESTDIR)$(PREFIX)/lib/systemd/system/wgxdp@.service

@@ -32,19 +32,43 @@ static void replace_udp(struct tunnel *tunnel, struct udp *udp)
 	paths_due(tunnel, clock_now());
 }
 
+/* The log gets each error once, not at each try that ends with the same one. */
+static void note_error(struct tunnel *tunnel, int err)
+{
+	if (err != tunnel->listen_error)
+		log_error("cannot listen on UDP port %u, trying again: %s (wg set %s "
+			  "listen-port takes another one%s)",
+			  tunnel->listen_port, strerror(-err), tunnel->name,
+			  err == -EACCES ? "; below 1024 takes CAP_NET_BIND_SERVICE"
+					 : "");
+	tunnel->listen_error = err;
+}
+
+/* Listens by these sockets. A port that the kernel chose is kept while wg0 is down, because peers
+ * know it. */
+static void listen_by(struct tunnel *tunnel, struct udp *udp)
+{
+	if (tunnel->listen_error)
+		log_info("listening on UDP port %u now", udp->port);
+	tunnel->listen_error = 0;
+	tunnel->listen_due = UINT64_MAX;
+	tunnel->listen_port = udp->port;
+	replace_udp(tunnel, udp);
+}
+
 int tunnel_listen(struct tunnel *tunnel)
 {
 	struct udp *udp;
 	int err = udp_open(&udp, tunnel->listen_port, tunnel->fwmark);
 
 	assert_control_thread();
-	tunnel->listen_due = err ? clock_now() + LISTEN_RETRY_NS : UINT64_MAX;
-	if (err)
-		return err;
-	/* A port that the kernel chose is kept while wg0 is down, because peers know it. */
-	tunnel->listen_port = udp->port;
-	replace_udp(tunnel, udp);
-	return 0;
+	if (!err) {
+		listen_by(tunnel, udp);
+		return 0;
+	}
+	note_error(tunnel, err);
+	tunnel->listen_due = clock_now() + LISTEN_RETRY_NS;
+	return err;
 }
 
 void listen_serve(struct tunnel *tunnel, uint64_t now)
@@ -82,42 +106,53 @@ static void peers_down(struct tunnel *tunnel)
 
 void tunnel_set_up(struct tunnel *tunnel, bool up)
 {
-	int err;
-
 	assert_control_thread();
 	if (tunnel->up == up)
 		return;
 	tunnel->up = up;
 	if (!up) {
 		tunnel->listen_due = UINT64_MAX;
+		tunnel->listen_error = 0;
 		replace_udp(tunnel, NULL);
 		peers_down(tunnel);
 		return;
 	}
-	err = tunnel_listen(tunnel);
-	if (err)
-		log_error("cannot listen on UDP port %u, trying again: %s (wg set %s "
-			  "listen-port takes another one%s)",
-			  tunnel->listen_port, strerror(-err), tunnel->name,
-			  err == -EACCES ? "; below 1024 takes CAP_NET_BIND_SERVICE"
-					 : "");
+	tunnel_listen(tunnel);
 	peers_up(tunnel);
 }
 
+/* Returns true if nothing has to be opened for this port: it is open, or wg0 is down and the port
+ * was accepted before. */
+static bool is_set(const struct tunnel *tunnel, uint16_t port)
+{
+	if (tunnel->up)
+		return port && tunnel->dp.udp && tunnel->dp.udp->port == port;
+	return !port || tunnel->listen_port == port;
+}
+
+/* If wg0 is down the sockets are closed again. They were opened to see if that is possible:
+ * `ip link set up` cannot fail, so this is the last time to refuse a port that is in use. */
 int tunnel_set_listen_port(struct tunnel *tunnel, uint16_t port)
 {
 	struct udp *udp;
 	int err;
 
 	assert_control_thread();
-	if (tunnel->up && !(tunnel->dp.udp && port && tunnel->dp.udp->port == port)) {
-		err = udp_open(&udp, port, tunnel->fwmark);
-		if (err)
-			return err;
-		port = udp->port;
-		tunnel->listen_due = UINT64_MAX;
-		replace_udp(tunnel, udp);
+	if (is_set(tunnel, port)) {
+		tunnel->listen_port = port;
+		return 0;
 	}
+	err = udp_open(&udp, port, tunnel->fwmark);
+	if (err) {
+		log_info("configuration refused, nothing changed: UDP port %u: %s", port,
+			 strerror(-err));
+		return err;
+	}
+	if (tunnel->up) {
+		listen_by(tunnel, udp);
+		return 0;
+	}
+	udp_close(udp);
 	tunnel->listen_port = port;
 	return 0;
 }

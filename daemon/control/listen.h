@@ -3,8 +3,9 @@
  * The UDP sockets and what goes with them: up and down, port, fwmark.
  *
  * Theory of operation: the sockets are open while wg0 is up. To replace them is to open the new
- * ones, publish them to workers, wait until no worker uses the old ones, and close those. If
- * somebody else has the port when wg0 comes up, opening is tried again every second.
+ * ones, publish them to workers, wait until no worker uses the old ones, and close those. A port
+ * that is in use is refused when it is configured, also while wg0 is down. If somebody else has the
+ * port when wg0 comes up, opening is tried again every second.
  *
  * All functions are for the control thread.
  */

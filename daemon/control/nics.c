@@ -17,8 +17,10 @@
 #include "tunnel.h"
 #include "udp.h"
 
-/* Whoever has the device may give it up, and nothing tells us. Other errors last, and each try
- * costs the device its queues for a moment, so tries become more and more seldom. */
+/* Errors last, and each try costs the device its queues for a moment, so tries become more and more
+ * seldom. Whoever has the device with an XDP program may give it up. The kernel sends no event if a
+ * BPF link is detached, but asking costs the device nothing. */
+#define LOOK_NS	       NS_PER_SEC
 #define REFUSAL_NS     (30 * NS_PER_SEC)
 #define REFUSAL_MAX_NS (3600 * NS_PER_SEC)
 
@@ -87,6 +89,7 @@ int nics_attach(struct tunnel *tunnel, uint32_t ifindex, enum nic_mode mode,
 		return err;
 	}
 	err = nic_open(tunnel->bpf, ifindex, link, (uint32_t)id, mode,
+		       tunnel->nics.frames ? tunnel->nics.frames : NIC_FRAMES,
 		       !tunnel->nics.automatic, &nic, why, why_len);
 	if (err)
 		return err;
@@ -155,7 +158,8 @@ static void remember_refusal(struct tunnel *tunnel, uint32_t ifindex, int err,
 {
 	const struct rtnl_link *link = links_find(&tunnel->routing.links, ifindex);
 	struct nic_refusal *r = find_refusal(tunnel, ifindex);
-	uint64_t wait = refusal_wait(r ? r->wait : 0, err);
+	uint64_t wait = refusal_wait(r ? r->wait : 0, err), now = clock_now();
+	bool is_taken = err == -EBUSY && bpf_objects_has_xdp(ifindex);
 
 	if (!r || r->err != err)
 		log_info("%s; using the UDP socket", why);
@@ -166,7 +170,17 @@ static void remember_refusal(struct tunnel *tunnel, uint32_t ifindex, int err,
 				  .up = link && link->flags & IFF_UP,
 				  .err = err,
 				  .wait = wait,
-				  .until = clock_now() + wait};
+				  .until = now + wait,
+				  .look = is_taken ? now + LOOK_NS : 0};
+}
+
+/* Returns true if the program that kept us from the device is gone. Looks once per LOOK_NS. */
+static bool was_released(struct nic_refusal *r, uint64_t now)
+{
+	if (!r->look || now < r->look)
+		return false;
+	r->look = now + LOOK_NS;
+	return !bpf_objects_has_xdp(r->ifindex);
 }
 
 static void forget_refusal(struct tunnel *tunnel, uint32_t ifindex)
@@ -183,8 +197,11 @@ static uint32_t end_refusal(struct tunnel *tunnel, uint64_t now)
 	for (unsigned i = 0; i < WG_MAX_NICS; i++) {
 		struct nic_refusal *r = &tunnel->nics.refused[i];
 
-		if (r->ifindex && !r->over && now >= r->until) {
+		if (!r->ifindex || r->over)
+			continue;
+		if (now >= r->until || was_released(r, now)) {
 			r->over = true;
+			r->until = 0;
 			return r->ifindex;
 		}
 	}
@@ -311,8 +328,12 @@ uint64_t nics_deadline(const struct tunnel *tunnel)
 	for (unsigned i = 0; i < WG_MAX_NICS; i++) {
 		const struct nic_refusal *r = &tunnel->nics.refused[i];
 
-		if (r->ifindex && !r->over && r->until < next)
+		if (!r->ifindex || r->over)
+			continue;
+		if (r->until < next)
 			next = r->until;
+		if (r->look && r->look < next)
+			next = r->look;
 	}
 	return next;
 }

@@ -38,12 +38,14 @@ struct nic_refusal {
 	uint32_t mtu;
 	bool up;
 	int err;
-	bool over;	      /* `until` has passed, and nics_serve() said so */
+	bool over;     /* `until` has passed, and nics_serve() said so */
+	uint64_t look; /* ns, when to look if its XDP program is gone; 0: it had none */
 	uint64_t wait, until; /* ns */
 };
 
 struct nics {
-	bool automatic; /* attach to what routes lead to */
+	bool automatic;	 /* attach to what routes lead to */
+	unsigned frames; /* per queue (xsk.h); 0: the default */
 	struct nic_request requests[WG_MAX_NICS];
 	unsigned request_count;
 	struct nic_refusal refused[WG_MAX_NICS];

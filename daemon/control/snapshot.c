@@ -78,6 +78,7 @@ void snapshot_take(const struct tunnel *tunnel, struct snapshot *s)
 	s->fwmark = tunnel->fwmark;
 	s->up = tunnel->up;
 	s->listening = tunnel->dp.udp;
+	s->listen_error = tunnel->listen_error;
 	snprintf(s->aead, sizeof(s->aead), "%s", tunnel->dp.aead->name);
 	s->workers = tunnel->workers.count;
 	take_nics(tunnel, s);

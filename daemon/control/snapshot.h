@@ -46,6 +46,7 @@ struct snapshot {
 	uint32_t fwmark;		/* 0: none */
 	bool up;			/* the interface is */
 	bool listening;			/* the UDP sockets are open */
+	int listen_error;		/* if they should be: why they are not, -errno */
 	char aead[32];			/* name of the AEAD engine */
 	unsigned workers;
 	struct nic_snapshot nics[WG_MAX_NICS];

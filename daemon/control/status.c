@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <string.h>
 
 #include <json-c/json.h>
 #include <sodium.h>
@@ -175,6 +176,8 @@ static struct json_object *tunnel_object(const struct snapshot *s)
 	put_number(&o, "listen_port", s->port);
 	put_bool(&o, "up", s->up);
 	put_bool(&o, "listening", s->listening);
+	if (s->listen_error)
+		put_string(&o, "listen_error", strerror(-s->listen_error));
 	put_number(&o, "fwmark", s->fwmark);
 	put_number(&o, "pid", (uint64_t)s->pid);
 	put_number(&o, "uptime", s->uptime);

@@ -69,6 +69,7 @@ struct tunnel {
 	/* When to try again to open the sockets, to read the links: ns; UINT64_MAX: there is no
 	 * need. */
 	uint64_t listen_due, links_due;
+	int listen_error; /* -errno of the latest try; 0: it listens, or is down */
 	struct uapi *uapi;
 	int epoll_fd; /* what the control thread waits on */
 	int signal_fd;

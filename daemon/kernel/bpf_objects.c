@@ -270,6 +270,14 @@ int bpf_objects_attach_xdp(struct bpf_objects *bpf, uint32_t ifindex, bool nativ
 			       BPF_XDP, &opts);
 }
 
+bool bpf_objects_has_xdp(uint32_t ifindex)
+{
+	LIBBPF_OPTS(bpf_xdp_query_opts, opts);
+
+	return !bpf_xdp_query((int)ifindex, 0, &opts) &&
+	       opts.attach_mode != XDP_ATTACHED_NONE;
+}
+
 int bpf_objects_deliver(struct bpf_objects *bpf, uint32_t ifindex, const uint8_t *frame,
 			size_t len)
 {

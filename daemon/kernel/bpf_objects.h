@@ -39,6 +39,9 @@ int bpf_objects_filter_fd(const struct bpf_objects *bpf);
  * BPF link, owned by the caller, or -errno. Closing it detaches the program. */
 int bpf_objects_attach_xdp(struct bpf_objects *bpf, uint32_t ifindex, bool native);
 
+/* Returns true if the device has an XDP program, anybody's, in native or generic mode. */
+bool bpf_objects_has_xdp(uint32_t ifindex);
+
 /* Gives the kernel's network stack this Ethernet frame as if the device had received it and XDP
  * had passed it. The device is one of this thread's network namespace. 0 or -errno. */
 int bpf_objects_deliver(struct bpf_objects *bpf, uint32_t ifindex, const uint8_t *frame,

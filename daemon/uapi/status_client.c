@@ -194,19 +194,22 @@ static void print_peer(struct json_object *peer)
 }
 
 /* A daemon of before these members were there says nothing of them. */
-static const char *listening(struct json_object *o)
+static void print_listening(struct json_object *o)
 {
 	if (!json_object_object_get(o, "up") || flag(o, "listening"))
-		return "";
-	return flag(o, "up") ? " (cannot listen on it: the log says why)"
-			     : " (the interface is down)";
+		return;
+	if (flag(o, "up"))
+		printf(" (NOT LISTENING: %s)", text(o, "listen_error"));
+	else
+		printf(" (the interface is down)");
 }
 
 static void print_tunnel(struct json_object *o)
 {
 	printf("interface %s\n", text(o, "interface"));
-	printf("  public key %s, port %s%s, pid %s\n", text(o, "public_key"),
-	       text(o, "listen_port"), listening(o), text(o, "pid"));
+	printf("  public key %s, port %s", text(o, "public_key"), text(o, "listen_port"));
+	print_listening(o);
+	printf(", pid %s\n", text(o, "pid"));
 	if (number(o, "fwmark"))
 		printf("  fwmark 0x%" PRIx64 "\n", number(o, "fwmark"));
 	printf("  version %s, running for %s s\n", text(o, "version"), text(o, "uptime"));

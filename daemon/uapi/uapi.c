@@ -3,7 +3,7 @@
  * Theory of operation: one epoll descriptor, which the caller nests into its own,
  * covers the listener, an inotify watch on the directory, and the clients.
  *
- * A request ends at a blank line. The server either reads from a client, until it has a whole
+ * A request ends at a blank line. One that ends without it is refused. The server either reads from a client, until it has a whole
  * request, or writes to it, until the client has taken the whole answer; what the client sends
  * meanwhile waits in its socket. So a client never costs more memory than the largest request and
  * the largest answer. Each event serves one request at most. If the next one was already read, the
@@ -337,6 +337,8 @@ static ssize_t client_round(struct uapi *u, struct client *c)
 				return in;
 			len = request_len(c);
 		}
+		if (!len && c->eof && buffer_len(&c->in))
+			len = -EINVAL; /* the rest is lost: nothing is applied */
 		client_serve(u, c, len);
 	}
 	if (buffer_len(&c->out))

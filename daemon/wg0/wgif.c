@@ -48,6 +48,8 @@
 #define TC_SAID_MAX 5
 #define TC_SPELL_NS (60 * NS_PER_SEC)
 
+#define TROUBLE_LASTS_NS NS_PER_SEC
+
 /* Neither a peer's tag nor that of "no peer". */
 static const uint8_t wg0_mac[6] = {WG_TAG_0, WG_TAG_1, WG_TAG_2, 0xff, 0xff, 0xfd};
 
@@ -59,6 +61,20 @@ void wgif_init(struct wgif *w, const char *name, struct rtnl *r, atomic_bool *un
 	w->unguarded = unguarded;
 	w->fd = w->home = -1;
 	w->look_due = w->tc_due = UINT64_MAX;
+}
+
+/*
+ * Returns true if this error should be logged: once, and only if it has lasted. While wg0 is being
+ * deleted or moved, tries fail before the kernel tells what happens.
+ */
+static bool is_trouble(struct wgif_trouble *t, int err, uint64_t now)
+{
+	if (!err || err != t->err)
+		*t = (struct wgif_trouble){.err = err, .since = now};
+	if (!err || t->said || now < t->since + TROUBLE_LASTS_NS)
+		return false;
+	t->said = true;
+	return true;
 }
 
 /* --- namespaces --- */
@@ -434,10 +450,9 @@ void wgif_look(struct wgif *w, uint64_t now)
 	int err = find(w);
 
 	w->gone |= tap_gone(w->fd);
-	if (err && err != w->last_error && !w->gone)
+	if (is_trouble(&w->look_trouble, w->gone ? 0 : err, now))
 		log_error("cannot look after the interface: %s%s; trying again",
 			  strerror(-err), err == -EPERM ? NEEDS_SYS_ADMIN : "");
-	w->last_error = err;
 	w->look_due = w->away || err ? now + WGIF_LOOK_NS : UINT64_MAX;
 }
 
@@ -457,10 +472,9 @@ void wgif_check_tc(struct wgif *w, uint64_t now)
 	err = attach_tc(w, w->rtnl);
 	if (!err)
 		note_put_back(w);
-	else if (err != w->tc_error)
+	if (is_trouble(&w->tc_trouble, err, now))
 		log_error("cannot put the TC programs back: %s; trying again",
 			  strerror(-err));
-	w->tc_error = err;
 	if (err)
 		w->tc_due = w->tc_next;
 }

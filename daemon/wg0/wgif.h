@@ -21,6 +21,13 @@ struct bpf_objects;
 /* The least time between two repairs of its TC programs: somebody may remove them each time. */
 #define WGIF_TC_PAUSE_NS (100 * 1000000ULL)
 
+/* An error of what is tried again until it succeeds. */
+struct wgif_trouble {
+	int err; /* of the latest try; 0: none */
+	uint64_t since;
+	bool said;
+};
+
 struct wgif {
 	const char *name;  /* at its creation */
 	struct rtnl *rtnl; /* in our namespace */
@@ -43,14 +50,14 @@ struct wgif {
 	struct netns_id there; /* where it is */
 	bool settle;	       /* what the move took away is still to be restored */
 	struct rtnl_link link; /* as last seen there */
-	int last_error;	       /* said already */
-	uint64_t look_due;     /* ns; UINT64_MAX while it is at home */
+	struct wgif_trouble look_trouble;
+	uint64_t look_due; /* ns; UINT64_MAX while it is at home */
 
 	/* TC programs, while it is at home. */
 	uint64_t
 		tc_due; /* ns, when to look whether they are there; UINT64_MAX: they are */
 	uint64_t tc_next; /* ns, not before that are they put back again */
-	int tc_error;	  /* said already */
+	struct wgif_trouble tc_trouble;
 	/* Everywhere. */
 	uint64_t tc_put_back; /* ns, the last time */
 	unsigned tc_said;     /* times that the log was told */

@@ -45,6 +45,7 @@ conf() {
 	diff "$TMP/files" - <<-END
 		opt/wgxdp/bin/wgxdp 755
 		opt/wgxdp/lib/systemd/system/wgxdp@.service 644
+		opt/wgxdp/lib/wgxdp/wgxdp-down 755
 		opt/wgxdp/lib/wgxdp/wgxdp-setconf 755
 		$(cd "$REPO" && find README.md CHANGELOG.md LICENSE docs -type f \( -name '*.md' -o \
 			-name '*.svg' -o -name LICENSE \) -printf "$docs/%p 644\n" | sort)
@@ -100,6 +101,22 @@ conf() {
 	conf 10.0.0.3/32
 	on A bash -c "$(unit_command ExecReload)"
 	[ "$(wg_field A allowed-ips)" = 10.0.0.3/32 ]
+	on A ip link del wg0
+	wait_until 10 refute on A pgrep -x wgxdp
+}
+
+@test "the unit's start fails if the port is in use" {
+	install_to PREFIX="$installed"
+	host_new A
+	on A mount -t tmpfs tmpfs /etc/wireguard
+	wg_keys A B
+	conf 10.0.0.2/32
+	on_bg A socat -u "UDP4-RECV:$PORT" OPEN:/dev/null
+	wait_until 5 listening_udp A "$PORT"
+	on A timeout $((20 * PATIENCE)) bash -c "$(unit_command ExecStart)" 3>&-
+	refute on A bash -c "$(unit_command ExecStartPost)" 2>"$TMP/err"
+	cat "$TMP/err"
+	grep -q "Address already in use" "$TMP/err"
 	on A ip link del wg0
 	wait_until 10 refute on A pgrep -x wgxdp
 }

@@ -71,8 +71,15 @@ three_hosts() {
 	wait_until 10 pings A 10.0.1.2
 	ping_all A "$(inner4 C)" 20
 	ping_all A 10.0.1.2 20
+	if is_wgxdp A; then
+		status_is A '.nics == []' wg1
+	fi
 	stop_wg A wg0
 	ping_all A 10.0.1.2 20
+	if is_wgxdp A; then # it takes the NIC that is free now
+		wait_until 5 status_is A '.peers[0].path == "af_xdp"' wg1
+		ping_all A 10.0.1.2 20
+	fi
 }
 
 @test "a hub of two peers forwards between them" {

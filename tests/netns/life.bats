@@ -237,16 +237,37 @@ with_few_capabilities() {
 	[ "$(grep -c "put back" "$TMP/A-wg0.log")" = 3 ]
 }
 
-@test "signals: HUP and QUIT end it well, USR1 and USR2 do nothing" {
-	for signal in HUP QUIT; do
-		start_wg wgxdp A
-		on A kill -USR1 "$(daemon_pid A)"
-		on A kill -USR2 "$(daemon_pid A)"
-		answering_uapi A wg0
+@test "signals: QUIT ends it well, HUP, USR1 and USR2 do nothing" {
+	start_wg wgxdp A
+	for signal in HUP USR1 USR2; do
 		on A kill -$signal "$(daemon_pid A)"
-		wait_wg A
-		traceless A
+		answering_uapi A wg0
 	done
+	on A kill -QUIT "$(daemon_pid A)"
+	wait_wg A
+	traceless A
+}
+
+# The kernel removes the TC programs first.
+@test "deleted or moved, it logs no error" {
+	host_new C
+	for _ in {1..5}; do
+		LOG_LEVEL=error start_wg wgxdp A
+		on A ip link set wg0 up
+		on A ip link del wg0
+		wait_wg A
+		LOG_LEVEL=error start_wg wgxdp A
+		on A ip link del wg0
+		wait_wg A
+		LOG_LEVEL=error start_wg wgxdp A
+		nsenter --target "${HOST_PID[A]}" --net ip link set wg0 netns "${HOST_PID[C]}"
+		on C ip link set wg0 up
+		wait_until 5 status_is A .up
+		on C ip link del wg0
+		wait_wg A
+	done
+	cat "$TMP/A-wg0.log"
+	[ ! -s "$TMP/A-wg0.log" ]
 }
 
 @test "--version, and what a caller of wireguard-go may say in the environment" {
@@ -270,6 +291,23 @@ with_few_capabilities() {
 	on A cat "/proc/$(status_of A .pid)/limits" | awk '/^Max open files/ { print $4, $5 }' |
 		tee "$TMP/limits"
 	[ "$(cut -d ' ' -f 1 "$TMP/limits")" = "$(ulimit -Hn)" ]
+}
+
+umem_kb() { # of the UMEM of one queue
+	on A sed -n 's/^Locked: *\([0-9]*\) kB/\1/p' "/proc/$(daemon_pid A)/smaps" |
+		sort -n | tail -n 1
+}
+
+@test "AF_XDP takes 8 MiB per queue, or what --frames says" {
+	start_wg wgxdp A --nic toB
+	[ "$(umem_kb)" = 8192 ]
+	stop_wg A
+	start_wg wgxdp A --nic toB --frames 1024
+	[ "$(umem_kb)" = 2048 ]
+	stop_wg A
+	for n in 1000 512 131072 x ""; do
+		refuses frames "$WGXDP" --frames "$n" wg0
+	done
 }
 
 @test "a wrong command line is refused" {

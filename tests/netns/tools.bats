@@ -195,15 +195,15 @@ hanging_clients() {
 	grep -q "^  version $("$WGXDP" --version | cut -d ' ' -f 2), running for [0-9]* s" "$TMP/out"
 	refute grep -q "^  peer " "$TMP/out"
 
-	on_bg A timeout $((60 * PATIENCE)) socat -u "UDP4-RECV:$PORT" OPEN:/dev/null
-	wait_until 5 on A sh -c "ss -Huln | grep -q :$PORT"
 	for _ in 1 2 3; do
 		on A wg set wg0 fwmark 0x1f listen-port "$PORT" peer "$(wg genkey | wg pubkey)"
 	done
+	on_bg A timeout $((60 * PATIENCE)) socat -u "UDP4-RECV:$PORT" OPEN:/dev/null
+	wait_until 5 on A sh -c "ss -Huln | grep -q :$PORT"
 	on A ip link set wg0 up
 	wait_until 5 status_is A .up
 	on A "$WGXDP" status wg0 | tee "$TMP/out"
-	grep -q "port $PORT (cannot listen on it" "$TMP/out"
+	grep -q "port $PORT (NOT LISTENING: Address already in use), pid" "$TMP/out"
 	grep -qx "  fwmark 0x1f" "$TMP/out"
 	[ "$(grep "^  peer " "$TMP/out")" = \
 		"$(status_of A '.peers[] | "  peer \(.public_key) (slot \(.slot))"')" ]

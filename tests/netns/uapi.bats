@@ -259,6 +259,15 @@ write_conf() {
 	refused $EINVAL replace_peers=true public_key=$HEX2 allowed_ip=10.1.0.0/99
 }
 
+@test "a request without the blank line at its end is refused, not applied" {
+	needs_wgxdp
+	wgset listen-port 4321
+	answer=$(printf 'set=1\nlisten_port=1234\n' |
+		on A socat -t 5 - "UNIX-CONNECT:$SOCKETS/wg0.sock")
+	[ "$answer" = "errno=-$EINVAL" ]
+	[ "$(show listen-port)" = 4321 ]
+}
+
 @test "another version of the protocol is refused" {
 	needs_wgxdp
 	answer=$(uapi set=1 public_key=$HEX2 protocol_version=2)

@@ -126,13 +126,17 @@ listens() { on "$1" ss -Hulpn "sport = :$PORT" | grep -q wgxdp; }
 	host_new A
 	start_wg wgxdp A
 	wg_keys A
+	on A wg set wg0 private-key "$TMP/A.key" listen-port "$PORT"
 	on_bg A socat -u "UDP4-RECV:$PORT" /dev/null
 	wait_until 5 has_udp A
-	on A wg set wg0 private-key "$TMP/A.key" listen-port "$PORT"
 	on A ip link set wg0 up
 	wait_until 5 grep -q "cannot listen on UDP port $PORT" "$TMP/A-wg0.log"
+	status_is A '(.listening | not) and .listen_error == "Address already in use"'
 	on A pkill -x socat
 	wait_until 5 listens A
+	wait_until 5 grep -q "listening on UDP port $PORT now" "$TMP/A-wg0.log"
+	status_is A '.listening and .listen_error == null'
+	[ "$(grep -c "cannot listen" "$TMP/A-wg0.log")" = 1 ]
 }
 
 has_udp() { on "$1" ss -Huln "sport = :$PORT" | grep -q .; }

@@ -154,6 +154,19 @@ one_daemon() { [ "$(on A pgrep -c -x wgxdp)" = 1 ]; }
 	wait_until 10 nothing_left
 }
 
+@test "a port in use fails, as with the kernel's WireGuard, and leaves nothing behind" {
+	conf "Address = 10.0.0.1/24" "ListenPort = $PORT" -- "AllowedIPs = 10.0.0.2/32"
+	on_bg A socat -u "UDP4-RECV:$PORT" OPEN:/dev/null
+	wait_until 5 listening_udp A "$PORT"
+	refute up 2>"$TMP/err"
+	cat "$TMP/err"
+	grep -q "Address already in use" "$TMP/err"
+	wait_until 10 nothing_left
+	on A pkill -x socat
+	wait_until 5 refute listening_udp A "$PORT"
+	up
+}
+
 @test "Table = off makes no route, Table = N makes them there" {
 	conf "Address = 10.7.0.1/32" "Table = off" -- "AllowedIPs = 0.0.0.0/0, fd30::/48"
 	routing | grep -v '^ff' >"$TMP/before"
@@ -294,6 +307,58 @@ reaches_C() {
 	down
 	wait_until 10 nothing_left
 	diff "$TMP/before" <(routing)
+}
+
+wgxdp_down() { on A env PATH="$TMP/bin:$PATH" "$REPO/daemon/wgxdp-down" "$@" 3>&-; }
+
+crash() {
+	on A pkill -KILL -x wgxdp
+	wait_until 10 refute on A ip link show wg0 2>/dev/null
+}
+
+@test "after a crash, wgxdp-down undoes what wg-quick did, with its hooks" {
+	for mark in "FwMark = 0x77" "# none"; do
+		: >"$TMP/hooks"
+		conf "Address = 10.0.0.1/24" "SaveConfig = true" "$mark" \
+			"PostUp = echo up %i >>$TMP/hooks" "PreDown = echo pre >>$TMP/hooks" \
+			"PostDown = echo down %i >>$TMP/hooks" \
+			-- "AllowedIPs = 0.0.0.0/0, ::/0" "Endpoint = $(endpoint B 4)"
+		cp "$CONF" "$TMP/conf"
+		routing >"$TMP/before"
+		up
+		crash
+		refute down
+		refute diff -q "$TMP/before" <(routing)
+		wgxdp_down "$CONF"
+		wait_until 10 nothing_left
+		diff "$TMP/before" <(routing)
+		cmp "$CONF" "$TMP/conf"
+		[ "$(tr '\n' ' ' <"$TMP/hooks")" = "up wg0 pre down wg0 " ]
+	done
+}
+
+@test "wgxdp-down: a hook that fails, a clean stop, an interface that is up" {
+	conf "Address = 10.0.0.1/24" "PreDown = false" "PostDown = echo down >>$TMP/hooks" \
+		-- "AllowedIPs = 0.0.0.0/0" "Endpoint = $(endpoint B 4)"
+	routing >"$TMP/before"
+	up
+	crash
+	SERVICE_RESULT=success EXIT_CODE=exited wgxdp_down "$CONF" after-stop
+	SERVICE_RESULT=exit-code wgxdp_down "$CONF" after-stop
+	refute diff -q "$TMP/before" <(routing)
+	SERVICE_RESULT=signal EXIT_CODE=killed wgxdp_down "$CONF" after-stop
+	wait_until 10 nothing_left
+	diff "$TMP/before" <(routing)
+
+	conf "Address = 10.0.0.1/24" "PostDown = echo down >>$TMP/hooks" \
+		-- "AllowedIPs = 0.0.0.0/0" "Endpoint = $(endpoint B 4)"
+	up
+	SERVICE_RESULT=signal EXIT_CODE=killed wgxdp_down "$CONF" after-stop
+	on A ip link show wg0
+	wgxdp_down "$CONF"
+	wait_until 10 nothing_left
+	diff "$TMP/before" <(routing)
+	[ "$(<"$TMP/hooks")" = down ]
 }
 
 @test "default routes of both families, with a fwmark of one's own" {

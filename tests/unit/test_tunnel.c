@@ -1217,23 +1217,42 @@ static void test_port_in_use(void **state)
 	assert_get(&f->tunnel, "listen_port=4005\n");
 }
 
-/* Comes up without sockets where somebody has its port. */
-static void up_without_sockets(struct tunnel *tunnel, int theirs)
+/* `ip link set up` cannot fail, so the port is refused before. */
+static void test_port_in_use_while_down(void **state)
 {
+	struct fixture *f = *state;
+	int theirs = bind_port(AF_INET, 4005), fds = count_fds();
+
 	assert_true(theirs >= 0);
+	assert_set(&f->tunnel, "listen_port=4003\n");
+	assert_int_equal(set(&f->tunnel, "listen_port=4005\nfwmark=9\n"), -EADDRINUSE);
+	assert_get(&f->tunnel, "listen_port=4003\n");
+	assert_true(port_is_free(AF_INET, 4003));
+	assert_int_equal(port_in_map(), 0);
+	assert_int_equal(count_fds(), fds);
+	close(theirs);
+}
+
+/* Comes up without sockets where somebody has its port. */
+static int up_without_sockets(struct tunnel *tunnel, int family)
+{
+	int theirs;
+
 	assert_set(tunnel, "listen_port=4005\n");
+	theirs = bind_port(family, 4005);
+	assert_true(theirs >= 0);
 	tunnel_set_up(tunnel, true);
 	assert_null(tunnel->dp.udp);
 	assert_int_equal(port_in_map(), 0);
 	assert_true(tunnel->listen_due <= clock_now() + 2 * SEC_NS); /* it tries again */
+	return theirs;
 }
 
 static void test_port_in_use_when_coming_up(void **state)
 {
 	struct fixture *f = *state;
-	int theirs = bind_port(AF_INET, 4005);
+	int theirs = up_without_sockets(&f->tunnel, AF_INET);
 
-	up_without_sockets(&f->tunnel, theirs);
 	assert_set(&f->tunnel, "listen_port=4006\n");
 	assert_non_null(f->tunnel.dp.udp);
 	assert_int_equal(port_in_map(), 4006);
@@ -1244,9 +1263,8 @@ static void test_port_in_use_when_coming_up(void **state)
 static void test_port_that_comes_free(void **state)
 {
 	struct fixture *f = *state;
-	int theirs = bind_port(AF_INET6, 4005);
+	int theirs = up_without_sockets(&f->tunnel, AF_INET6);
 
-	up_without_sockets(&f->tunnel, theirs);
 	assert_int_equal(tunnel_listen(&f->tunnel), -EADDRINUSE);
 	assert_int_not_equal(f->tunnel.listen_due, UINT64_MAX);
 	close(theirs);
@@ -1259,9 +1277,8 @@ static void test_port_that_comes_free(void **state)
 static void test_down_stops_trying(void **state)
 {
 	struct fixture *f = *state;
-	int theirs = bind_port(AF_INET, 4005);
+	int theirs = up_without_sockets(&f->tunnel, AF_INET);
 
-	up_without_sockets(&f->tunnel, theirs);
 	tunnel_set_up(&f->tunnel, false);
 	assert_int_equal(f->tunnel.listen_due, UINT64_MAX);
 	close(theirs);
@@ -2369,17 +2386,19 @@ static void test_status_of_the_device(void **state)
 static void test_status_of_a_port_in_use(void **state)
 {
 	struct fixture *f = *state;
-	int theirs = bind_port(AF_INET, 4004);
-	struct json_object *o;
+	int theirs = up_without_sockets(&f->tunnel, AF_INET);
+	struct json_object *o = status(&f->tunnel);
 
-	assert_true(theirs >= 0);
-	assert_set(&f->tunnel, "listen_port=4004\n");
-	tunnel_set_up(&f->tunnel, true);
-	o = status(&f->tunnel);
 	assert_string_equal(in_json(o, "up"), "true");
 	assert_string_equal(in_json(o, "listening"), "false");
+	assert_string_equal(in_json(o, "listen_error"), strerror(EADDRINUSE));
 	json_object_put(o);
 	close(theirs);
+	assert_int_equal(tunnel_listen(&f->tunnel), 0);
+	o = status(&f->tunnel);
+	assert_string_equal(in_json(o, "listening"), "true");
+	assert_null(json_object_object_get(o, "listen_error"));
+	json_object_put(o);
 }
 
 /* A name may have any byte but a few. */
@@ -2592,6 +2611,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_same_port_again),
 	T(test_any_port),
 	T(test_port_in_use),
+	T(test_port_in_use_while_down),
 	T(test_port_in_use_when_coming_up),
 	T(test_port_that_comes_free),
 	T(test_down_stops_trying),

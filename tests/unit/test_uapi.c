@@ -368,14 +368,20 @@ static void test_end_of_input(void **state)
 	assert_answer(f, fd, "line=0\nerrno=0\n\nline=0\nerrno=0\n\n");
 	assert_true(is_closed(fd));
 	close(fd);
-	/* Half a request is none. */
+	/* What may have been cut short is refused. */
 	fd = connected(f);
-	put(fd, "set=1\nlisten_port=1\n");
+	put(fd, "get=1\n\nset=1\nlisten_port=1\n");
+	shutdown(fd, SHUT_WR);
+	assert_answer(f, fd, "line=0\nerrno=0\n\nerrno=-22\n\n");
+	assert_true(is_closed(fd));
+	close(fd);
+	assert_int_equal(f->fake.sets, 0);
+	/* Nothing at all needs no answer. */
+	fd = connected(f);
 	shutdown(fd, SHUT_WR);
 	assert_answer(f, fd, "");
 	assert_true(is_closed(fd));
 	close(fd);
-	assert_int_equal(f->fake.sets, 0);
 }
 
 static void test_client_goes_away(void **state)
