@@ -156,7 +156,7 @@ void kernel_events_serve(struct tunnel *tunnel, uint64_t now)
 	rtnl_dispatch(&tunnel->rtnl, &handler, tunnel);
 	if (now >= tunnel->links_due)
 		read_links(tunnel, now);
-	if (now >= tunnel->wgif.tc_due)
+	if (wgif_tc_due(&tunnel->wgif, now))
 		wgif_check_tc(&tunnel->wgif, now);
 	if (pmtu_heard(&tunnel->pmtu, tunnel_port(tunnel)))
 		paths_due(tunnel, pmtu_schedule(&tunnel->pmtu, now));
@@ -166,7 +166,7 @@ void kernel_events_serve(struct tunnel *tunnel, uint64_t now)
 
 uint64_t kernel_events_deadline(const struct tunnel *tunnel)
 {
-	const uint64_t due[] = {tunnel->wgif.look_due, tunnel->wgif.tc_due,
+	const uint64_t due[] = {tunnel->wgif.look_due, wgif_tc_deadline(&tunnel->wgif),
 				tunnel->links_due};
 	uint64_t next = UINT64_MAX;
 

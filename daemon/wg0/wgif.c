@@ -196,14 +196,15 @@ static int create(struct wgif *w, char *why, size_t why_len)
 	return tap_rename(&w->tap, w->name, why, why_len);
 }
 
-/* If a qdisc or filter of another kind is in the place of ours, it is removed, with all that
- * belongs to it. */
+/* If a qdisc or filter of another kind is in the place of our filters, it is removed, with all
+ * that belongs to it. tcx programs have no such place. */
 static int attach_tc(struct wgif *w, struct rtnl *r)
 {
 	uint32_t ifindex = w->tap.ifindex;
 	int err = bpf_objects_attach_tc(w->bpf, ifindex);
 
-	if (err && err != -ENOMEM && !rtnl_clsact_remove(r, ifindex))
+	if (err && err != -ENOMEM && bpf_objects_uses_clsact(w->bpf) &&
+	    !rtnl_clsact_remove(r, ifindex))
 		err = bpf_objects_attach_tc(w->bpf, ifindex);
 	return err;
 }
@@ -272,6 +273,27 @@ void wgif_close(struct wgif *w)
 	if (w->home >= 0)
 		close(w->home);
 	w->fd = w->home = -1;
+}
+
+/* clsact has events, wg0 in another namespace is looked at anyway, and one that is down has
+ * no packets. */
+static bool looks_for_tcx(const struct wgif *w)
+{
+	return w->up && !w->away && !bpf_objects_uses_clsact(w->bpf);
+}
+
+bool wgif_tc_due(const struct wgif *w, uint64_t now)
+{
+	return now >= w->tc_due ||
+	       (looks_for_tcx(w) && now >= w->tc_looked + WGIF_TC_LOOK_NS);
+}
+
+uint64_t wgif_tc_deadline(const struct wgif *w)
+{
+	uint64_t look =
+		looks_for_tcx(w) ? w->tc_looked + WGIF_TC_IDLE_LOOK_NS : UINT64_MAX;
+
+	return w->tc_due < look ? w->tc_due : look;
 }
 
 bool wgif_is(const struct wgif *w, uint32_t ifindex)
@@ -357,7 +379,7 @@ static void note_put_back(struct wgif *w)
 		w->tc_said = 0;
 	w->tc_put_back = now;
 	if (w->tc_said < TC_SAID_MAX)
-		log_info("TC programs of the interface were removed or replaced: put "
+		log_info("TC programs of the interface were removed or preceded: put "
 			 "back%s",
 			 ++w->tc_said == TC_SAID_MAX ? " (not said again until that ends)"
 						     : "");
@@ -443,6 +465,7 @@ void wgif_check_tc(struct wgif *w, uint64_t now)
 	int err;
 
 	w->tc_due = UINT64_MAX;
+	w->tc_looked = now;
 	if (w->gone || w->away || check_tc(w))
 		return;
 	if (now < w->tc_next) {

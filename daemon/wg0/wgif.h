@@ -20,6 +20,10 @@ struct bpf_objects;
 #define WGIF_LOOK_NS (250 * 1000000ULL)
 /* The least time between two repairs of its TC programs: somebody may remove them each time. */
 #define WGIF_TC_PAUSE_NS (100 * 1000000ULL)
+/* How often tcx programs are looked for, because the kernel sends no event for them: while the
+ * control thread is awake anyway, and while it would sleep. */
+#define WGIF_TC_LOOK_NS	     1000000000ULL
+#define WGIF_TC_IDLE_LOOK_NS (5 * WGIF_TC_LOOK_NS)
 
 struct wgif {
 	const char *name;  /* at its creation */
@@ -48,8 +52,9 @@ struct wgif {
 	/* TC programs, while it is at home. */
 	uint64_t
 		tc_due; /* ns, when to look whether they are there; UINT64_MAX: they are */
-	uint64_t tc_next; /* ns, not before that are they put back again */
-	int tc_error;	  /* said already */
+	uint64_t tc_looked; /* ns, the last time */
+	uint64_t tc_next;   /* ns, not before that are they put back again */
+	int tc_error;	    /* said already */
 	/* Everywhere. */
 	uint64_t tc_put_back; /* ns, the last time */
 	unsigned tc_said;     /* times that the log was told */
@@ -74,9 +79,13 @@ void wgif_link(struct wgif *w, bool present, const struct rtnl_link *link);
 /*
  * Looks whether wg0, at home, has our TC programs. If it has not, it stops the workers' writing to it
  * (`unguarded`) and puts the programs back, at most every WGIF_TC_PAUSE_NS. To be called
- * when tc_due comes.
+ * when wgif_tc_due() says so.
  */
 void wgif_check_tc(struct wgif *w, uint64_t now);
+/* Returns true if it is time to do so. */
+bool wgif_tc_due(const struct wgif *w, uint64_t now);
+/* Returns when that must be asked next: ns, or UINT64_MAX. */
+uint64_t wgif_tc_deadline(const struct wgif *w);
 /* Reads in which namespace wg0 is, its flags and MTU, and puts back what it lacks. Sets `gone` if
  * it was deleted or is not ours alone. To be called when look_due comes. */
 void wgif_look(struct wgif *w, uint64_t now);
