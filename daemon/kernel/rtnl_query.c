@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/if_link.h>
+#include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <linux/neighbour.h>
 #include <linux/pkt_sched.h>
@@ -470,6 +471,24 @@ int rtnl_addr_dump(struct rtnl *r, void (*each)(void *ctx, const struct rtnl_add
 }
 
 /* -EAFNOSUPPORT: the host has no IPv6, or the MTU is below 1280; there is nothing to set. */
+/* -EAFNOSUPPORT: the link has no IPv4, because its MTU is below 68. */
+static int set_no_redirects(struct rtnl *r, uint32_t ifindex)
+{
+	struct rtnl_request req;
+	struct nlmsghdr *nlh = link_request(&req, RTM_NEWLINK, ifindex);
+	struct nlattr *spec = mnl_attr_nest_start(nlh, IFLA_AF_SPEC);
+	struct nlattr *inet = mnl_attr_nest_start(nlh, AF_INET);
+	struct nlattr *conf = mnl_attr_nest_start(nlh, IFLA_INET_CONF);
+	int err;
+
+	mnl_attr_put_u32(nlh, IPV4_DEVCONF_SEND_REDIRECTS, 0);
+	mnl_attr_nest_end(nlh, conf);
+	mnl_attr_nest_end(nlh, inet);
+	mnl_attr_nest_end(nlh, spec);
+	err = rtnl_query(r, nlh, NULL, NULL);
+	return err == -EAFNOSUPPORT ? 0 : err;
+}
+
 static int set_no_link_local(struct rtnl *r, uint32_t ifindex)
 {
 	struct rtnl_request req;
@@ -496,6 +515,8 @@ int rtnl_link_setup(struct rtnl *r, uint32_t ifindex, const uint8_t mac[6], uint
 	if (!ifindex)
 		return -ENODEV;
 	err = set_no_link_local(r, ifindex);
+	if (!err)
+		err = set_no_redirects(r, ifindex);
 	if (err)
 		return err;
 	nlh = link_request(&req, RTM_NEWLINK, ifindex);

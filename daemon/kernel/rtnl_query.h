@@ -110,8 +110,8 @@ int rtnl_addr_dump(struct rtnl *r, void (*each)(void *ctx, const struct rtnl_add
 
 /*
  * Prepares wg0: sets its MAC address, MTU and largest GSO packet (bytes; gso_max 0: left
- * unchanged), and turns off ARP, multicast and the kernel's IPv6 link-local address. Does
- * not bring it up. -ENODEV if ifindex is 0.
+ * unchanged), and turns off ARP, multicast, ICMP redirects and the kernel's IPv6 link-local
+ * address. Does not bring it up. -ENODEV if ifindex is 0.
  */
 int rtnl_link_setup(struct rtnl *r, uint32_t ifindex, const uint8_t mac[6], uint32_t mtu,
 		    uint32_t gso_max);

@@ -42,6 +42,8 @@
  * GSO packet of the UDP socket (64 KB): it goes from host to host whole. */
 #define WG0_GSO_MAX 61440
 
+#define ALL_REDIRECTS "/proc/sys/net/ipv4/conf/all/send_redirects"
+
 #define NEEDS_SYS_ADMIN " (in another namespace that needs CAP_SYS_ADMIN)"
 
 /* The log says so many times that programs were put back, while that goes on. */
@@ -221,6 +223,45 @@ static int attach_first_tc(struct wgif *w, char *why, size_t why_len)
 	return err;
 }
 
+/* Writes 0 to the sysctl, if that is not its value. Returns 0 or -errno; a kernel without the
+ * sysctl needs nothing. */
+static int write_zero(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC), err = 0;
+	char now = '0';
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (read(fd, &now, 1) < 0)
+		err = -errno;
+	close(fd);
+	if (err || now == '0')
+		return err;
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (write(fd, "0", 1) != 1)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+/*
+ * Packets from peer to peer leave by wg0 as they came, and a peer can take no other way. The
+ * kernel sends redirects by a link if the link's setting or that of "all" says so; so both must be
+ * off. Other links have their own setting, which stays.
+ */
+static void stop_redirects(struct wgif *w)
+{
+	int err = write_zero(ALL_REDIRECTS);
+
+	if (err && err != w->redirects_error)
+		log_info("peers that speak to each other get ICMP redirects: cannot "
+			 "write " ALL_REDIRECTS ": %s; set it to 0",
+			 strerror(-err));
+	w->redirects_error = err;
+}
+
 static int set_up_link(struct wgif *w, char *why, size_t why_len)
 {
 	int err = rtnl_link_setup(w->rtnl, w->tap.ifindex, wg0_mac, WG0_MTU, WG0_GSO_MAX);
@@ -228,7 +269,10 @@ static int set_up_link(struct wgif *w, char *why, size_t why_len)
 	if (err)
 		snprintf(why, why_len, "cannot set up %s: %s %s", w->name, strerror(-err),
 			 rtnl_error(w->rtnl));
-	return err ? err : attach_first_tc(w, why, why_len);
+	if (err)
+		return err;
+	stop_redirects(w);
+	return attach_first_tc(w, why, why_len);
 }
 
 /* Before the interface can be up. */
@@ -357,6 +401,8 @@ static int restore(struct wgif *w, struct rtnl *r)
 		err = rtnl_link_setup(r, w->tap.ifindex, wg0_mac, link.mtu, 0);
 	if (!err)
 		err = attach_tc(w, r);
+	if (!err)
+		stop_redirects(w);
 	return err;
 }
 

@@ -47,6 +47,7 @@ struct wgif {
 	bool settle;	       /* what the move took away is still to be restored */
 	struct rtnl_link link; /* as last seen there */
 	int last_error;	       /* said already */
+	int redirects_error;   /* said already */
 	uint64_t look_due;     /* ns; UINT64_MAX while it is at home */
 
 	/* TC programs, while it is at home. */
