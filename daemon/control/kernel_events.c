@@ -70,6 +70,8 @@ static void on_link(void *ctx, bool present, const struct rtnl_link *link,
 		apply_wgif(tunnel);
 		return;
 	}
+	if (present)
+		wgif_other_link(&tunnel->wgif, ifindex, link);
 	note_link(tunnel, ifindex, present ? link : NULL);
 	paths_changed(tunnel);
 }

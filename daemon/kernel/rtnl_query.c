@@ -307,9 +307,9 @@ static void parse_inet6(const struct nlattr *af_spec, struct rtnl_link *out)
 
 bool rtnl_parse_link(const struct nlmsghdr *nlh, struct rtnl_link *out, uint32_t *ifindex)
 {
-	const struct nlattr *tb[IFLA_NUM_RX_QUEUES + 1];
+	const struct nlattr *tb[IFLA_LINK_NETNSID + 1];
 	const struct ifinfomsg *ifi =
-		rtnl_parse_message(nlh, sizeof(*ifi), tb, IFLA_NUM_RX_QUEUES);
+		rtnl_parse_message(nlh, sizeof(*ifi), tb, IFLA_LINK_NETNSID);
 
 	memset(out, 0, sizeof(*out));
 	if (!ifi || ifi->ifi_family != AF_UNSPEC || !tb[IFLA_MTU])
@@ -319,6 +319,8 @@ bool rtnl_parse_link(const struct nlmsghdr *nlh, struct rtnl_link *out, uint32_t
 	out->type = ifi->ifi_type;
 	out->mtu = rtnl_attr_u32(tb[IFLA_MTU]);
 	out->master = rtnl_attr_u32(tb[IFLA_MASTER]);
+	if (!tb[IFLA_LINK_NETNSID])
+		out->lower = rtnl_attr_u32(tb[IFLA_LINK]);
 	out->rx_queues = rtnl_attr_u32(tb[IFLA_NUM_RX_QUEUES]);
 	out->tx_queues = rtnl_attr_u32(tb[IFLA_NUM_TX_QUEUES]);
 	rtnl_attr_string(tb[IFLA_IFNAME], out->name, sizeof(out->name));
@@ -393,6 +395,15 @@ int rtnl_link_dump(struct rtnl *r,
 		err = rtnl_query(r, nlh, parse_link_dump, &dump);
 	}
 	return err;
+}
+
+int rtnl_link_leave(struct rtnl *r, uint32_t ifindex)
+{
+	struct rtnl_request req;
+	struct nlmsghdr *nlh = link_request(&req, RTM_NEWLINK, ifindex);
+
+	mnl_attr_put_u32(nlh, IFLA_MASTER, 0);
+	return rtnl_query(r, nlh, NULL, NULL);
 }
 
 int rtnl_link_delete(struct rtnl *r, uint32_t ifindex)

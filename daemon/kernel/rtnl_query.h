@@ -40,7 +40,9 @@ struct rtnl_link {
 	char kind[32];	    /* "veth", "tun", "vlan", ...; "" for hardware */
 	uint32_t rx_queues; /* allocated; fewer may be in use */
 	uint32_t tx_queues;
-	uint32_t master;   /* ifindex of bridge, bond or VRF; 0: none */
+	uint32_t master; /* ifindex of bridge, bond or VRF; 0: none */
+	uint32_t
+		lower; /* ifindex of the link that it is on, in the same namespace; 0: none */
 	uint8_t hop_limit; /* IPv6, for routes without their own; 0: not known */
 	uint32_t mtu6;	   /* IPv6's own, which may be less than mtu; 0: not known */
 	struct rtnl_tun tun;
@@ -96,6 +98,9 @@ int rtnl_link_dump(struct rtnl *r,
 		   void (*each)(void *ctx, uint32_t ifindex,
 				const struct rtnl_link *link),
 		   void *ctx);
+
+/* Takes the link out of its bridge, bond or VRF. */
+int rtnl_link_leave(struct rtnl *r, uint32_t ifindex);
 
 /* -ENODEV if there is no such link. */
 int rtnl_link_delete(struct rtnl *r, uint32_t ifindex);

@@ -46,9 +46,9 @@
 
 #define NEEDS_SYS_ADMIN " (in another namespace that needs CAP_SYS_ADMIN)"
 
-/* The log says so many times that programs were put back, while that goes on. */
-#define TC_SAID_MAX 5
-#define TC_SPELL_NS (60 * NS_PER_SEC)
+/* The log says so many times that something was put back, while that goes on. */
+#define SAID_MAX      5
+#define SAID_SPELL_NS (60 * NS_PER_SEC)
 
 /* Neither a peer's tag nor that of "no peer". */
 static const uint8_t wg0_mac[6] = {WG_TAG_0, WG_TAG_1, WG_TAG_2, 0xff, 0xff, 0xfd};
@@ -415,26 +415,111 @@ static bool check_tc(struct wgif *w)
 	return has;
 }
 
-/* Somebody may remove the programs again and again: that is not said each time. */
-static void note_put_back(struct wgif *w)
+/* Returns how a log line about this ends, or NULL if it is not to be logged again. */
+static const char *say(struct wgif_said *said)
 {
 	uint64_t now = clock_now();
 
+	if (now >= said->last + SAID_SPELL_NS)
+		said->times = 0;
+	said->last = now;
+	if (said->times >= SAID_MAX)
+		return NULL;
+	return ++said->times == SAID_MAX ? " (not said again until that ends)" : "";
+}
+
+static void note_put_back(struct wgif *w)
+{
+	const char *end = say(&w->tc_said);
+
 	atomic_store(w->unguarded, false);
-	if (now >= w->tc_put_back + TC_SPELL_NS)
-		w->tc_said = 0;
-	w->tc_put_back = now;
-	if (w->tc_said < TC_SAID_MAX)
+	if (end)
 		log_info("TC programs of the interface were removed or preceded: put "
 			 "back%s",
-			 ++w->tc_said == TC_SAID_MAX ? " (not said again until that ends)"
-						     : "");
+			 end);
 }
 
 static void apply_link(struct wgif *w, const struct rtnl_link *link)
 {
 	w->mtu = link->mtu;
 	w->up = link->flags & IFF_UP;
+}
+
+/* --- what is no Ethernet device, although it is a TAP --- */
+
+#define NO_ETHERNET \
+	"it carries IP packets, not Ethernet frames; use routes, or VXLAN in the tunnel"
+
+/* A VRF is for layer 3. */
+static int leave_bridge(struct wgif *w, struct rtnl *r, uint32_t master)
+{
+	struct rtnl_link link;
+	const char *end;
+	int err = rtnl_link_get(r, master, &link);
+
+	if (err || !strcmp(link.kind, "vrf"))
+		return 0;
+	err = rtnl_link_leave(r, w->tap.ifindex);
+	end = say(&w->port_said);
+	if (end)
+		log_error("the interface was made a port of %s: %s%s; " NO_ETHERNET "%s",
+			  link.name, err ? "cannot take it out: " : "taken out",
+			  err ? strerror(-err) : "", end);
+	return 0;
+}
+
+void wgif_other_link(struct wgif *w, uint32_t ifindex, const struct rtnl_link *link)
+{
+	const char *end;
+	int err;
+
+	if (w->away || link->lower != w->tap.ifindex ||
+	    (strcmp(link->kind, "macvlan") && strcmp(link->kind, "macvtap")))
+		return;
+	err = rtnl_link_delete(w->rtnl, ifindex);
+	end = err == -ENODEV ? NULL : say(&w->port_said);
+	if (end)
+		log_error("%s is a %s on the interface: %s%s; " NO_ETHERNET "%s",
+			  link->name, link->kind, err ? "cannot delete it: " : "deleted",
+			  err ? strerror(-err) : "", end);
+}
+
+/* With ARP the kernel would ask for neighbours, and nobody answers. Frames to wg0's own address
+ * would need no word of the TC program. */
+static bool has_settings(const struct rtnl_link *link)
+{
+	return (link->flags & IFF_NOARP) && !memcmp(link->mac, wg0_mac, sizeof(wg0_mac));
+}
+
+static int put_settings_back(struct wgif *w, struct rtnl *r, const struct rtnl_link *link)
+{
+	int err = rtnl_link_setup(r, w->tap.ifindex, wg0_mac, link->mtu, 0);
+	const char *end = say(&w->settings_said);
+
+	if (end)
+		log_info("ARP was turned on, or the Ethernet address changed, which the "
+			 "tunnel cannot do with: %s%s%s",
+			 err ? "cannot put it back: " : "put back",
+			 err ? strerror(-err) : "", end);
+	return err;
+}
+
+/* In the namespace where wg0 is. Asks how it is now, because an event tells of the past. */
+static int mend_link(struct wgif *w, struct rtnl *r)
+{
+	struct rtnl_link link;
+	int err = rtnl_link_get(r, w->tap.ifindex, &link);
+
+	if (!err && link.master)
+		err = leave_bridge(w, r, link.master);
+	if (!err && !has_settings(&link))
+		err = put_settings_back(w, r, &link);
+	return err;
+}
+
+static bool needs_mending(const struct rtnl_link *link)
+{
+	return link->master || !has_settings(link);
 }
 
 /* --- looking, in its namespace --- */
@@ -455,6 +540,8 @@ static int look(struct wgif *w, struct rtnl *r, bool settle)
 		err = check_still_ours(w, r, w->queues, &link);
 	if (!err)
 		err = put_back(w);
+	if (!err && needs_mending(&link))
+		err = mend_link(w, r);
 	if (!err)
 		w->link = link;
 	return err;
@@ -545,6 +632,8 @@ void wgif_link(struct wgif *w, bool present, const struct rtnl_link *link)
 	} else if (present && is_ours(link, w->queues) && tap_intact(w->fd) &&
 		   !put_back(w)) {
 		apply_link(w, link);
+		if (needs_mending(link))
+			mend_link(w, w->rtnl);
 	} else {
 		wgif_look(w, clock_now());
 	}

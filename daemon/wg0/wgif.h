@@ -25,6 +25,12 @@ struct bpf_objects;
 #define WGIF_TC_LOOK_NS	     1000000000ULL
 #define WGIF_TC_IDLE_LOOK_NS (5 * WGIF_TC_LOOK_NS)
 
+/* What somebody may do again and again is not logged each time. */
+struct wgif_said {
+	uint64_t last; /* ns, when it happened */
+	unsigned times;
+};
+
 struct wgif {
 	const char *name;  /* at its creation */
 	struct rtnl *rtnl; /* in our namespace */
@@ -57,8 +63,9 @@ struct wgif {
 	uint64_t tc_next;   /* ns, not before that are they put back again */
 	int tc_error;	    /* said already */
 	/* Everywhere. */
-	uint64_t tc_put_back; /* ns, the last time */
-	unsigned tc_said;     /* times that the log was told */
+	struct wgif_said tc_said;	/* TC programs were put back */
+	struct wgif_said settings_said; /* settings were put back */
+	struct wgif_said port_said; /* it was taken out of a bridge, or macvlans off it */
 };
 
 /* Nothing open: so that wgif_close() may follow. */
@@ -77,6 +84,8 @@ int wgif_add_queue(void *w);
 
 /* Takes an event of wg0 at home: present with its link, or gone from there. */
 void wgif_link(struct wgif *w, bool present, const struct rtnl_link *link);
+/* Takes an event of another link at home. If that is a macvlan on wg0, it is deleted. */
+void wgif_other_link(struct wgif *w, uint32_t ifindex, const struct rtnl_link *link);
 /*
  * Looks whether wg0, at home, has our TC programs. If it has not, it stops the workers' writing to it
  * (`unguarded`) and puts the programs back, at most every WGIF_TC_PAUSE_NS. To be called

@@ -177,14 +177,17 @@ talk() {
 
 # ---- a device on wg0 that takes frames whatever their address says
 
-# with_passthru: A, with a macvlan in passthru mode on wg0; B, that may send from 10.0.0.2.
+# with_passthru: A, with a macvlan in passthru mode on wg0, which is in C: at home it would be
+# deleted. B may send from 10.0.0.2.
 with_passthru() {
 	tunnel wgxdp wgxdp
-	if ! on A ip link add link wg0 name mv0 type macvlan mode passthru; then
+	host_new C
+	if ! nsenter --target "${HOST_PID[A]}" --net ip link add link wg0 name mv0 \
+		netns "${HOST_PID[C]}" type macvlan mode passthru; then
 		skip "needs macvlan"
 	fi
-	on A ip link set mv0 up
-	on A nft -f - <<-'NFT' || skip "needs nft(8) and nf_tables"
+	on C ip link set mv0 up
+	on C nft -f - <<-'NFT' || skip "needs nft(8) and nf_tables"
 		table netdev t {
 			counter forbidden { }
 			counter allowed { }
@@ -198,7 +201,7 @@ with_passthru() {
 	on B ip address add 10.9.9.9/32 dev wg0
 }
 
-seen() { on A nft -j list counter netdev t "$1" | jq '.nftables[1].counter.packets'; }
+seen() { on C nft -j list counter netdev t "$1" | jq '.nftables[1].counter.packets'; }
 
 # kept_off: of what was decrypted while a program was missing, mv0 got next to nothing: no more
 # than came until our daemon heard of that.
@@ -240,4 +243,88 @@ spoof() { on_bg B ping -q -n -i 0.001 -I 10.9.9.9 "$(inner4 A)" >/dev/null 2>&1;
 	on_bg A sh -c "while :; do tc -batch '$TMP/batch'; done" 2>/dev/null
 	wait_until 20 drops_at_least A unguarded 500
 	kept_off
+}
+
+# ---- devices of layer 2, which a layer-3 device is none for
+
+# refused WHAT: so the log says.
+refused() { grep "$1.*it carries IP packets, not Ethernet frames" "$TMP/A-wg0.log"; }
+
+has_no_master() { [ "$(on "$1" ip -j link show wg0 | jq -r '.[0].master // "none"')" = none ]; }
+
+@test "a bridge does not keep wg0 as a port" {
+	tunnel wgxdp wgxdp
+	on A ip link add br0 type bridge || skip "needs bridge"
+	on A ip link set br0 up
+	on A ip link set wg0 master br0
+	wait_until 5 has_no_master A
+	wait_until 5 refused "port of br0: taken out"
+	talk A
+}
+
+@test "a bridge does not keep wg0 as a port in another network namespace" {
+	tunnel wgxdp wgxdp
+	host_new C
+	on C ip link add br0 type bridge || skip "needs bridge"
+	nsenter --target "${HOST_PID[A]}" --net ip link set wg0 netns "${HOST_PID[C]}"
+	on C ip address add "$(inner4 A)/24" dev wg0
+	on C ip link set wg0 up
+	on C ip link set wg0 master br0
+	wait_until 5 has_no_master C
+	wait_until 5 refused "port of br0: taken out"
+	wait_until 10 pings C "$(inner4 B)"
+}
+
+@test "a VRF keeps wg0" {
+	tunnel wgxdp wgxdp
+	on A ip link add vrf0 type vrf table 100 || skip "needs vrf"
+	on A ip link set vrf0 up
+	on A ip link set wg0 master vrf0
+	wait_until 5 on A ip vrf exec vrf0 ping -q -n -c 1 -W 1 "$(inner4 B)"
+	refute has_no_master A
+}
+
+@test "a macvlan on wg0 is deleted" {
+	tunnel wgxdp wgxdp
+	for mode in bridge passthru; do
+		on A ip link add link wg0 name mv0 type macvlan mode $mode || skip "needs macvlan"
+		wait_until 5 refute on A ip link show mv0
+	done
+	wait_until 5 refused "mv0 is a macvlan on the interface: deleted"
+	talk A
+}
+
+# has_flag HOST FLAG
+has_flag() { on "$1" ip -j link show wg0 | jq -e ".[0].flags | index(\"$2\")" >/dev/null; }
+
+# changed HOST: ARP and MAC address, which are put back.
+changed() {
+	on "$1" ip link set wg0 arp on
+	wait_until 5 has_flag "$1" NOARP
+	wait_until 5 pings "$1" "$(inner4 B)"
+	on "$1" ip link set wg0 address 02:00:00:00:00:09
+	wait_until 5 pings "$1" "$(inner4 B)"
+	on "$1" ip link set wg0 down
+	on "$1" ip link set wg0 arp on
+	on "$1" ip link set wg0 up
+	wait_until 15 pings "$1" "$(inner4 B)"
+	ping_all B "$(inner4 A)" 10
+	[ "$(on "$1" cat /sys/class/net/wg0/address)" = 02:57:47:ff:ff:fd ]
+	grep "put back" "$TMP/A-wg0.log"
+}
+
+@test "ARP and MAC address of wg0 are put back" {
+	tunnel wgxdp wgxdp
+	refute grep "put back" "$TMP/A-wg0.log"
+	changed A
+}
+
+@test "ARP and MAC address of wg0 are put back in another network namespace" {
+	tunnel wgxdp wgxdp
+	host_new C
+	nsenter --target "${HOST_PID[A]}" --net ip link set wg0 netns "${HOST_PID[C]}"
+	on C ip address add "$(inner4 A)/24" dev wg0
+	on C ip link set wg0 up
+	wait_until 15 pings C "$(inner4 B)"
+	changed C
 }
