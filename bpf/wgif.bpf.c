@@ -14,14 +14,21 @@
  * tunnels of this host is in a routing loop; egress drops it.
  *
  * A frame can leave without passing TC egress (PACKET_QDISC_BYPASS, AF_XDP, or the program was
- * removed), with any tag that its sender wrote. Egress therefore marks the frames that it has
- * tagged in skb->tc_index. Only TC writes this field; clones and segments keep it. The TAP
- * device runs the filter on every frame, and the filter drops frames without the mark.
+ * removed), with any tag that its sender wrote. Filters of the user's run after egress, and may
+ * change the destination. Therefore the TAP device runs wg_filter on every frame. Egress marks
+ * the frames that it has tagged in skb->tc_index, and writes the destination that it looked up
+ * into the source MAC address. Only TC writes tc_index; clones and segments keep it. If the
+ * mark is there and the destination is still the same, the frame passes. Otherwise the filter
+ * looks the destination up and drops the frame if the tag is not that of its peer. That
+ * happens to frames that a user's filter has accepted (TC_ACT_OK overwrites tc_index).
  *
  * Workers write decrypted packets to wg0 with the tag of the peer whose key decrypted the
  * packet in the source MAC address. Their destination MAC address is not wg0's, so the kernel
  * drops them (PACKET_OTHERHOST) unless ingress finds that the inner source address belongs to
  * that peer and makes them PACKET_HOST. If ingress is missing, no packet reaches the stack.
+ *
+ * Both programs come first in their direction (daemon/kernel/tc.c), so that no other one can end
+ * the chain before them. They let the user's filters run after them.
  */
 #include <linux/if_packet.h>
 #include <linux/pkt_cls.h>
@@ -37,6 +44,8 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
  */
 #define TAGGED	      0x5740
 #define TAGGED_IGNORE 0x000f
+
+#define FOLD_FACTOR 0x9e3779b1U
 
 /* The result of a look-up in the allowed IPs. */
 enum owner { OWNED, NOBODYS, NOT_IP };
@@ -131,14 +140,44 @@ static __always_inline enum owner find_owner(const struct __sk_buff *skb,
 	return OWNED;
 }
 
-/* Overwrites both MAC addresses: the peer slot, and flags and TTL for the worker. Returns false
- * if the frame cannot be written. */
+/* Returns 32 bits of an IPv6 address that nearly always differ if the address does. */
+static __always_inline __u32 fold6(const struct in6_addr *addr)
+{
+	__u32 words[4], sum = 0;
+
+	__builtin_memcpy(words, addr, sizeof(words));
+	for (int i = 0; i < 4; i++)
+		sum = sum * FOLD_FACTOR + words[i];
+	return sum;
+}
+
+/* Returns what write_tags() notes of the destination: an IPv4 address itself. */
+static __always_inline __u32 fold_destination(const struct __sk_buff *skb)
+{
+	const void *data = (const void *)(long)skb->data;
+	const void *end = (const void *)(long)skb->data_end;
+	const struct ethhdr *eth = eth_header(data, end);
+	const struct ipv6hdr *ip6;
+	const struct iphdr *ip4;
+
+	if (!eth)
+		return 0;
+	if (eth->h_proto == bpf_htons(ETH_P_IP) && (ip4 = ipv4_header(eth + 1, end)))
+		return ip4->daddr;
+	if (eth->h_proto == bpf_htons(ETH_P_IPV6) && (ip6 = ipv6_header(eth + 1, end)))
+		return fold6(&ip6->daddr);
+	return 0;
+}
+
+/* Overwrites both MAC addresses: the peer slot; flags and TTL for the worker, and the destination
+ * for the filter. Returns false if the frame cannot be written. */
 static __always_inline bool write_tags(struct __sk_buff *skb, __u32 peer, __u8 ttl)
 {
-	const __u8 flags = skb->ingress_ifindex ? WG_FORWARDED : 0;
+	const __u8 first = WG_TAG_0 | (skb->ingress_ifindex ? WG_FORWARDED : 0);
+	const __u32 to = fold_destination(skb);
 	const __u8 tags[2 * ETH_ALEN] = {
 		WG_TAG_0, WG_TAG_1, WG_TAG_2, peer >> 16, peer >> 8, peer,
-		WG_TAG_0, WG_TAG_1, WG_TAG_2, flags,	  0,	     ttl,
+		first,	  to,	    to >> 8,  to >> 16,	  to >> 24,  ttl,
 	};
 
 	return !bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_dest), tags,
@@ -213,14 +252,15 @@ static __always_inline __u32 packets_in(const struct __sk_buff *skb)
 }
 
 /*
- * Marks the packet as tagged, for the filter. After TC_ACT_OK the kernel copies the class to
- * tc_index, so both get the same value.
+ * Marks the packet as tagged, for the filter, and lets other filters run. If a tcx program after
+ * this one ends with TCX_PASS, the kernel copies the class to tc_index, so both get the same
+ * value.
  */
 static __always_inline int pass_tagged(struct __sk_buff *skb)
 {
 	skb->tc_classid = TAGGED;
 	skb->tc_index = TAGGED;
-	return TC_ACT_OK;
+	return TC_ACT_UNSPEC;
 }
 
 /* Hands the packet to the worker, which answers its sender by ICMP. If TC dropped it, the
@@ -256,11 +296,63 @@ int wg_egress(struct __sk_buff *skb)
 	return pass_tagged(skb);
 }
 
+/* The headers of a frame that the filter reads: a socket filter gets no pointers into the
+ * packet. */
+struct headers {
+	struct ethhdr eth;
+	union {
+		struct iphdr ip4;
+		struct ipv6hdr ip6;
+	} __attribute__((aligned(8)));
+};
+
+/* Returns false if the frame is not IP. */
+static __always_inline bool read_headers(const struct __sk_buff *skb, struct headers *h)
+{
+	if (skb->vlan_present || bpf_skb_load_bytes(skb, 0, &h->eth, sizeof(h->eth)))
+		return false;
+	if (h->eth.h_proto == bpf_htons(ETH_P_IP))
+		return !bpf_skb_load_bytes(skb, ETH_HLEN, &h->ip4, sizeof(h->ip4)) &&
+		       h->ip4.version == 4;
+	if (h->eth.h_proto == bpf_htons(ETH_P_IPV6))
+		return !bpf_skb_load_bytes(skb, ETH_HLEN, &h->ip6, sizeof(h->ip6)) &&
+		       h->ip6.version == 6;
+	return false;
+}
+
+/* Returns true if egress has tagged the frame, and its destination is still the same. */
+static __always_inline bool is_unchanged(const struct __sk_buff *skb,
+					 const struct headers *h)
+{
+	const __u8 *noted = h->eth.h_source + 1;
+	__u32 to = h->eth.h_proto == bpf_htons(ETH_P_IP) ? h->ip4.daddr
+							 : fold6(&h->ip6.daddr);
+
+	return (skb->tc_index & ~TAGGED_IGNORE) == TAGGED &&
+	       to == (noted[0] | noted[1] << 8 | noted[2] << 16 | (__u32)noted[3] << 24);
+}
+
+/* Returns true if the tag is that of the destination's peer, or of "no peer". */
+static __always_inline bool has_right_tag(const struct headers *h)
+{
+	const struct allowed_ip *allowed = h->eth.h_proto == bpf_htons(ETH_P_IP)
+						   ? lookup4(&h->ip4, DESTINATION)
+						   : lookup6(&h->ip6, DESTINATION);
+	const __u8 *tag = h->eth.h_dest;
+	__u32 peer = tag[3] << 16 | tag[4] << 8 | tag[5];
+
+	if (tag[0] != WG_TAG_0 || tag[1] != WG_TAG_1 || tag[2] != WG_TAG_2)
+		return false;
+	return peer == WG_SLOT_NONE || (allowed && allowed->peer == peer);
+}
+
 /* The filter of the TAP device (TUNSETFILTEREBPF). Returns how many bytes of the frame to keep. */
 SEC("socket")
 int wg_filter(struct __sk_buff *skb)
 {
-	if ((skb->tc_index & ~TAGGED_IGNORE) == TAGGED)
+	struct headers h = {0};
+
+	if (read_headers(skb, &h) && (is_unchanged(skb, &h) || has_right_tag(&h)))
 		return skb->len;
 	count_drop(DROP_egress_bypass);
 	return 0;
@@ -292,5 +384,5 @@ int wg_ingress(struct __sk_buff *skb)
 		stats->from_peer_bytes += skb->len - ETH_HLEN;
 	}
 	bpf_skb_change_type(skb, PACKET_HOST);
-	return TC_ACT_OK;
+	return TC_ACT_UNSPEC;
 }

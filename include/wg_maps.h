@@ -32,11 +32,12 @@
 #define WG_SLOT_NONE 0xffffffU
 
 /*
- * TC egress writes what else the worker has to know into the source address: the same
- * three bytes, WG_ flags, zero, and the TTL that the outer packet must have where the
- * inner one is itself what a wgxdp of this host sent by its UDP socket (0: any other).
+ * TC egress writes what else the worker has to know into the source address: WG_TAG_0
+ * with WG_ flags; four bytes of the destination, for the TAP's filter; and the TTL that the
+ * outer packet must have if the inner one is itself what a wgxdp of this host sent by its UDP
+ * socket (0: any other).
  */
-#define WG_FORWARDED 1 /* came from another host */
+#define WG_FORWARDED 4 /* came from another host */
 
 /*
  * Such sockets have this priority (SO_PRIORITY), by which they are known. Its low bits
@@ -118,7 +119,8 @@ struct peer_stats {
 	X(egress_not_ip, "neither IPv4 nor IPv6 sent to the interface")           \
 	X(egress_no_peer, "destination in nobody's allowed IPs")                  \
 	X(egress_loop, "in a tunnel in a tunnel, too many times: a routing loop") \
-	X(egress_bypass, "sent past the TC program of the interface")             \
+	X(egress_bypass,                                                          \
+	  "sent past the TC program of the interface, or changed after it")       \
 	X(ingress_not_ip, "neither IPv4 nor IPv6 came out of the tunnel")         \
 	X(ingress_no_tag, "frame on the interface that no worker wrote")          \
 	X(ingress_bad_source, "source not in the allowed IPs of that peer")       \

@@ -94,6 +94,8 @@ static void on_link(void *ctx, bool present, const struct rtnl_link *link,
 		apply_wgif(tunnel);
 		return;
 	}
+	if (present)
+		wgif_other_link(&tunnel->wgif, ifindex, link);
 	note_link(tunnel, ifindex, present ? link : NULL);
 	paths_changed(tunnel);
 }
@@ -185,7 +187,7 @@ void kernel_events_serve(struct tunnel *tunnel, uint64_t now)
 	rtnl_dispatch(&tunnel->rtnl, &handler, tunnel);
 	if (now >= tunnel->links_due)
 		read_links(tunnel, now);
-	if (now >= tunnel->wgif.tc_due)
+	if (wgif_tc_due(&tunnel->wgif, now))
 		wgif_check_tc(&tunnel->wgif, now);
 	pmtu_read(&tunnel->pmtu, tunnel_port(tunnel), on_too_big, tunnel);
 	if (far_links_heard(&tunnel->far_links, tunnel->wgif.tap.ifindex) ||
@@ -196,7 +198,7 @@ void kernel_events_serve(struct tunnel *tunnel, uint64_t now)
 
 uint64_t kernel_events_deadline(const struct tunnel *tunnel)
 {
-	const uint64_t due[] = {tunnel->wgif.look_due, tunnel->wgif.tc_due,
+	const uint64_t due[] = {tunnel->wgif.look_due, wgif_tc_deadline(&tunnel->wgif),
 				tunnel->links_due};
 	uint64_t next = UINT64_MAX;
 

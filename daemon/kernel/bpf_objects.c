@@ -6,8 +6,8 @@
  * maps that both use; the second one reuses them.
  *
  * A crash of this process detaches all programs: XDP is attached by a BPF link, which the
- * process holds, and the TC programs are on a TAP device, which the kernel deletes with its
- * last queue. Only pins can outlive the process. Their directory is locked (flock) while the
+ * process holds, and the TC programs (tc.h) are on a TAP device, which the kernel deletes with
+ * its last queue. Only pins can outlive the process. Their directory is locked (flock) while the
  * owner lives; a new process takes over an unlocked directory and removes the pins of its own
  * maps from it.
  */
@@ -32,6 +32,7 @@
 #include "log.h"
 #include "nic.skel.h"
 #include "pins.h"
+#include "tc.h"
 #include "thread.h"
 #include "wgif.skel.h"
 
@@ -48,6 +49,7 @@ struct bpf_objects {
 	struct wg_config config;
 	bool no_memory; /* the latest map_set() failed although it waited */
 	struct pins pins;
+	struct tc tc;
 };
 
 static int quiet_print(enum libbpf_print_level level, const char *fmt, va_list ap)
@@ -85,7 +87,12 @@ static int load_wgif(struct bpf_objects *bpf)
 	if (!err)
 		err = bpf_map__reuse_fd(bpf->wgif->maps.peer_stats,
 					bpf_map__fd(bpf->nic->maps.peer_stats));
-	return err ? err : wgif_bpf__load(bpf->wgif);
+	if (!err)
+		err = wgif_bpf__load(bpf->wgif);
+	if (!err)
+		tc_use(&bpf->tc, bpf_program__fd(bpf->wgif->progs.wg_egress),
+		       bpf_program__fd(bpf->wgif->progs.wg_ingress));
+	return err;
 }
 
 static int load_objects(struct bpf_objects *bpf)
@@ -110,6 +117,7 @@ int bpf_objects_open(struct bpf_objects **out, char *why, size_t why_len)
 	}
 	bpf->cpus = (unsigned)cpus;
 	pins_init(&bpf->pins);
+	tc_init(&bpf->tc);
 	libbpf_set_print(quiet_print);
 	err = load_objects(bpf);
 	if (err) {
@@ -149,6 +157,7 @@ void bpf_objects_close(struct bpf_objects *bpf)
 		return;
 	unpin(bpf);
 	pins_close(&bpf->pins);
+	tc_close(&bpf->tc);
 	if (bpf->stats)
 		munmap(bpf->stats, page_round(STATS_LEN));
 	wgif_bpf__destroy(bpf->wgif);
@@ -189,49 +198,14 @@ int bpf_objects_pin(struct bpf_objects *bpf, const char *ifname, char *why,
 	return err;
 }
 
-static int attach_tc_one(uint32_t ifindex, enum bpf_tc_attach_point point, int prog_fd)
-{
-	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex,
-			    .attach_point = point);
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = 1, .priority = 1,
-			    .prog_fd = prog_fd, .flags = BPF_TC_F_REPLACE);
-
-	return bpf_tc_attach(&hook, &opts);
-}
-
-/* Returns the kernel's ID of a loaded program, or 0. */
-static uint32_t prog_id(const struct bpf_program *prog)
-{
-	struct bpf_prog_info info = {0};
-	uint32_t len = sizeof(info);
-
-	if (bpf_obj_get_info_by_fd(bpf_program__fd(prog), &info, &len))
-		return 0;
-	return info.id;
-}
-
-/* Returns the ID of the program with our handle and priority, or 0 if there is none. */
-static uint32_t attached_id(uint32_t ifindex, enum bpf_tc_attach_point point)
-{
-	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex,
-			    .attach_point = point);
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = 1, .priority = 1);
-
-	return bpf_tc_query(&hook, &opts) ? 0 : opts.prog_id;
-}
-
-static bool has_tc_one(uint32_t ifindex, enum bpf_tc_attach_point point,
-		       const struct bpf_program *prog)
-{
-	uint32_t id = attached_id(ifindex, point);
-
-	return id && id == prog_id(prog);
-}
-
 bool bpf_objects_has_tc(struct bpf_objects *bpf, uint32_t ifindex)
 {
-	return has_tc_one(ifindex, BPF_TC_EGRESS, bpf->wgif->progs.wg_egress) &&
-	       has_tc_one(ifindex, BPF_TC_INGRESS, bpf->wgif->progs.wg_ingress);
+	return tc_has(&bpf->tc, ifindex);
+}
+
+bool bpf_objects_uses_clsact(const struct bpf_objects *bpf)
+{
+	return bpf->tc.clsact;
 }
 
 int bpf_objects_filter_fd(const struct bpf_objects *bpf)
@@ -241,24 +215,7 @@ int bpf_objects_filter_fd(const struct bpf_objects *bpf)
 
 int bpf_objects_attach_tc(struct bpf_objects *bpf, uint32_t ifindex)
 {
-	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex,
-			    .attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS);
-	int err = bpf_tc_hook_create(&hook);
-
-	if (err && err != -EEXIST)
-		return err;
-	err = attach_tc_one(ifindex, BPF_TC_EGRESS,
-			    bpf_program__fd(bpf->wgif->progs.wg_egress));
-	if (err)
-		return err;
-	err = attach_tc_one(ifindex, BPF_TC_INGRESS,
-			    bpf_program__fd(bpf->wgif->progs.wg_ingress));
-	if (err)
-		return err;
-	/* An ingress qdisc, unlike clsact, accepts egress filters but keeps one list for both
-	 * directions: the second attachment has replaced the first. */
-	return has_tc_one(ifindex, BPF_TC_EGRESS, bpf->wgif->progs.wg_ingress) ? -EEXIST
-									       : 0;
+	return tc_attach(&bpf->tc, ifindex);
 }
 
 int bpf_objects_attach_xdp(struct bpf_objects *bpf, uint32_t ifindex, bool native)

@@ -27,11 +27,12 @@ void bpf_objects_close(struct bpf_objects *bpf);
  * `why` gets one line. */
 int bpf_objects_pin(struct bpf_objects *bpf, const char *ifname, char *why,
 		    size_t why_len);
-/* Attaches the TC programs to wg0, in both directions, by clsact. Returns 0 or -errno;
- * -EEXIST, -EINVAL and others if a qdisc or filter of another kind has their place. */
+/* Attaches the TC programs to wg0, in both directions, as tc_attach(). Returns 0 or -errno. */
 int bpf_objects_attach_tc(struct bpf_objects *bpf, uint32_t ifindex);
-/* Returns true if both of our programs are attached, and not others in their place. */
+/* Returns true if both of our programs are attached, before all others. */
 bool bpf_objects_has_tc(struct bpf_objects *bpf, uint32_t ifindex);
+/* Returns true if they are filters of a clsact qdisc: the kernel has no tcx. */
+bool bpf_objects_uses_clsact(const struct bpf_objects *bpf);
 /* Returns the descriptor of the program that filters what the TAP device reads; owned by
  * bpf. */
 int bpf_objects_filter_fd(const struct bpf_objects *bpf);

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/if_link.h>
+#include <linux/ip.h>
 #include <linux/ipv6.h>
 #include <linux/neighbour.h>
 #include <linux/pkt_sched.h>
@@ -306,9 +307,9 @@ static void parse_inet6(const struct nlattr *af_spec, struct rtnl_link *out)
 
 bool rtnl_parse_link(const struct nlmsghdr *nlh, struct rtnl_link *out, uint32_t *ifindex)
 {
-	const struct nlattr *tb[IFLA_NUM_RX_QUEUES + 1];
+	const struct nlattr *tb[IFLA_LINK_NETNSID + 1];
 	const struct ifinfomsg *ifi =
-		rtnl_parse_message(nlh, sizeof(*ifi), tb, IFLA_NUM_RX_QUEUES);
+		rtnl_parse_message(nlh, sizeof(*ifi), tb, IFLA_LINK_NETNSID);
 
 	memset(out, 0, sizeof(*out));
 	if (!ifi || ifi->ifi_family != AF_UNSPEC || !tb[IFLA_MTU])
@@ -318,6 +319,8 @@ bool rtnl_parse_link(const struct nlmsghdr *nlh, struct rtnl_link *out, uint32_t
 	out->type = ifi->ifi_type;
 	out->mtu = rtnl_attr_u32(tb[IFLA_MTU]);
 	out->master = rtnl_attr_u32(tb[IFLA_MASTER]);
+	if (!tb[IFLA_LINK_NETNSID])
+		out->lower = rtnl_attr_u32(tb[IFLA_LINK]);
 	out->rx_queues = rtnl_attr_u32(tb[IFLA_NUM_RX_QUEUES]);
 	out->tx_queues = rtnl_attr_u32(tb[IFLA_NUM_TX_QUEUES]);
 	rtnl_attr_string(tb[IFLA_IFNAME], out->name, sizeof(out->name));
@@ -392,6 +395,15 @@ int rtnl_link_dump(struct rtnl *r,
 		err = rtnl_query(r, nlh, parse_link_dump, &dump);
 	}
 	return err;
+}
+
+int rtnl_link_leave(struct rtnl *r, uint32_t ifindex)
+{
+	struct rtnl_request req;
+	struct nlmsghdr *nlh = link_request(&req, RTM_NEWLINK, ifindex);
+
+	mnl_attr_put_u32(nlh, IFLA_MASTER, 0);
+	return rtnl_query(r, nlh, NULL, NULL);
 }
 
 int rtnl_link_delete(struct rtnl *r, uint32_t ifindex)
@@ -470,6 +482,24 @@ int rtnl_addr_dump(struct rtnl *r, void (*each)(void *ctx, const struct rtnl_add
 }
 
 /* -EAFNOSUPPORT: the host has no IPv6, or the MTU is below 1280; there is nothing to set. */
+/* -EAFNOSUPPORT: the link has no IPv4, because its MTU is below 68. */
+static int set_no_redirects(struct rtnl *r, uint32_t ifindex)
+{
+	struct rtnl_request req;
+	struct nlmsghdr *nlh = link_request(&req, RTM_NEWLINK, ifindex);
+	struct nlattr *spec = mnl_attr_nest_start(nlh, IFLA_AF_SPEC);
+	struct nlattr *inet = mnl_attr_nest_start(nlh, AF_INET);
+	struct nlattr *conf = mnl_attr_nest_start(nlh, IFLA_INET_CONF);
+	int err;
+
+	mnl_attr_put_u32(nlh, IPV4_DEVCONF_SEND_REDIRECTS, 0);
+	mnl_attr_nest_end(nlh, conf);
+	mnl_attr_nest_end(nlh, inet);
+	mnl_attr_nest_end(nlh, spec);
+	err = rtnl_query(r, nlh, NULL, NULL);
+	return err == -EAFNOSUPPORT ? 0 : err;
+}
+
 static int set_no_link_local(struct rtnl *r, uint32_t ifindex)
 {
 	struct rtnl_request req;
@@ -496,6 +526,8 @@ int rtnl_link_setup(struct rtnl *r, uint32_t ifindex, const uint8_t mac[6], uint
 	if (!ifindex)
 		return -ENODEV;
 	err = set_no_link_local(r, ifindex);
+	if (!err)
+		err = set_no_redirects(r, ifindex);
 	if (err)
 		return err;
 	nlh = link_request(&req, RTM_NEWLINK, ifindex);

@@ -40,7 +40,9 @@ struct rtnl_link {
 	char kind[32];	    /* "veth", "tun", "vlan", ...; "" for hardware */
 	uint32_t rx_queues; /* allocated; fewer may be in use */
 	uint32_t tx_queues;
-	uint32_t master;   /* ifindex of bridge, bond or VRF; 0: none */
+	uint32_t master; /* ifindex of bridge, bond or VRF; 0: none */
+	uint32_t
+		lower; /* ifindex of the link that it is on, in the same namespace; 0: none */
 	uint8_t hop_limit; /* IPv6, for routes without their own; 0: not known */
 	uint32_t mtu6;	   /* IPv6's own, which may be less than mtu; 0: not known */
 	struct rtnl_tun tun;
@@ -97,6 +99,9 @@ int rtnl_link_dump(struct rtnl *r,
 				const struct rtnl_link *link),
 		   void *ctx);
 
+/* Takes the link out of its bridge, bond or VRF. */
+int rtnl_link_leave(struct rtnl *r, uint32_t ifindex);
+
 /* -ENODEV if there is no such link. */
 int rtnl_link_delete(struct rtnl *r, uint32_t ifindex);
 
@@ -110,8 +115,8 @@ int rtnl_addr_dump(struct rtnl *r, void (*each)(void *ctx, const struct rtnl_add
 
 /*
  * Prepares wg0: sets its MAC address, MTU and largest GSO packet (bytes; gso_max 0: left
- * unchanged), and turns off ARP, multicast and the kernel's IPv6 link-local address. Does
- * not bring it up. -ENODEV if ifindex is 0.
+ * unchanged), and turns off ARP, multicast, ICMP redirects and the kernel's IPv6 link-local
+ * address. Does not bring it up. -ENODEV if ifindex is 0.
  */
 int rtnl_link_setup(struct rtnl *r, uint32_t ifindex, const uint8_t mac[6], uint32_t mtu,
 		    uint32_t gso_max);

@@ -42,11 +42,13 @@
  * GSO packet of the UDP socket (64 KB): it goes from host to host whole. */
 #define WG0_GSO_MAX 61440
 
+#define ALL_REDIRECTS "/proc/sys/net/ipv4/conf/all/send_redirects"
+
 #define NEEDS_SYS_ADMIN " (in another namespace that needs CAP_SYS_ADMIN)"
 
-/* The log says so many times that programs were put back, while that goes on. */
-#define TC_SAID_MAX 5
-#define TC_SPELL_NS (60 * NS_PER_SEC)
+/* The log says so many times that something was put back, while that goes on. */
+#define SAID_MAX      5
+#define SAID_SPELL_NS (60 * NS_PER_SEC)
 
 #define TROUBLE_LASTS_NS NS_PER_SEC
 
@@ -216,14 +218,15 @@ static int create(struct wgif *w, char *why, size_t why_len)
 	return tap_rename(&w->tap, w->name, why, why_len);
 }
 
-/* If a qdisc or filter of another kind is in the place of ours, it is removed, with all that
- * belongs to it. */
+/* If a qdisc or filter of another kind is in the place of our filters, it is removed, with all
+ * that belongs to it. tcx programs have no such place. */
 static int attach_tc(struct wgif *w, struct rtnl *r)
 {
 	uint32_t ifindex = w->tap.ifindex;
 	int err = bpf_objects_attach_tc(w->bpf, ifindex);
 
-	if (err && err != -ENOMEM && !rtnl_clsact_remove(r, ifindex))
+	if (err && err != -ENOMEM && bpf_objects_uses_clsact(w->bpf) &&
+	    !rtnl_clsact_remove(r, ifindex))
 		err = bpf_objects_attach_tc(w->bpf, ifindex);
 	return err;
 }
@@ -240,6 +243,45 @@ static int attach_first_tc(struct wgif *w, char *why, size_t why_len)
 	return err;
 }
 
+/* Writes 0 to the sysctl, if that is not its value. Returns 0 or -errno; a kernel without the
+ * sysctl needs nothing. */
+static int write_zero(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC), err = 0;
+	char now = '0';
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (read(fd, &now, 1) < 0)
+		err = -errno;
+	close(fd);
+	if (err || now == '0')
+		return err;
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	if (write(fd, "0", 1) != 1)
+		err = -errno;
+	close(fd);
+	return err;
+}
+
+/*
+ * Packets from peer to peer leave by wg0 as they came, and a peer can take no other way. The
+ * kernel sends redirects by a link if the link's setting or that of "all" says so; so both must be
+ * off. Other links have their own setting, which stays.
+ */
+static void stop_redirects(struct wgif *w)
+{
+	int err = write_zero(ALL_REDIRECTS);
+
+	if (err && err != w->redirects_error)
+		log_info("peers that speak to each other get ICMP redirects: cannot "
+			 "write " ALL_REDIRECTS ": %s; set it to 0",
+			 strerror(-err));
+	w->redirects_error = err;
+}
+
 static int set_up_link(struct wgif *w, char *why, size_t why_len)
 {
 	int err = rtnl_link_setup(w->rtnl, w->tap.ifindex, wg0_mac, WG0_MTU, WG0_GSO_MAX);
@@ -247,7 +289,10 @@ static int set_up_link(struct wgif *w, char *why, size_t why_len)
 	if (err)
 		snprintf(why, why_len, "cannot set up %s: %s %s", w->name, strerror(-err),
 			 rtnl_error(w->rtnl));
-	return err ? err : attach_first_tc(w, why, why_len);
+	if (err)
+		return err;
+	stop_redirects(w);
+	return attach_first_tc(w, why, why_len);
 }
 
 /* Before the interface can be up. */
@@ -292,6 +337,27 @@ void wgif_close(struct wgif *w)
 	if (w->home >= 0)
 		close(w->home);
 	w->fd = w->home = -1;
+}
+
+/* clsact has events, wg0 in another namespace is looked at anyway, and one that is down has
+ * no packets. */
+static bool looks_for_tcx(const struct wgif *w)
+{
+	return w->up && !w->away && !bpf_objects_uses_clsact(w->bpf);
+}
+
+bool wgif_tc_due(const struct wgif *w, uint64_t now)
+{
+	return now >= w->tc_due ||
+	       (looks_for_tcx(w) && now >= w->tc_looked + WGIF_TC_LOOK_NS);
+}
+
+uint64_t wgif_tc_deadline(const struct wgif *w)
+{
+	uint64_t look =
+		looks_for_tcx(w) ? w->tc_looked + WGIF_TC_IDLE_LOOK_NS : UINT64_MAX;
+
+	return w->tc_due < look ? w->tc_due : look;
 }
 
 bool wgif_is(const struct wgif *w, uint32_t ifindex)
@@ -355,6 +421,8 @@ static int restore(struct wgif *w, struct rtnl *r)
 		err = rtnl_link_setup(r, w->tap.ifindex, wg0_mac, link.mtu, 0);
 	if (!err)
 		err = attach_tc(w, r);
+	if (!err)
+		stop_redirects(w);
 	return err;
 }
 
@@ -367,26 +435,111 @@ static bool check_tc(struct wgif *w)
 	return has;
 }
 
-/* Somebody may remove the programs again and again: that is not said each time. */
-static void note_put_back(struct wgif *w)
+/* Returns how a log line about this ends, or NULL if it is not to be logged again. */
+static const char *say(struct wgif_said *said)
 {
 	uint64_t now = clock_now();
 
+	if (now >= said->last + SAID_SPELL_NS)
+		said->times = 0;
+	said->last = now;
+	if (said->times >= SAID_MAX)
+		return NULL;
+	return ++said->times == SAID_MAX ? " (not said again until that ends)" : "";
+}
+
+static void note_put_back(struct wgif *w)
+{
+	const char *end = say(&w->tc_said);
+
 	atomic_store(w->unguarded, false);
-	if (now >= w->tc_put_back + TC_SPELL_NS)
-		w->tc_said = 0;
-	w->tc_put_back = now;
-	if (w->tc_said < TC_SAID_MAX)
-		log_info("TC programs of the interface were removed or replaced: put "
+	if (end)
+		log_info("TC programs of the interface were removed or preceded: put "
 			 "back%s",
-			 ++w->tc_said == TC_SAID_MAX ? " (not said again until that ends)"
-						     : "");
+			 end);
 }
 
 static void apply_link(struct wgif *w, const struct rtnl_link *link)
 {
 	w->mtu = link->mtu;
 	w->up = link->flags & IFF_UP;
+}
+
+/* --- what is no Ethernet device, although it is a TAP --- */
+
+#define NO_ETHERNET \
+	"it carries IP packets, not Ethernet frames; use routes, or VXLAN in the tunnel"
+
+/* A VRF is for layer 3. */
+static int leave_bridge(struct wgif *w, struct rtnl *r, uint32_t master)
+{
+	struct rtnl_link link;
+	const char *end;
+	int err = rtnl_link_get(r, master, &link);
+
+	if (err || !strcmp(link.kind, "vrf"))
+		return 0;
+	err = rtnl_link_leave(r, w->tap.ifindex);
+	end = say(&w->port_said);
+	if (end)
+		log_error("the interface was made a port of %s: %s%s; " NO_ETHERNET "%s",
+			  link.name, err ? "cannot take it out: " : "taken out",
+			  err ? strerror(-err) : "", end);
+	return 0;
+}
+
+void wgif_other_link(struct wgif *w, uint32_t ifindex, const struct rtnl_link *link)
+{
+	const char *end;
+	int err;
+
+	if (w->away || link->lower != w->tap.ifindex ||
+	    (strcmp(link->kind, "macvlan") && strcmp(link->kind, "macvtap")))
+		return;
+	err = rtnl_link_delete(w->rtnl, ifindex);
+	end = err == -ENODEV ? NULL : say(&w->port_said);
+	if (end)
+		log_error("%s is a %s on the interface: %s%s; " NO_ETHERNET "%s",
+			  link->name, link->kind, err ? "cannot delete it: " : "deleted",
+			  err ? strerror(-err) : "", end);
+}
+
+/* With ARP the kernel would ask for neighbours, and nobody answers. Frames to wg0's own address
+ * would need no word of the TC program. */
+static bool has_settings(const struct rtnl_link *link)
+{
+	return (link->flags & IFF_NOARP) && !memcmp(link->mac, wg0_mac, sizeof(wg0_mac));
+}
+
+static int put_settings_back(struct wgif *w, struct rtnl *r, const struct rtnl_link *link)
+{
+	int err = rtnl_link_setup(r, w->tap.ifindex, wg0_mac, link->mtu, 0);
+	const char *end = say(&w->settings_said);
+
+	if (end)
+		log_info("ARP was turned on, or the Ethernet address changed, which the "
+			 "tunnel cannot do with: %s%s%s",
+			 err ? "cannot put it back: " : "put back",
+			 err ? strerror(-err) : "", end);
+	return err;
+}
+
+/* In the namespace where wg0 is. Asks how it is now, because an event tells of the past. */
+static int mend_link(struct wgif *w, struct rtnl *r)
+{
+	struct rtnl_link link;
+	int err = rtnl_link_get(r, w->tap.ifindex, &link);
+
+	if (!err && link.master)
+		err = leave_bridge(w, r, link.master);
+	if (!err && !has_settings(&link))
+		err = put_settings_back(w, r, &link);
+	return err;
+}
+
+static bool needs_mending(const struct rtnl_link *link)
+{
+	return link->master || !has_settings(link);
 }
 
 /* --- looking, in its namespace --- */
@@ -407,6 +560,8 @@ static int look(struct wgif *w, struct rtnl *r, bool settle)
 		err = check_still_ours(w, r, w->queues, &link);
 	if (!err)
 		err = put_back(w);
+	if (!err && needs_mending(&link))
+		err = mend_link(w, r);
 	if (!err)
 		w->link = link;
 	return err;
@@ -462,6 +617,7 @@ void wgif_check_tc(struct wgif *w, uint64_t now)
 	int err;
 
 	w->tc_due = UINT64_MAX;
+	w->tc_looked = now;
 	if (w->gone || w->away || check_tc(w))
 		return;
 	if (now < w->tc_next) {
@@ -496,6 +652,8 @@ void wgif_link(struct wgif *w, bool present, const struct rtnl_link *link)
 	} else if (present && is_ours(link, w->queues) && !tap_intact(w->fd, &intact) &&
 		   intact && !put_back(w)) {
 		apply_link(w, link);
+		if (needs_mending(link))
+			mend_link(w, w->rtnl);
 	} else {
 		wgif_look(w, clock_now());
 	}

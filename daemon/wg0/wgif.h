@@ -20,6 +20,16 @@ struct bpf_objects;
 #define WGIF_LOOK_NS (250 * 1000000ULL)
 /* The least time between two repairs of its TC programs: somebody may remove them each time. */
 #define WGIF_TC_PAUSE_NS (100 * 1000000ULL)
+/* How often tcx programs are looked for, because the kernel sends no event for them: while the
+ * control thread is awake anyway, and while it would sleep. */
+#define WGIF_TC_LOOK_NS	     1000000000ULL
+#define WGIF_TC_IDLE_LOOK_NS (5 * WGIF_TC_LOOK_NS)
+
+/* What somebody may do again and again is not logged each time. */
+struct wgif_said {
+	uint64_t last; /* ns, when it happened */
+	unsigned times;
+};
 
 /* An error of what is tried again until it succeeds. */
 struct wgif_trouble {
@@ -52,15 +62,18 @@ struct wgif {
 	struct rtnl_link link; /* as last seen there */
 	struct wgif_trouble look_trouble;
 	uint64_t look_due; /* ns; UINT64_MAX while it is at home */
+	int redirects_error; /* said already */
 
 	/* TC programs, while it is at home. */
 	uint64_t
 		tc_due; /* ns, when to look whether they are there; UINT64_MAX: they are */
-	uint64_t tc_next; /* ns, not before that are they put back again */
+	uint64_t tc_looked; /* ns, the last time */
+	uint64_t tc_next;   /* ns, not before that are they put back again */
 	struct wgif_trouble tc_trouble;
 	/* Everywhere. */
-	uint64_t tc_put_back; /* ns, the last time */
-	unsigned tc_said;     /* times that the log was told */
+	struct wgif_said tc_said;	/* TC programs were put back */
+	struct wgif_said settings_said; /* settings were put back */
+	struct wgif_said port_said; /* it was taken out of a bridge, or macvlans off it */
 };
 
 /* Nothing open: so that wgif_close() may follow. */
@@ -79,12 +92,18 @@ int wgif_add_queue(void *w);
 
 /* Takes an event of wg0 at home: present with its link, or gone from there. */
 void wgif_link(struct wgif *w, bool present, const struct rtnl_link *link);
+/* Takes an event of another link at home. If that is a macvlan on wg0, it is deleted. */
+void wgif_other_link(struct wgif *w, uint32_t ifindex, const struct rtnl_link *link);
 /*
  * Looks whether wg0, at home, has our TC programs. If it has not, it stops the workers' writing to it
  * (`unguarded`) and puts the programs back, at most every WGIF_TC_PAUSE_NS. To be called
- * when tc_due comes.
+ * when wgif_tc_due() says so.
  */
 void wgif_check_tc(struct wgif *w, uint64_t now);
+/* Returns true if it is time to do so. */
+bool wgif_tc_due(const struct wgif *w, uint64_t now);
+/* Returns when that must be asked next: ns, or UINT64_MAX. */
+uint64_t wgif_tc_deadline(const struct wgif *w);
 /* Reads in which namespace wg0 is, its flags and MTU, and puts back what it lacks. Sets `gone` if
  * it was deleted or is not ours alone. To be called when look_due comes. */
 void wgif_look(struct wgif *w, uint64_t now);

@@ -410,7 +410,7 @@ static bool read_tags(const struct ethhdr *eth, uint32_t *slot,
 	const uint8_t *to = eth->h_dest, *from = eth->h_source;
 
 	*slot = (uint32_t)to[3] << 16 | (uint32_t)to[4] << 8 | to[5];
-	packet->forwarded = from[3] & WG_FORWARDED;
+	packet->forwarded = from[0] & WG_FORWARDED;
 	packet->ttl = from[5];
 	return to[0] == WG_TAG_0 && to[1] == WG_TAG_1 && to[2] == WG_TAG_2;
 }

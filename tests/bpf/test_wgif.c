@@ -36,9 +36,9 @@ enum {
 static const char tag_alice[] = "\x02\x57\x47\x01\x02\x03";
 static const char tag_bob[] = "\x02\x57\x47\xff\xff\xfe";
 static const char tag_nobody[] = "\x02\x57\x47\xff\xff\xff";
-/* The source addresses of what nobody's tunnel sent. */
-static const char from_here[] = "\x02\x57\x47\0\0\0";
-static const char from_elsewhere[] = "\x02\x57\x47\1\0\0";
+/* How the source address of what no tunnel sent begins; IPv4: the destination and 0 follow. */
+static const char from_here = '\x02';
+static const char from_elsewhere = '\x06';
 
 static struct wgif_bpf *wgif;
 
@@ -189,6 +189,14 @@ static int run(const struct bpf_program *program, struct frame *f, uint32_t gso_
 	return (int)opts.retval;
 }
 
+static void assert_source(const struct frame *f, char first)
+{
+	assert_int_equal(f->bytes[6], (uint8_t)first);
+	assert_int_equal(f->bytes[11], 0);
+	if (f->bytes[ETH_PROTO] == 0x08)
+		assert_memory_equal(f->bytes + 7, f->bytes + IP4_DESTINATION, 4);
+}
+
 /* Refused for that reason, which counts nothing for either peer. */
 static void expect_shot(const struct bpf_program *program, struct frame f, int reason)
 {
@@ -209,10 +217,10 @@ static void expect_sent_gso(struct frame f, uint32_t peer, const char *tag, uint
 	struct counters before = counters(peer), after;
 	struct frame sent = f;
 
-	assert_int_equal(run(wgif->progs.wg_egress, &sent, segs, size), TC_ACT_OK);
+	assert_int_equal(run(wgif->progs.wg_egress, &sent, segs, size), TC_ACT_UNSPEC);
 	assert_int_equal(sent.len, f.len);
 	assert_memory_equal(sent.bytes, tag, 6);
-	assert_memory_equal(sent.bytes + 6, from_here, 6);
+	assert_source(&sent, from_here);
 	assert_memory_equal(sent.bytes + 12, f.bytes + 12, f.len - 12);
 	after = counters(peer);
 	assert_drops(&before, &after, NO_DROP);
@@ -230,10 +238,10 @@ static void expect_refused(struct frame f)
 	struct counters before = counters(ALICE), before_bob = counters(BOB), after;
 	struct frame sent = f;
 
-	assert_int_equal(run(wgif->progs.wg_egress, &sent, 3, 100), TC_ACT_OK);
+	assert_int_equal(run(wgif->progs.wg_egress, &sent, 3, 100), TC_ACT_UNSPEC);
 	assert_int_equal(sent.len, f.len);
 	assert_memory_equal(sent.bytes, tag_nobody, 6);
-	assert_memory_equal(sent.bytes + 6, from_here, 6);
+	assert_source(&sent, from_here);
 	assert_memory_equal(sent.bytes + 12, f.bytes + 12, f.len - 12);
 	after = counters(ALICE);
 	assert_drops(&before, &after, DROP_egress_no_peer);
@@ -259,7 +267,7 @@ static void expect_received(struct frame f, uint32_t peer)
 	struct counters before = counters(peer), after;
 	struct frame received = f;
 
-	assert_int_equal(run(wgif->progs.wg_ingress, &received, 0, 0), TC_ACT_OK);
+	assert_int_equal(run(wgif->progs.wg_ingress, &received, 0, 0), TC_ACT_UNSPEC);
 	assert_int_equal(received.len, f.len);
 	assert_memory_equal(received.bytes, f.bytes, f.len);
 	after = counters(peer);
@@ -357,12 +365,12 @@ static void egress_tells_what_was_forwarded(void **state)
 		     nobodys = packet4(WG0_4, NOBODY4, 28);
 
 	came_by = 1;
-	assert_int_equal(run(wgif->progs.wg_egress, &f, 0, 0), TC_ACT_OK);
-	assert_int_equal(run(wgif->progs.wg_egress, &nobodys, 0, 0), TC_ACT_OK);
+	assert_int_equal(run(wgif->progs.wg_egress, &f, 0, 0), TC_ACT_UNSPEC);
+	assert_int_equal(run(wgif->progs.wg_egress, &nobodys, 0, 0), TC_ACT_UNSPEC);
 	came_by = 0;
 	assert_memory_equal(f.bytes, tag_alice, 6);
-	assert_memory_equal(f.bytes + 6, from_elsewhere, 6);
-	assert_memory_equal(nobodys.bytes + 6, from_elsewhere, 6);
+	assert_source(&f, from_elsewhere);
+	assert_source(&nobodys, from_elsewhere);
 }
 
 static void egress_of_a_peer_without_counters(void **state)
@@ -371,7 +379,7 @@ static void egress_of_a_peer_without_counters(void **state)
 	uint32_t alice = ALICE;
 
 	bpf_map_delete_elem(bpf_map__fd(wgif->maps.peer_stats), &alice);
-	assert_int_equal(run(wgif->progs.wg_egress, &f, 0, 0), TC_ACT_OK);
+	assert_int_equal(run(wgif->progs.wg_egress, &f, 0, 0), TC_ACT_UNSPEC);
 	assert_memory_equal(f.bytes, tag_alice, 6);
 	assert_rise((struct counters){0}, counters(ALICE), to_peer_packets, 0);
 }
@@ -489,21 +497,8 @@ static void ingress_of_a_peer_without_counters(void **state)
 	uint32_t alice = ALICE;
 
 	bpf_map_delete_elem(bpf_map__fd(wgif->maps.peer_stats), &alice);
-	assert_int_equal(run(wgif->progs.wg_ingress, &f, 0, 0), TC_ACT_OK);
+	assert_int_equal(run(wgif->progs.wg_ingress, &f, 0, 0), TC_ACT_UNSPEC);
 	expect_shot(wgif->progs.wg_ingress, bad, DROP_ingress_bad_source);
-}
-
-/* A test run starts without the mark, like any frame that has not been in TC egress. */
-static void filter_refuses_what_is_not_marked(void **state)
-{
-	struct frame f = packet4(WG0_4, ALICE4, 28);
-	struct counters before = counters(ALICE), after;
-
-	put_bytes(f.bytes, tag_alice, 6);
-	assert_int_equal(run(wgif->progs.wg_filter, &f, 0, 0), 0);
-	after = counters(ALICE);
-	assert_drops(&before, &after, DROP_egress_bypass);
-	assert_memory_equal(&before.peer, &after.peer, sizeof(after.peer));
 }
 
 /*
@@ -521,7 +516,8 @@ static void attach(int ifindex, enum bpf_tc_attach_point point,
 		   const struct bpf_program *program)
 {
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex, .attach_point = point);
-	LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = bpf_program__fd(program));
+	LIBBPF_OPTS(bpf_tc_opts, opts, .priority = 1,
+		    .prog_fd = bpf_program__fd(program));
 
 	assert_int_equal(bpf_tc_attach(&hook, &opts), 0);
 }
@@ -753,6 +749,107 @@ static void tap_refuses_what_bypasses_egress(void **state)
 	assert_rise(before, after, to_peer_packets, 0);
 }
 
+/* The filter asks for the peer of the destination. */
+static void tap_takes_only_right_tags(void **state)
+{
+	static const struct {
+		const char *tag, *to4, *to6;
+		bool right;
+	} cases[] = {
+		{tag_alice, ALICE4, HOST6("\1"), true},
+		{tag_bob, BOB4, HOST6("\2"), true},
+		{tag_bob, ALICE4, HOST6("\1"), false},
+		{tag_alice, NOBODY4, HOST6("\3"), false},
+		{tag_nobody, NOBODY4, HOST6("\3"), true},
+		{"\x02\x57\x46\1\2\3", ALICE4, HOST6("\1"), false},
+	};
+	struct vnet_frame v;
+
+	for (size_t i = 0; i < 2 * sizeof(cases) / sizeof(cases[0]); i++) {
+		struct frame f = i % 2 ? packet6(HOST6("\0"), cases[i / 2].to6, 60)
+				       : packet4(WG0_4, cases[i / 2].to4, 60);
+
+		put_bytes(f.bytes, cases[i / 2].tag, 6);
+		send_raw_by(&f, 1);
+		if (cases[i / 2].right)
+			assert_int_equal(read_tap(&v), f.len);
+		assert_tap_empty();
+	}
+}
+
+/* A program after ours: sets the destination address or, with to NULL, only the result. */
+static void attach_after(const char *to, int result)
+{
+	uint32_t word = 0;
+	struct bpf_insn insns[9];
+	size_t n = 0;
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)if_nametoindex("wg0"),
+		    .attach_point = BPF_TC_EGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .priority = 60000);
+
+	if (to) {
+		memcpy(&word, to, 4);
+		insns[n++] = (struct bpf_insn){BPF_ST | BPF_MEM | BPF_W, BPF_REG_10, 0,
+					       -8, (int32_t)word};
+		insns[n++] = (struct bpf_insn){BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_2, 0,
+					       0, IP4_DESTINATION};
+		insns[n++] = (struct bpf_insn){BPF_ALU64 | BPF_MOV | BPF_X, BPF_REG_3,
+					       BPF_REG_10, 0, 0};
+		insns[n++] = (struct bpf_insn){BPF_ALU64 | BPF_ADD | BPF_K, BPF_REG_3, 0,
+					       0, -8};
+		insns[n++] = (struct bpf_insn){BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_4, 0,
+					       0, 4};
+		insns[n++] = (struct bpf_insn){BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_5, 0,
+					       0, 0};
+		insns[n++] = (struct bpf_insn){BPF_JMP | BPF_CALL, 0, 0, 0,
+					       BPF_FUNC_skb_store_bytes};
+	}
+	insns[n++] =
+		(struct bpf_insn){BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0, result};
+	insns[n++] = (struct bpf_insn){BPF_JMP | BPF_EXIT, 0, 0, 0, 0};
+	opts.prog_fd =
+		bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "after", "GPL", insns, n, NULL);
+	assert_true(opts.prog_fd >= 0);
+	assert_int_equal(bpf_tc_attach(&hook, &opts), 0);
+	close(opts.prog_fd);
+}
+
+/* TC_ACT_OK of the user's filter overwrites the mark; the right tag counts then. */
+static void tap_egress_with_a_filter_that_accepts(void **state)
+{
+	struct sockaddr_in bob = at(BOB4, 9), nobody = at(NOBODY4, 9);
+	struct counters before = counters(BOB), after;
+	int fd = udp_socket(4000);
+	struct vnet_frame v;
+
+	attach_after(NULL, TC_ACT_OK);
+	assert_int_equal(sendto(fd, "12345", 5, 0, (void *)&bob, sizeof(bob)), 5);
+	assert_int_equal(read_tap(&v), 14 + 28 + 5);
+	assert_memory_equal(v.bytes, tag_bob, 6);
+	assert_int_equal(sendto(fd, "12345", 5, 0, (void *)&nobody, sizeof(nobody)), 5);
+	assert_int_equal(read_tap(&v), 14 + 28 + 5);
+	assert_memory_equal(v.bytes, tag_nobody, 6);
+	after = counters(BOB);
+	assert_drops(&before, &after, DROP_egress_no_peer);
+	assert_rise(before, after, to_peer_packets, 1);
+	close(fd);
+}
+
+/* The mark says nothing about a destination that was written afterwards. */
+static void tap_egress_with_a_filter_that_changes_the_destination(void **state)
+{
+	struct sockaddr_in bob = at(BOB4, 9);
+	struct counters before = counters(BOB), after;
+	int fd = udp_socket(4000);
+
+	attach_after(ALICE4, TC_ACT_UNSPEC);
+	sendto(fd, "12345", 5, 0, (void *)&bob, sizeof(bob));
+	assert_tap_empty();
+	after = counters(BOB);
+	assert_drops(&before, &after, DROP_egress_bypass);
+	close(fd);
+}
+
 static void tap_refuses_everything_without_egress(void **state)
 {
 	struct sockaddr_in bob = at(BOB4, 9);
@@ -818,12 +915,14 @@ static void tap_egress_of_a_forged_tag(void **state)
 	struct vnet_frame v;
 
 	put_bytes(f.bytes, tag_bob, 6);
-	put_bytes(f.bytes + 6, from_elsewhere, 6);
+	f.bytes[6] = from_elsewhere;
 	f.bytes[11] = 40;
 	assert_int_equal(send_raw(&f), f.len);
 	assert_int_equal(read_tap(&v), f.len);
 	assert_memory_equal(v.bytes, tag_alice, 6);
-	assert_memory_equal(v.bytes + 6, from_here, 6);
+	assert_int_equal(v.bytes[6], from_here);
+	assert_memory_equal(v.bytes + 7, ALICE4, 4);
+	assert_int_equal(v.bytes[11], 0);
 	assert_memory_equal(v.bytes + 12, f.bytes + 12, f.len - 12);
 }
 
@@ -895,7 +994,6 @@ int main(void)
 		T(ingress_without_a_tag),
 		T(ingress_without_a_tag_nor_ip),
 		T(ingress_of_a_peer_without_counters),
-		T(filter_refuses_what_is_not_marked),
 		TAP(tap_delivers_what_ingress_lets_in),
 		TAP(tap_without_programs_delivers_nothing),
 		TAP(tap_with_headers_that_are_not_linear),
@@ -904,6 +1002,9 @@ int main(void)
 		TAP(tap_egress_of_a_clone),
 		TAP(tap_egress_of_a_forged_tag),
 		TAP(tap_refuses_what_bypasses_egress),
+		TAP(tap_takes_only_right_tags),
+		TAP(tap_egress_with_a_filter_that_accepts),
+		TAP(tap_egress_with_a_filter_that_changes_the_destination),
 		TAP(tap_refuses_everything_without_egress),
 		TAP(tap_egress_of_segments),
 		TAP(tap_egress_through_a_queue),

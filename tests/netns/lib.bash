@@ -172,6 +172,14 @@ start_wg() {
 	fi
 }
 
+# without_tcx: daemons that are started from now on take the kernel for one before 6.6. They have
+# no XDP either.
+without_tcx() {
+	printf '#!/bin/sh\nexec "%s" "%s" "$@"\n' "$BUILD/tests/tools/no_tcx" "$WGXDP" >"$TMP/no_tcx"
+	chmod +x "$TMP/no_tcx"
+	WGXDP=$TMP/no_tcx
+}
+
 daemon_alive() { kill -0 "${DAEMON[$1]}" 2>/dev/null; }
 
 # A file may be a dead process's, and a socket may let us in before all is ready.

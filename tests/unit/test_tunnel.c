@@ -31,6 +31,7 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -290,6 +291,31 @@ static struct fixture *new_fixture(void)
 	memset(f, 0xa5, sizeof(*f)); /* tunnel_open() must not count on zeros */
 	f->fds = count_fds();
 	return f;
+}
+
+/* Linux 6.6, as in daemon/kernel/tc.c. */
+#define TCX_INGRESS 46
+#define TCX_EGRESS  47
+#define TCX_BEFORE  (1U << 3)
+
+/* The kernel is one without tcx. */
+static bool no_tcx;
+
+/* Takes the place of libbpf's, and does as that does for links without further options. */
+int bpf_link_create(int prog_fd, int target_fd, enum bpf_attach_type attach_type,
+		    const struct bpf_link_create_opts *opts)
+{
+	union bpf_attr attr = {0};
+	long fd;
+
+	if (no_tcx && ((int)attach_type == TCX_INGRESS || (int)attach_type == TCX_EGRESS))
+		return -EINVAL;
+	attr.link_create.prog_fd = (uint32_t)prog_fd;
+	attr.link_create.target_fd = (uint32_t)target_fd;
+	attr.link_create.attach_type = attach_type;
+	attr.link_create.flags = opts->flags;
+	fd = syscall(SYS_bpf, BPF_LINK_CREATE, &attr, sizeof(attr));
+	return fd < 0 ? -errno : (int)fd;
 }
 
 static int setup(void **state)
@@ -2162,19 +2188,39 @@ static uint64_t unguarded_after_a_packet(struct tunnel *tunnel)
 	return w->stats->drops.unguarded;
 }
 
-/* A program that lets everything pass takes the place of ours. */
-static void replace_tc(uint32_t ifindex, enum bpf_tc_attach_point point)
+static int setup_no_tcx(void **state)
+{
+	no_tcx = true;
+	return setup(state);
+}
+
+static int teardown_no_tcx(void **state)
+{
+	no_tcx = false;
+	return teardown(state);
+}
+
+/* A program that lets everything pass. */
+static int pass_program(void)
 {
 	static const struct bpf_insn pass[] = {
 		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0},
 		{.code = BPF_JMP | BPF_EXIT},
 	};
 	int fd = bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "pass", "GPL", pass, 2, NULL);
+
+	assert_true(fd >= 0);
+	return fd;
+}
+
+/* That program takes the place of ours. */
+static void replace_tc(uint32_t ifindex, enum bpf_tc_attach_point point)
+{
+	int fd = pass_program();
 	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex, .attach_point = point);
 	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = 1, .priority = 1, .prog_fd = fd,
 		    .flags = BPF_TC_F_REPLACE);
 
-	assert_true(fd >= 0);
 	assert_int_equal(bpf_tc_attach(&hook, &opts), 0);
 	close(fd);
 }
@@ -2182,6 +2228,79 @@ static void replace_tc(uint32_t ifindex, enum bpf_tc_attach_point point)
 static bool has_tc(struct tunnel *tunnel)
 {
 	return bpf_objects_has_tc(tunnel->bpf, tunnel->wgif.tap.ifindex);
+}
+
+/* Returns how many qdiscs of the interface are clsact. */
+static int clsacts(void)
+{
+	FILE *f = popen("tc qdisc show dev " IFNAME " | grep -c clsact", "r");
+	int n = -1;
+
+	assert_non_null(f);
+	assert_int_equal(fscanf(f, "%d", &n), 1);
+	pclose(f);
+	return n;
+}
+
+static void test_tcx_leaves_clsact_to_others(void **state)
+{
+	struct tunnel *tunnel = &((struct fixture *)*state)->tunnel;
+
+	if (bpf_objects_uses_clsact(tunnel->bpf))
+		skip(); /* before Linux 6.6 */
+	assert_int_equal(clsacts(), 0);
+	assert_int_equal(system("tc qdisc add dev " IFNAME " clsact"), 0);
+	assert_int_equal(rtnl_clsact_remove(&tunnel->rtnl, tunnel->wgif.tap.ifindex), 0);
+	assert_true(has_tc(tunnel));
+}
+
+static void test_tc_by_clsact_without_tcx(void **state)
+{
+	struct tunnel *tunnel = &((struct fixture *)*state)->tunnel;
+
+	assert_true(bpf_objects_uses_clsact(tunnel->bpf));
+	assert_int_equal(clsacts(), 1);
+	assert_true(has_tc(tunnel));
+}
+
+/* Returns a link of that program, put before all others. */
+static int put_before(uint32_t ifindex, int type)
+{
+	DECLARE_LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = TCX_BEFORE);
+	int prog = pass_program();
+	int fd = bpf_link_create(prog, (int)ifindex, (enum bpf_attach_type)type, &opts);
+
+	assert_true(fd >= 0);
+	close(prog);
+	return fd;
+}
+
+static void test_tcx_programs_go_before_others(void **state)
+{
+	static const int types[] = {TCX_EGRESS, TCX_INGRESS};
+	struct tunnel *tunnel = &((struct fixture *)*state)->tunnel;
+	uint64_t now = NS_PER_SEC;
+
+	if (bpf_objects_uses_clsact(tunnel->bpf))
+		skip(); /* before Linux 6.6 */
+	for (int i = 0; i < 2; i++, now += WGIF_TC_PAUSE_NS) {
+		int other;
+
+		assert_true(has_tc(tunnel));
+		other = put_before(tunnel->wgif.tap.ifindex, types[i]);
+		assert_false(has_tc(tunnel));
+		wgif_check_tc(&tunnel->wgif, now);
+		assert_true(has_tc(tunnel));
+		close(other);
+		assert_true(has_tc(tunnel));
+	}
+	/* There is no event to tell of it. */
+	assert_int_equal(wgif_tc_deadline(&tunnel->wgif), UINT64_MAX); /* down */
+	tunnel->wgif.up = true;
+	assert_false(wgif_tc_due(&tunnel->wgif, now));
+	assert_true(wgif_tc_due(&tunnel->wgif, now + WGIF_TC_LOOK_NS));
+	assert_true(wgif_tc_deadline(&tunnel->wgif) < now + WGIF_TC_IDLE_LOOK_NS);
+	tunnel->wgif.up = false;
 }
 
 static void test_another_tc_program_is_not_ours(void **state)
@@ -2566,7 +2685,8 @@ static void test_status_without_memory(void **state)
 	assert_true(n > 2 * 3); /* strings of each peer, and of the tunnel */
 }
 
-#define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define T(name)	     cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define NO_TCX(name) cmocka_unit_test_setup_teardown(name, setup_no_tcx, teardown_no_tcx)
 
 static const struct CMUnitTest tests[] = {
 	T(test_new_device),
@@ -2642,8 +2762,11 @@ static const struct CMUnitTest tests[] = {
 	T(test_removal_ends_sessions),
 	T(test_tries_follow_the_table),
 	T(test_tries_at_the_ends),
-	T(test_another_tc_program_is_not_ours),
-	T(test_nothing_is_written_without_tc),
+	T(test_tcx_leaves_clsact_to_others),
+	T(test_tcx_programs_go_before_others),
+	NO_TCX(test_tc_by_clsact_without_tcx),
+	NO_TCX(test_another_tc_program_is_not_ours),
+	NO_TCX(test_nothing_is_written_without_tc),
 	T(test_filter_is_put_back),
 	T(test_event_of_a_foreign_queue),
 };
