@@ -39,7 +39,8 @@ struct options {
 };
 
 static const char usage[] =
-	"usage: wgxdp [-f] [--nic auto|none|IF[:zc|:copy|:skb]]... [--workers N] IFNAME\n"
+	"usage: wgxdp [-f] [--nic auto|none|IF[:zc|:copy|:skb]]... [--workers N]\n"
+	"             [--frames N] IFNAME\n"
 	"       wgxdp status [IFNAME] [--json]\n"
 	"       wgxdp --help | --version\n"
 	"\n"
@@ -52,6 +53,8 @@ static const char usage[] =
 	"                    (the environment variable WGXDP_NIC=IF,... does the same)\n"
 	"  --workers N       start at most N worker threads, and N - 1 helpers\n"
 	"                    (default: one worker per CPU)\n"
+	"  --frames N        packets that AF_XDP holds per queue of a NIC (default: "
+	"4096)\n"
 	"\n"
 	"`ip link del IFNAME` ends the interface and its process.\n";
 
@@ -151,6 +154,19 @@ static bool parse_workers(const char *arg, unsigned *out)
 	return true;
 }
 
+/* A power of two, because rings have a quarter of it. */
+static bool parse_frames(const char *arg, unsigned *out)
+{
+	char *end;
+	unsigned long n = strtoul(arg, &end, 10);
+
+	if (*end || n < NIC_FRAMES_MIN || n > NIC_FRAMES_MAX || (n & (n - 1)))
+		return wrong("--frames %s: want a power of two from %u to %u", arg,
+			     NIC_FRAMES_MIN, NIC_FRAMES_MAX);
+	*out = (unsigned)n;
+	return true;
+}
+
 static unsigned default_workers(void)
 {
 	long cpus = sysconf(_SC_NPROCESSORS_ONLN);
@@ -233,6 +249,7 @@ static bool parse_options(int argc, char **argv, struct options *o)
 		{"foreground", no_argument, NULL, 'f'},
 		{"nic", required_argument, NULL, 'n'},
 		{"workers", required_argument, NULL, 'w'},
+		{"frames", required_argument, NULL, 'm'},
 		{"help", no_argument, NULL, 'h'},
 		{"version", no_argument, NULL, 'V'},
 		{0},
@@ -252,6 +269,7 @@ static bool parse_options(int argc, char **argv, struct options *o)
 		else if (c == 'f')
 			o->foreground = true;
 		else if ((c == 'n' && !parse_nic(o, optarg)) ||
+			 (c == 'm' && !parse_frames(optarg, &o->nics.frames)) ||
 			 (c == 'w' && !parse_workers(optarg, &o->workers)))
 			return false;
 		else if (c == '?' || c == ':')

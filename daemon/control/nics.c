@@ -89,6 +89,7 @@ int nics_attach(struct tunnel *tunnel, uint32_t ifindex, enum nic_mode mode,
 		return err;
 	}
 	err = nic_open(tunnel->bpf, ifindex, link, (uint32_t)id, mode,
+		       tunnel->nics.frames ? tunnel->nics.frames : NIC_FRAMES,
 		       !tunnel->nics.automatic, &nic, why, why_len);
 	if (err)
 		return err;

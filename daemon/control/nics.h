@@ -44,7 +44,8 @@ struct nic_refusal {
 };
 
 struct nics {
-	bool automatic; /* attach to what routes lead to */
+	bool automatic;	 /* attach to what routes lead to */
+	unsigned frames; /* per queue (xsk.h); 0: the default */
 	struct nic_request requests[WG_MAX_NICS];
 	unsigned request_count;
 	struct nic_refusal refused[WG_MAX_NICS];

@@ -87,7 +87,7 @@ static int queue_open(struct nic *nic, unsigned index, uint64_t until,
 	for (const int *flag = copy_flags(nic, index); *flag >= 0; flag++) {
 		if (index == 0)
 			nic->frame_size = choose_frame_size(nic, *flag);
-		err = nic_queue_open(nic, nic->name, nic->frame_size, index,
+		err = nic_queue_open(nic, nic->name, nic->frame_size, nic->frames, index,
 				     (uint16_t)*flag, until, out);
 		if (!err || err == -EBUSY || err == -ENOMEM)
 			break;
@@ -246,8 +246,8 @@ bool nic_fits(const struct nic *nic, uint32_t mtu)
 }
 
 int nic_open(struct bpf_objects *bpf, uint32_t ifindex, const struct rtnl_link *link,
-	     uint32_t id, enum nic_mode mode, bool generic, struct nic **out, char *why,
-	     size_t why_len)
+	     uint32_t id, enum nic_mode mode, unsigned frames, bool generic,
+	     struct nic **out, char *why, size_t why_len)
 {
 	struct nic *nic = nic_new(ifindex, link, id, mode);
 	const char *step = "XDP";
@@ -258,6 +258,7 @@ int nic_open(struct bpf_objects *bpf, uint32_t ifindex, const struct rtnl_link *
 		snprintf(why, why_len, "%s: %s", link->name, strerror(ENOMEM));
 		return -ENOMEM;
 	}
+	nic->frames = frames;
 	err = attach_xdp(bpf, nic, generic);
 	if (!err) {
 		step = "AF_XDP sockets";

@@ -43,6 +43,7 @@ struct nic {
 	uint32_t mtu;
 	uint8_t mac[6];
 	uint32_t frame_size;
+	unsigned frames; /* per queue */
 	enum nic_mode mode;
 	bool native;
 	int link_fd; /* XDP attachment */
@@ -53,10 +54,10 @@ struct nic {
 
 /* Attaches XDP and opens the sockets of every queue; *out is closed by nic_close(). `generic`: use
  * generic XDP if the mode allows it and the driver has no native XDP. `why` gets one line on
- * error. 0 or -errno. May wait a second for a queue. Control thread. */
+ * error. frames: per queue (xsk.h). 0 or -errno. May wait a second for a queue. Control thread. */
 int nic_open(struct bpf_objects *bpf, uint32_t ifindex, const struct rtnl_link *link,
-	     uint32_t id, enum nic_mode mode, bool generic, struct nic **out, char *why,
-	     size_t why_len);
+	     uint32_t id, enum nic_mode mode, unsigned frames, bool generic,
+	     struct nic **out, char *why, size_t why_len);
 /* Detaches, closes and frees a NIC that no path names and no worker reads any more. Control
  * thread. */
 void nic_close(struct bpf_objects *bpf, struct nic *nic);

@@ -15,16 +15,14 @@
 #include "clock.h"
 #include "thread.h"
 
-#define RX_RING	       2048
-#define TX_RING	       2048
-#define HANDSHAKE_RING 512
-#define FILL_RING      2048
-/* Enough for all rings to be full at once while a worker holds received batches. */
-#define FRAMES (RX_RING + TX_RING + HANDSHAKE_RING + FILL_RING + 1536)
+/* Entries of the RX, TX, fill and completion ring each, and of the handshake ring. If all are full
+ * at once, an eighth of the frames is left for the batches that workers hold. */
+#define RING(q)		  ((q)->frames / 4)
+#define HANDSHAKE_RING(q) ((q)->frames / 8)
 /* Copy mode charges each packet under way to the socket; this is enough for a full ring. */
-#define SEND_BUFFER (TX_RING * 4096)
+#define SEND_BUFFER(q) (RING(q) * 4096)
 /* Copy mode sends at most 32 packets per call. */
-#define TX_KICKS     (TX_RING / 32)
+#define TX_KICKS(q)  (RING(q) / 32)
 #define BUSY_STEP_NS (10 * NS_PER_MS)
 
 /* --- frames; the queue's lock is held --- */
@@ -41,7 +39,7 @@ static void put_free(struct nic_queue *q, uint64_t addr)
 
 static void reap_completions(struct nic_queue *q)
 {
-	uint32_t idx, n = xsk_ring_cons__peek(&q->completion, TX_RING, &idx);
+	uint32_t idx, n = xsk_ring_cons__peek(&q->completion, RING(q), &idx);
 
 	for (uint32_t i = 0; i < n; i++)
 		put_free(q, *xsk_ring_cons__comp_addr(&q->completion, idx + i));
@@ -52,7 +50,7 @@ static void reap_completions(struct nic_queue *q)
 /* Puts free frames into the fill ring in place of those that packets were received in. */
 static void refill(struct nic_queue *q)
 {
-	uint32_t idx, n = xsk_prod_nb_free(&q->fill, FILL_RING);
+	uint32_t idx, n = xsk_prod_nb_free(&q->fill, RING(q));
 
 	if (n > q->free_count)
 		n = q->free_count;
@@ -79,7 +77,7 @@ static int kick(struct nic_queue *q)
 
 	if (!xsk_ring_prod__needs_wakeup(&q->tx))
 		return 0;
-	for (unsigned i = 0; i < TX_KICKS; i++) {
+	for (unsigned i = 0; i < TX_KICKS(q); i++) {
 		uint32_t before = __atomic_load_n(q->tx.consumer, __ATOMIC_ACQUIRE);
 
 		if (before == __atomic_load_n(q->tx.producer, __ATOMIC_ACQUIRE))
@@ -183,14 +181,14 @@ unsigned nic_queue_alloc(struct nic_queue *q, struct nic_frame *out, unsigned n)
 {
 	pthread_mutex_lock(&q->lock);
 	reap_completions(q);
-	if (q->tx_held + n > TX_RING) {
+	if (q->tx_held + n > RING(q)) {
 		kick(q);
 		reap_completions(q);
 	}
 	/* At most as many frames as the TX ring holds are in senders' hands or under way: so the
 	 * ring has room for what is sealed, and the other frames are left for reception. */
-	if (n > TX_RING - q->tx_held)
-		n = TX_RING - q->tx_held;
+	if (n > RING(q) - q->tx_held)
+		n = RING(q) - q->tx_held;
 	if (n > q->free_count)
 		n = q->free_count;
 	for (unsigned i = 0; i < n; i++) {
@@ -232,23 +230,23 @@ unsigned nic_queue_send(struct nic_queue *q, const struct nic_frame *frames, uns
 static int map_umem(struct nic_queue *q)
 {
 	struct xsk_umem_config cfg = {
-		.fill_size = FILL_RING,
-		.comp_size = TX_RING,
+		.fill_size = RING(q),
+		.comp_size = RING(q),
 		.frame_size = q->frame_size,
 	};
 	void *area;
 
-	q->area_len = (size_t)FRAMES * q->frame_size;
+	q->area_len = (size_t)q->frames * q->frame_size;
 	area = mmap(NULL, q->area_len, PROT_READ | PROT_WRITE,
 		    MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (area == MAP_FAILED)
 		return -errno;
 	q->area = area;
 	madvise(area, q->area_len, MADV_HUGEPAGE);
-	q->free = calloc(FRAMES, sizeof(*q->free));
+	q->free = calloc(q->frames, sizeof(*q->free));
 	if (!q->free)
 		return -ENOMEM;
-	for (unsigned i = FRAMES; i > 0; i--)
+	for (unsigned i = q->frames; i > 0; i--)
 		q->free[q->free_count++] = (uint64_t)(i - 1) * q->frame_size;
 	return xsk_umem__create(&q->umem, area, q->area_len, &q->fill, &q->completion,
 				&cfg);
@@ -284,8 +282,8 @@ static int bind_data(struct nic_queue *q, const struct xsk_socket_config *cfg,
 static int bind_sockets(struct nic_queue *q, uint16_t copy_flag, uint64_t until)
 {
 	struct xsk_socket_config cfg = {
-		.rx_size = RX_RING,
-		.tx_size = TX_RING,
+		.rx_size = RING(q),
+		.tx_size = RING(q),
 		.libxdp_flags = XSK_LIBXDP_FLAGS__INHIBIT_PROG_LOAD,
 		.bind_flags = XDP_USE_NEED_WAKEUP | copy_flag,
 	};
@@ -293,7 +291,7 @@ static int bind_sockets(struct nic_queue *q, uint16_t copy_flag, uint64_t until)
 
 	if (err)
 		return err;
-	cfg.rx_size = HANDSHAKE_RING;
+	cfg.rx_size = HANDSHAKE_RING(q);
 	cfg.bind_flags = 0; /* a further socket on the same queue takes them over */
 	return xsk_socket__create_shared(&q->handshake, q->ifname, q->index, q->umem,
 					 &q->handshake_rx, NULL, NULL, NULL, &cfg);
@@ -301,7 +299,7 @@ static int bind_sockets(struct nic_queue *q, uint16_t copy_flag, uint64_t until)
 
 static void raise_send_buffer(struct nic_queue *q)
 {
-	int fd = xsk_socket__fd(q->data), size = SEND_BUFFER;
+	int fd = xsk_socket__fd(q->data), size = (int)SEND_BUFFER(q);
 
 	if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)))
 		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
@@ -327,7 +325,7 @@ void nic_queue_close(struct nic_queue *q)
 }
 
 int nic_queue_open(struct nic *nic, const char *ifname, uint32_t frame_size,
-		   unsigned index, uint16_t copy_flag, uint64_t until,
+		   unsigned frames, unsigned index, uint16_t copy_flag, uint64_t until,
 		   struct nic_queue **out)
 {
 	struct nic_queue *q = calloc(1, sizeof(*q));
@@ -339,6 +337,7 @@ int nic_queue_open(struct nic *nic, const char *ifname, uint32_t frame_size,
 	q->nic = nic;
 	snprintf(q->ifname, sizeof(q->ifname), "%s", ifname);
 	q->frame_size = frame_size;
+	q->frames = frames;
 	q->index = index;
 	pthread_mutex_init(&q->lock, NULL);
 	err = map_umem(q);

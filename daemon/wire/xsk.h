@@ -22,6 +22,11 @@
 
 struct nic;
 
+/* Frames of a queue. Half of them receive and a quarter sends, at most. */
+#define NIC_FRAMES     4096
+#define NIC_FRAMES_MIN 1024
+#define NIC_FRAMES_MAX 65536
+
 /* A packet in a UMEM frame, which its receiver owns. */
 struct nic_frame {
 	uint64_t addr; /* in the UMEM, of data[0] */
@@ -33,6 +38,7 @@ struct nic_queue {
 	struct nic *nic;       /* that the queue belongs to; not followed here */
 	char ifname[IFNAMSIZ]; /* at the time of opening */
 	uint32_t frame_size;
+	unsigned frames;
 	unsigned index;
 	unsigned reader; /* index of the worker that reads its data ring */
 	bool zerocopy;
@@ -53,10 +59,11 @@ struct nic_queue {
 };
 
 /* Opens the sockets of a queue; waits for it until `until`, ns, if another socket still has it.
+ * frames: a power of two, NIC_FRAMES_MIN to NIC_FRAMES_MAX.
  * copy_flag is XDP_COPY or XDP_ZEROCOPY. *out is closed by nic_queue_close(). 0 or -errno.
  * Control thread. */
 int nic_queue_open(struct nic *nic, const char *ifname, uint32_t frame_size,
-		   unsigned index, uint16_t copy_flag, uint64_t until,
+		   unsigned frames, unsigned index, uint16_t copy_flag, uint64_t until,
 		   struct nic_queue **out);
 /* Closes, wipes and frees. NULL is allowed. Control thread. */
 void nic_queue_close(struct nic_queue *q);

@@ -293,6 +293,23 @@ with_few_capabilities() {
 	[ "$(cut -d ' ' -f 1 "$TMP/limits")" = "$(ulimit -Hn)" ]
 }
 
+umem_kb() { # of the UMEM of one queue
+	on A sed -n 's/^Locked: *\([0-9]*\) kB/\1/p' "/proc/$(daemon_pid A)/smaps" |
+		sort -n | tail -n 1
+}
+
+@test "AF_XDP takes 8 MiB per queue, or what --frames says" {
+	start_wg wgxdp A --nic toB
+	[ "$(umem_kb)" = 8192 ]
+	stop_wg A
+	start_wg wgxdp A --nic toB --frames 1024
+	[ "$(umem_kb)" = 2048 ]
+	stop_wg A
+	for n in 1000 512 131072 x ""; do
+		refuses frames "$WGXDP" --frames "$n" wg0
+	done
+}
+
 @test "a wrong command line is refused" {
 	local args
 
