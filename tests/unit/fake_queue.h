@@ -27,6 +27,7 @@ static int set_up(void **state)
 	f.nic.frame_size = SIZE;
 	f.q.nic = &f.nic;
 	f.q.area = f.area;
+	f.q.frames = 4 * RING;
 	f.q.free = f.free;
 	pthread_mutex_init(&f.q.lock, NULL);
 	f.q.tx = (struct xsk_ring_prod){.mask = RING - 1, .size = RING, .ring = f.tx};
