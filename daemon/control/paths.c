@@ -103,7 +103,7 @@ static void try_again(struct peer *peer, int err, uint64_t now)
 			  strerror(-err));
 	tunnel->path_error = err;
 	peer->retry_wait = wait < RETRY_MAX_NS ? wait : RETRY_MAX_NS;
-	paths_want_at(peer, now + peer->retry_wait);
+	peer_resolve_at(peer, now + peer->retry_wait);
 }
 
 static void resolve(struct peer *peer, uint64_t now)
@@ -140,20 +140,7 @@ static void resolve(struct peer *peer, uint64_t now)
 
 void paths_want(struct peer *peer)
 {
-	assert_control_thread();
-	if (cds_list_empty(&peer->resolve))
-		cds_list_add_tail(&peer->resolve, &peer->peers->unresolved);
-}
-
-void paths_want_at(struct peer *peer, uint64_t when)
-{
-	struct timerq_node *node = &peer->resolve_later;
-
-	assert_control_thread();
-	if (node->index && node->deadline <= when)
-		return;
-	if (timerq_set(&peer->peers->resolutions, node, when))
-		paths_want(peer);
+	peer_resolve(peer);
 }
 
 void paths_refresh(struct peer *peer, uint64_t now)
