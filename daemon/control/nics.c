@@ -22,6 +22,7 @@
  * BPF link is detached, but asking costs the device nothing. */
 #define LOOK_NS	       NS_PER_SEC
 #define REFUSAL_NS     (30 * NS_PER_SEC)
+#define MOMENTARY_NS   NS_PER_SEC
 #define REFUSAL_MAX_NS (3600 * NS_PER_SEC)
 
 /* --- attached NICs --- */
@@ -147,6 +148,8 @@ static bool is_refused(struct tunnel *tunnel, uint32_t ifindex)
 /* How long to wait after this error, if the last wait was `before` (0: there was none). */
 static uint64_t refusal_wait(uint64_t before, int err)
 {
+	if (!before && rtnl_is_momentary(err))
+		return MOMENTARY_NS;
 	if (!before || err == -EBUSY)
 		return REFUSAL_NS;
 	return before < REFUSAL_MAX_NS / 2 ? before * 2 : REFUSAL_MAX_NS;

@@ -9,6 +9,7 @@
 #include "clock.h"
 #include "flows.h"
 #include "handshake_queue.h"
+#include "log.h"
 #include "nics.h"
 #include "route.h"
 #include "stale_paths.h"
@@ -19,8 +20,9 @@
 #define SETTLE_NS (20 * NS_PER_MS)
 /* Of the queue, of what events concern, and of all peers if they are due. */
 #define PATHS_A_ROUND 256
-/* After an error of the look-up itself. */
-#define RETRY_NS NS_PER_SEC
+/* After an error of the look-up itself; doubled while it lasts. */
+#define RETRY_NS     NS_PER_SEC
+#define RETRY_MAX_NS (32 * NS_PER_SEC)
 /* As long as the kernel keeps a path MTU that it learnt. */
 #define MAX_AGE_NS (600 * NS_PER_SEC)
 /* How often the next hop of a peer in use is confirmed. */
@@ -90,6 +92,20 @@ static int find_route_from_source(struct peer *peer, const struct path *old,
 	return find_route(peer, route);
 }
 
+/* Only this peer, because the error may last. The log is told once per kind of error. */
+static void try_again(struct peer *peer, int err, uint64_t now)
+{
+	struct tunnel *tunnel = tunnel_of(peer);
+	uint64_t wait = peer->retry_wait ? peer->retry_wait * 2 : RETRY_NS;
+
+	if (tunnel->path_error != err)
+		log_error("cannot look up the path to a peer, trying again: %s",
+			  strerror(-err));
+	tunnel->path_error = err;
+	peer->retry_wait = wait < RETRY_MAX_NS ? wait : RETRY_MAX_NS;
+	peer_resolve_at(peer, now + peer->retry_wait);
+}
+
 static void resolve(struct peer *peer, uint64_t now)
 {
 	struct tunnel *tunnel = tunnel_of(peer);
@@ -108,9 +124,12 @@ static void resolve(struct peer *peer, uint64_t now)
 		err = -ENOMEM;
 	if (err && !is_verdict(err)) {
 		/* The path that is there may still be right. */
-		paths_due(tunnel, now + RETRY_NS);
+		try_again(peer, err, now);
 		return;
 	}
+	if (peer->retry_wait)
+		tunnel->path_error = 0;
+	peer->retry_wait = 0;
 	/* An endpoint routed into its own tunnel would make packets go round without end. */
 	if (err || !wgif_is(&tunnel->wgif, route.ifindex))
 		path = path_new(&peer->endpoint);
@@ -121,20 +140,7 @@ static void resolve(struct peer *peer, uint64_t now)
 
 void paths_want(struct peer *peer)
 {
-	assert_control_thread();
-	if (cds_list_empty(&peer->resolve))
-		cds_list_add_tail(&peer->resolve, &peer->peers->unresolved);
-}
-
-void paths_want_at(struct peer *peer, uint64_t when)
-{
-	struct timerq_node *node = &peer->resolve_later;
-
-	assert_control_thread();
-	if (node->index && node->deadline <= when)
-		return;
-	if (timerq_set(&peer->peers->resolutions, node, when))
-		paths_want(peer);
+	peer_resolve(peer);
 }
 
 void paths_refresh(struct peer *peer, uint64_t now)

@@ -56,8 +56,6 @@ void paths_forget_source(struct peer *peer);
 void paths_keep_neighbour(struct peer *peer, uint64_t now);
 /* Queues the peer: its path is to be resolved again. */
 void paths_want(struct peer *peer);
-/* The same at that time, ns, if the path is not resolved before. */
-void paths_want_at(struct peer *peer, uint64_t when);
 /* The same if the path has not been looked up for ten minutes: a path MTU that was learnt comes
  * and expires without an event. */
 void paths_refresh(struct peer *peer, uint64_t now);

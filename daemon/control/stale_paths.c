@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "clock.h"
-#include "paths.h"
 #include "peer.h"
 #include "route.h"
 #include "thread.h"
@@ -146,7 +145,7 @@ void stale_paths_by_quote(struct tunnel *tunnel, const struct endpoint *quoted,
 		return;
 	cds_list_for_each_entry (peer, &group->members, by_endpoint.list)
 		if (is_written_from(peer, &quoted->source))
-			paths_want_at(peer, pmtu_schedule(&peer->pmtu_due, now));
+			peer_resolve_at(peer, pmtu_schedule(&peer->pmtu_due, now));
 }
 
 static bool is_in(const struct peer_group *group, const struct ip_addr *prefix,
@@ -173,7 +172,7 @@ static void add_range(struct tunnel *tunnel, const struct ip_addr *prefix, unsig
 	struct stale_paths *stale = &tunnel->stale;
 
 	if (stale->range_count == STALE_RANGES)
-		paths_changed(tunnel);
+		tunnel->paths_due = 0; /* all paths */
 	else if (!is_queued(stale, prefix, len))
 		stale->ranges[stale->range_count++] = (struct stale_range){
 			.prefix = *prefix, .len = len, .next = {.addr = *prefix}};

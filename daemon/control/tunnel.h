@@ -64,6 +64,7 @@ struct tunnel {
 	 * changed. */
 	uint64_t paths_due;
 	struct stale_paths stale;
+	int path_error; /* of the latest look-up that failed, as the log knows it */
 	struct pmtu pmtu;
 	struct far_links far_links; /* while wg0 is in another namespace */
 	/* When to try again to open the sockets, to read the links: ns; UINT64_MAX: there is no

@@ -18,17 +18,20 @@ static uint32_t scope_of(const struct endpoint *ep, const struct ip_addr *a)
 	return ip_addr_link_local(a) ? ep->scope_id : 0;
 }
 
-/* IPv4 route look-ups refuse a source that is not ours; IPv6 ones take any. */
-static bool source_is_local(struct rtnl *r, const struct endpoint *ep)
+/* Returns 0 if the source is an address of this host. IPv4 route look-ups refuse a source that is not ours; IPv6 ones take any. */
+static int source_is_local(struct rtnl *r, const struct endpoint *ep)
 {
 	static const struct ip_addr none;
 	struct rtnl_route rt;
+	int err;
 
 	if (ep->source.family == IP_V4)
-		return true;
-	return !rtnl_route_get(r, &ep->source, &none, scope_of(ep, &ep->source), 0, 0, 0,
-			       &rt) &&
-	       rt.type == RTN_LOCAL;
+		return 0;
+	err = rtnl_route_get(r, &ep->source, &none, scope_of(ep, &ep->source), 0, 0, 0,
+			     &rt);
+	if (err)
+		return err;
+	return rt.type == RTN_LOCAL ? 0 : -EADDRNOTAVAIL;
 }
 
 static int lookup_from(struct rtnl *r, const struct endpoint *ep,
@@ -43,33 +46,40 @@ static int lookup(struct rtnl *r, const struct endpoint *ep, uint16_t listen_por
 		  uint32_t fwmark, struct rtnl_route *out, bool *source_gone)
 {
 	static const struct ip_addr none;
+	int err;
 
 	*source_gone = false;
 	if (ep->source.family != IP_NONE) {
-		if (source_is_local(r, ep) &&
-		    !lookup_from(r, ep, &ep->source, listen_port, fwmark, out))
-			return 0;
+		err = source_is_local(r, ep);
+		if (!err)
+			err = lookup_from(r, ep, &ep->source, listen_port, fwmark, out);
+		if (!err || rtnl_is_momentary(err))
+			return err;
 		*source_gone = true;
 	}
 	return lookup_from(r, ep, &none, listen_port, fwmark, out);
 }
 
-static void fill_l2(struct routing *t, const struct rtnl_route *rt,
-		    const struct rtnl_link *link, uint16_t ethertype, struct route *out)
+/* 0, also if there is no header for now; or -errno if that could not be asked. */
+static int fill_l2(struct routing *t, const struct rtnl_route *rt,
+		   const struct rtnl_link *link, uint16_t ethertype, struct route *out)
 {
 	uint8_t mac[6];
+	int err;
 
 	if (rt->type != RTN_UNICAST || rt->encap || link->type != ARPHRD_ETHER ||
 	    rt->source.family == IP_NONE)
-		return;
+		return 0;
 	out->by_neighbour = true;
-	if (neighbours_get(&t->neighbours, t->rtnl, rt->ifindex, &rt->nexthop, mac))
-		return;
+	err = neighbours_get(&t->neighbours, t->rtnl, rt->ifindex, &rt->nexthop, mac);
+	if (err)
+		return rtnl_is_momentary(err) ? err : 0;
 	memcpy(out->l2, mac, 6);
 	memcpy(out->l2 + 6, link->mac, 6);
 	out->l2[12] = ethertype >> 8;
 	out->l2[13] = ethertype & 0xff;
 	out->l2_ok = true;
+	return 0;
 }
 
 static uint8_t ttl_of(const struct routing *t, const struct rtnl_route *rt,
@@ -115,8 +125,11 @@ int route_resolve(struct routing *t, const struct endpoint *ep, uint16_t listen_
 	out->source_gone = source_gone;
 	out->ttl = ttl_of(t, &rt, link, ep->addr.family);
 	out->mtu = mtu_of(&rt, link, ep->addr.family);
-	fill_l2(t, &rt, link, ep->addr.family == IP_V4 ? ETH_P_IP : ETH_P_IPV6, out);
-	return 0;
+	err = fill_l2(t, &rt, link, ep->addr.family == IP_V4 ? ETH_P_IP : ETH_P_IPV6,
+		      out);
+	if (err)
+		memset(out, 0, sizeof(*out));
+	return err;
 }
 
 int route_keep_neigh(struct routing *t, const struct route *route)

@@ -326,6 +326,12 @@ void rtnl_close(struct rtnl *r)
 	r->events = NULL;
 }
 
+bool rtnl_is_momentary(int err)
+{
+	return err == -ENOBUFS || err == -ENOMEM || err == -EMFILE || err == -ENFILE ||
+	       err == -EAGAIN || err == -EINTR || err == -ETIMEDOUT;
+}
+
 const char *rtnl_error(const struct rtnl *r)
 {
 	return r->error;

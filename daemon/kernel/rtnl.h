@@ -46,6 +46,10 @@ const char *rtnl_error(const struct rtnl *r);
  * owned by r. */
 int rtnl_event_fd(const struct rtnl *r);
 
+/* Returns true for an error that says nothing about what was asked: the kernel lacked something for
+ * a moment, or did not answer. */
+bool rtnl_is_momentary(int err);
+
 /* --- for rtnl_query.c and rtnl_events.c --- */
 
 /* Large enough for any dump message: the kernel fills dumps up to this size if the

@@ -150,6 +150,24 @@ void peer_note_endpoint(struct peer *peer, const struct endpoint *ep)
 	peer->has_endpoint = true;
 }
 
+void peer_resolve(struct peer *peer)
+{
+	assert_control_thread();
+	if (cds_list_empty(&peer->resolve))
+		cds_list_add_tail(&peer->resolve, &peer->peers->unresolved);
+}
+
+void peer_resolve_at(struct peer *peer, uint64_t when)
+{
+	struct timerq_node *node = &peer->resolve_later;
+
+	assert_control_thread();
+	if (node->index && node->deadline <= when)
+		return;
+	if (timerq_set(&peer->peers->resolutions, node, when))
+		peer_resolve(peer);
+}
+
 void peer_reschedule(struct peer *peer)
 {
 	if (timerq_set(&peer->peers->timers, &peer->timer_node,

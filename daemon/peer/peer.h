@@ -156,6 +156,10 @@ void peer_note_endpoint(struct peer *peer, const struct endpoint *ep);
 /* Publishes this path, which may be NULL and is the peer's from then on, and frees the one before
  * after a grace period. The control thread, and a worker that saw the peer move. */
 void peer_publish_path(struct peer *peer, struct path *path);
+/* Queues the peer: its path is to be resolved, by the control thread's next round. */
+void peer_resolve(struct peer *peer);
+/* The same at that time, ns, if the path is not resolved before. */
+void peer_resolve_at(struct peer *peer, uint64_t when);
 /* Tells the timer queue the peer's next deadline. */
 void peer_reschedule(struct peer *peer);
 

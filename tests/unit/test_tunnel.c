@@ -20,6 +20,7 @@
 #include <linux/filter.h>
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
+#include <linux/rtnetlink.h>
 #include <malloc.h>
 #include <net/if.h>
 #include <net/if_arp.h>
@@ -1719,6 +1720,49 @@ static void test_path_stays_if_the_kernel_cannot_be_asked(void **state)
 	close(null);
 }
 
+/* The kernel refuses that many requests of that type, in the place of libmnl's. */
+static unsigned refusals;
+static uint16_t refused_type;
+
+ssize_t mnl_socket_sendto(const struct mnl_socket *nl, const void *buf, size_t len)
+{
+	static ssize_t (*send_to)(const struct mnl_socket *, const void *, size_t);
+
+	if (refusals && ((const struct nlmsghdr *)buf)->nlmsg_type == refused_type) {
+		refusals--;
+		errno = ENOBUFS;
+		return -1;
+	}
+	if (!send_to)
+		*(void **)&send_to = dlsym(RTLD_NEXT, "mnl_socket_sendto");
+	return send_to(nl, buf, len);
+}
+
+/* A momentary error is no verdict about the next hop; and it concerns no other peer. */
+static void test_neighbour_is_asked_again(void **state)
+{
+	struct fixture *f = *state;
+	struct tunnel *tunnel = &f->tunnel;
+	uint64_t now = clock_now();
+
+	veth(f);
+	add_peers_at(tunnel, 1, 100, "127.0.0.1");
+	settle(tunnel);
+	add_peers_at(tunnel, 101, 101, "10.66.0.2");
+	refused_type = RTM_GETNEIGH;
+	refusals = 3;
+	paths_serve(tunnel, now);
+	assert_int_equal(paths_deadline(tunnel), now + SEC_NS);
+	refusals = 3;
+	assert_int_equal(resolved_at(tunnel, now + SEC_NS), 1);
+	assert_int_equal(paths_deadline(tunnel), now + 3 * SEC_NS);
+	refusals = 0;
+	assert_int_equal(resolved_at(tunnel, now + 3 * SEC_NS), 1);
+	assert_mac(tunnel, 101, 2);
+	assert_int_equal(paths_deadline(tunnel), UINT64_MAX);
+	shell("ip link del v0");
+}
+
 /* Not used until the initiator has shown that it has it. */
 static void test_sessions_as_responder(void **state)
 {
@@ -2756,6 +2800,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_peers_behind_a_neighbour_agree),
 	T(test_too_big_concerns_the_peer_it_quotes),
 	T(test_route_concerns_its_endpoints),
+	T(test_neighbour_is_asked_again),
 	T(test_path_into_the_tunnel_itself),
 	T(test_path_stays_if_the_kernel_cannot_be_asked),
 	T(test_sessions_of_both_roles),
