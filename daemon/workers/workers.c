@@ -77,10 +77,11 @@ void workers_settle(struct workers *ws)
 		struct worker *w = ws->list[i];
 		unsigned before = atomic_load(&w->rounds);
 
-		worker_wake(w);
 		urcu_qsbr_thread_offline();
-		while (atomic_load(&w->rounds) == before)
+		do {
+			worker_wake(w); /* again, because a call may fail */
 			usleep(SETTLE_US);
+		} while (atomic_load(&w->rounds) == before);
 		urcu_qsbr_thread_online();
 	}
 }
