@@ -103,11 +103,14 @@ $(B)/flags: FORCE
 	@mkdir -p $(@D)
 	@echo '$(FLAGS)' | cmp -s - $@ || echo '$(FLAGS)' > $@
 
-$(B)/%.o: %.c $(B)/flags | $(SKEL)
+# A static rule, because as an implicit one it would also make build/bpf/nic.bpf.o of
+# bpf/nic.bpf.c, and so make the skeletons depend on themselves.
+C_OBJ	:= $(OBJ) $(B)/daemon/main.o $(addsuffix .o,$(TESTS) $(TOOLS) $(BENCHES))
+$(C_OBJ): $(B)/%.o: %.c $(B)/flags | $(SKEL)
 	@mkdir -p $(@D)
 	$(call compile,$<) -MMD -MP -o $@
 
-$(B)/bpf/%.tmp.o: bpf/%.bpf.c
+$(B)/bpf/%.tmp.o: bpf/%.bpf.c $(B)/flags
 	@mkdir -p $(@D)
 	$(call compile,$<) -MMD -MP -MT $@ -MF $(@:.o=.d) -o $@
 

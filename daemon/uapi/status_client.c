@@ -174,14 +174,24 @@ static void print_handshake(time_t when)
 		printf("    no handshake yet\n");
 }
 
+static void print_endpoint(struct json_object *peer)
+{
+	bool has_nic = json_object_object_get(peer, "nic");
+
+	if (!json_object_object_get(peer, "endpoint")) {
+		printf("    endpoint not known yet\n");
+		return;
+	}
+	printf("    endpoint %s by %s%s%s\n", text(peer, "endpoint"), text(peer, "path"),
+	       has_nic ? " " : "", has_nic ? text(peer, "nic") : "");
+}
+
 static void print_peer(struct json_object *peer)
 {
 	struct json_object *stats = json_object_object_get(peer, "stats");
-	bool has_nic = json_object_object_get(peer, "nic");
 
 	printf("\n  peer %s (slot %s)\n", text(peer, "public_key"), text(peer, "slot"));
-	printf("    endpoint %s by %s%s%s\n", text(peer, "endpoint"), text(peer, "path"),
-	       has_nic ? " " : "", has_nic ? text(peer, "nic") : "");
+	print_endpoint(peer);
 	print_handshake((time_t)number(peer, "latest_handshake"));
 	printf("    on the wire: %s bytes received, %s sent\n", text(peer, "rx_bytes"),
 	       text(peer, "tx_bytes"));
@@ -206,8 +216,11 @@ static void print_listening(struct json_object *o)
 
 static void print_tunnel(struct json_object *o)
 {
+	bool has_key = json_object_object_get(o, "public_key");
+
 	printf("interface %s\n", text(o, "interface"));
-	printf("  public key %s, port %s", text(o, "public_key"), text(o, "listen_port"));
+	printf("  %s%s, port %s", has_key ? "public key " : "no private key",
+	       has_key ? text(o, "public_key") : "", text(o, "listen_port"));
 	print_listening(o);
 	printf(", pid %s\n", text(o, "pid"));
 	if (number(o, "fwmark"))
@@ -354,34 +367,45 @@ static bool interface_of(const char *file, char name[IFNAMSIZ])
 	return true;
 }
 
-/* Interfaces of other WireGuards are skipped. */
+static int is_interface(const struct dirent *entry)
+{
+	char name[IFNAMSIZ];
+
+	return interface_of(entry->d_name, name);
+}
+
+/* Returns 0, 1 after an error, or -EPROTO if another WireGuard has the socket. */
+static int show_socket(const char *file, bool json)
+{
+	char name[IFNAMSIZ];
+	int err = interface_of(file, name) ? show(name, json) : -EPROTO;
+
+	return err && err != -EPROTO ? 1 : err;
+}
+
+/* Sorted by name. Interfaces of other WireGuards are skipped. */
 static int status_all(bool json)
 {
-	DIR *dir = opendir(UAPI_DIR);
-	struct dirent *entry;
+	struct dirent **entries = NULL;
+	int n = scandir(UAPI_DIR, &entries, is_interface, alphasort), status = 0;
 	bool found = false;
-	int status = 0;
 
-	if (!dir && errno != ENOENT) {
+	if (n < 0 && errno != ENOENT) {
 		fprintf(stderr, "wgxdp: " UAPI_DIR ": %s\n", why_not(-errno));
 		return 1;
 	}
-	while (dir && (entry = readdir(dir))) {
-		char name[IFNAMSIZ];
-		int err;
+	for (int i = 0; i < n; i++) {
+		int err = show_socket(entries[i]->d_name, json);
 
-		if (!interface_of(entry->d_name, name))
-			continue;
-		err = show(name, json);
+		free(entries[i]);
 		if (err == -EPROTO)
 			continue;
 		found = true;
-		status |= err != 0;
+		status |= err;
 	}
+	free(entries);
 	if (!found)
 		fprintf(stderr, "wgxdp: no interface of wgxdp here\n");
-	if (dir)
-		closedir(dir);
 	return status;
 }
 

@@ -57,6 +57,20 @@ expect() {
 	expect 1 "0 passed, 1 failed, 0 skipped" tests/netns/empty.bats
 }
 
+@test "tests/run: a test program that is not built is named, in one line, and nothing runs" {
+	mkdir -p "$TMP/repo/tests/unit" "$TMP/repo/build/tests/unit"
+	touch "$TMP"/repo/tests/unit/test_{a,b}.c
+	printf '#!/bin/sh\ntouch ran\necho 1..1\necho "ok 1 one"\n' >"$TMP/repo/build/tests/unit/test_a"
+	chmod +x "$TMP/repo/build/tests/unit/test_a"
+	expect 1 "no build/tests/unit/test_b: run \`make all tests\` first" unit
+	[ ${#lines[@]} = 1 ]
+	[ ! -e "$TMP/repo/ran" ]
+	SANITIZE=thread expect 1 \
+		"no build/thread/tests/unit/test_a: run \`make SANITIZE=thread all tests\` first" unit
+	rm "$TMP/repo/tests/unit/test_b.c"
+	expect 0 "1 passed, 0 failed, 0 skipped" unit
+}
+
 # Each waits for the other.
 @test "tests/run: what waits runs beside the others, and is counted" {
 	export MEET=$TMP

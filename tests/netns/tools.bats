@@ -191,7 +191,7 @@ hanging_clients() {
 	host_new A
 	start_wg wgxdp A
 	on A "$WGXDP" status wg0 >"$TMP/out"
-	grep -qx "  public key -, port 0 (the interface is down), pid $(status_of A .pid)" "$TMP/out"
+	grep -qx "  no private key, port 0 (the interface is down), pid $(status_of A .pid)" "$TMP/out"
 	grep -q "^  version $("$WGXDP" --version | cut -d ' ' -f 2), running for [0-9]* s" "$TMP/out"
 	refute grep -q "^  peer " "$TMP/out"
 
@@ -208,6 +208,7 @@ hanging_clients() {
 	[ "$(grep "^  peer " "$TMP/out")" = \
 		"$(status_of A '.peers[] | "  peer \(.public_key) (slot \(.slot))"')" ]
 	[ "$(grep -cx "    no handshake yet" "$TMP/out")" = 3 ]
+	[ "$(grep -cx "    endpoint not known yet" "$TMP/out")" = 3 ]
 }
 
 # Of another version, or cut short.
@@ -228,6 +229,18 @@ hanging_clients() {
 		# socat removes it when it ends: the next one must not lose its own.
 		wait_until 10 refute on A test -e "$SOCKETS/wg0.sock"
 	done
+}
+
+# A directory lists its files in the order of their hashes, or of their making.
+@test "status of all is sorted by name" {
+	local name
+
+	host_new A
+	for name in wg2 wg0 wg3 wg1; do
+		IFACE=$name start_wg wgxdp A
+	done
+	[ "$(on A "$WGXDP" status | awk '/^interface/ { print $2 }' | xargs)" = "wg0 wg1 wg2 wg3" ]
+	[ "$(on A "$WGXDP" status --json | jq -r .interface | xargs)" = "wg0 wg1 wg2 wg3" ]
 }
 
 @test "status of all: others' interfaces are passed over, one that died is named; only root may ask" {
