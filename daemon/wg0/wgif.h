@@ -61,7 +61,7 @@ struct wgif {
 	bool settle;	       /* what the move took away is still to be restored */
 	struct rtnl_link link; /* as last seen there */
 	struct wgif_trouble look_trouble;
-	uint64_t look_due; /* ns; UINT64_MAX while it is at home */
+	uint64_t look_due;   /* ns; UINT64_MAX while it is at home */
 	int redirects_error; /* said already */
 
 	/* TC programs, while it is at home. */
