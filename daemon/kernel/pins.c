@@ -123,15 +123,10 @@ static int check_own(int fd, const char *path, struct why why)
 	return 0;
 }
 
-/* Opens the directory `name` in `at`, and makes it if it is not there. `path` is for messages.
- * Returns a descriptor or -errno; -EAGAIN if another process removed the directory meanwhile. */
-static int open_own(int at, const char *name, const char *path, struct why why)
+static int open_present(int at, const char *name, const char *path, struct why why)
 {
-	int fd, err;
+	int err, fd = openat(at, name, OPEN_DIR);
 
-	if (mkdirat(at, name, 0700) && errno != EEXIST)
-		return fail_errno(why, "make", path);
-	fd = openat(at, name, OPEN_DIR);
 	if (fd < 0)
 		return errno == ENOENT ? -EAGAIN : explain(at, name, path, errno, why);
 	err = check_own(fd, path, why);
@@ -141,20 +136,49 @@ static int open_own(int at, const char *name, const char *path, struct why why)
 	return err;
 }
 
+/* Opens the directory `name` in `at`, and makes it if it is not there (*made). `path` is for
+ * messages. Returns a descriptor or -errno, and then there is no new directory; -EAGAIN if
+ * another process removed the directory meanwhile. */
+static int open_own(int at, const char *name, const char *path, bool *made,
+		    struct why why)
+{
+	int fd;
+
+	*made = !mkdirat(at, name, 0700);
+	if (!*made && errno != EEXIST)
+		return fail_errno(why, "make", path);
+	fd = open_present(at, name, path, why);
+	if (fd < 0 && *made)
+		unlinkat(at, name, AT_REMOVEDIR);
+	return fd;
+}
+
+/* Returns 0; -EAGAIN if another process has locked the directory, or removed it; or -errno. */
+static int lock(int fd, const char *path, struct why why)
+{
+	struct stat st;
+
+	if (flock(fd, LOCK_EX | LOCK_NB))
+		return errno == EWOULDBLOCK ? -EAGAIN : fail_errno(why, "lock", path);
+	if (fstat(fd, &st))
+		return fail_errno(why, "look at", path);
+	return st.st_nlink ? 0 : -EAGAIN;
+}
+
 /* Opens and locks the directory of the interface. Returns a descriptor or -errno; -EAGAIN if
  * another process has locked it, or removed it meanwhile. */
 static int open_locked(const struct pins *p, const char *path, struct why why)
 {
-	int err, fd = open_own(p->root, p->ifname, path, why);
-	struct stat st = {0};
+	bool made;
+	int err, fd = open_own(p->root, p->ifname, path, &made, why);
 
 	if (fd < 0)
 		return fd;
-	err = flock(fd, LOCK_EX | LOCK_NB) || fstat(fd, &st) ? -errno : 0;
-	if (!err && !st.st_nlink)
-		err = -EAGAIN;
+	err = lock(fd, path, why);
 	if (!err)
 		return fd;
+	if (made && err != -EAGAIN)
+		unlinkat(p->root, p->ifname, AT_REMOVEDIR);
 	close(fd);
 	return err;
 }
@@ -202,11 +226,12 @@ int pins_open(struct pins *p, const char *ifname, char *why_text, size_t why_len
 {
 	struct why why = {why_text, why_len};
 	int fd, bpffs = open_bpffs(why);
+	bool made;
 
 	if (bpffs < 0)
 		return bpffs;
 	snprintf(p->ifname, sizeof(p->ifname), "%s", ifname);
-	fd = p->root = open_own(bpffs, "wgxdp", PIN_ROOT, why);
+	fd = p->root = open_own(bpffs, "wgxdp", PIN_ROOT, &made, why);
 	close(bpffs);
 	if (fd >= 0)
 		fd = p->dir = wait_for_lock(p, why);

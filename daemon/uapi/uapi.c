@@ -451,6 +451,16 @@ static bool file_is_ours(const struct uapi *u)
 	       st.st_dev == u->dev && st.st_ino == u->ino;
 }
 
+/* Returns true if the file is gone, or is another one. An error of looking tells nothing. */
+static bool file_is_lost(const struct uapi *u)
+{
+	struct stat st;
+
+	if (fstatat(u->dir, u->name, &st, AT_SYMLINK_NOFOLLOW))
+		return errno == ENOENT;
+	return st.st_dev != u->dev || st.st_ino != u->ino;
+}
+
 /* What the events say does not matter: the file is looked at. */
 static void watch_ready(struct uapi *u)
 {
@@ -458,7 +468,7 @@ static void watch_ready(struct uapi *u)
 
 	while (read(u->inotify, events, sizeof(events)) > 0)
 		;
-	u->removed |= !file_is_ours(u);
+	u->removed |= file_is_lost(u);
 }
 
 int uapi_fd(const struct uapi *u)
