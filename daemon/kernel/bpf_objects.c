@@ -108,13 +108,18 @@ static int load_objects(struct bpf_objects *bpf)
 
 int bpf_objects_open(struct bpf_objects **out, char *why, size_t why_len)
 {
-	struct bpf_objects *bpf = calloc(1, sizeof(*bpf));
-	int err, cpus = libbpf_num_possible_cpus();
+	struct bpf_objects *bpf;
+	int err, cpus;
 
-	if (!bpf || cpus < 0) {
-		free(bpf);
-		return bpf ? cpus : -ENOMEM;
+	libbpf_set_print(quiet_print);
+	cpus = libbpf_num_possible_cpus();
+	if (cpus < 0) {
+		snprintf(why, why_len, "cannot count the CPUs: %s", strerror(-cpus));
+		return cpus;
 	}
+	bpf = calloc(1, sizeof(*bpf));
+	if (!bpf)
+		return -ENOMEM;
 	bpf->cpus = (unsigned)cpus;
 	pins_init(&bpf->pins);
 	tc_init(&bpf->tc);

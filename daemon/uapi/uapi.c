@@ -611,7 +611,7 @@ static int watch(struct uapi *u, const char *dir, struct why why)
 	    epoll_ctl(u->epoll, EPOLL_CTL_ADD, u->listener, &listener) ||
 	    epoll_ctl(u->epoll, EPOLL_CTL_ADD, u->inotify, &inotify))
 		return fail_errno(why, "watch", dir);
-	u->removed = !file_is_ours(u);
+	u->removed = file_is_lost(u);
 	return 0;
 }
 

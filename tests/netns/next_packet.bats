@@ -4,7 +4,8 @@
 
 load lib
 
-TIMES=${TIMES:-50}
+TIMES=${TIMES:-${LONG:+50}}
+TIMES=${TIMES:-20}
 
 # next_passes FROM TO COMMAND...: the ping right after it is answered.
 next_passes() {
@@ -22,69 +23,6 @@ none_lost() {
 }
 
 setup() { lost=0; }
-
-renumber() { # FAMILY NUMBER
-	local new old
-
-	if [ "$1" = 4 ]; then
-		new=192.0.2.$((100 + $2)) old=$here
-		on A ip address add "$new" peer "$(outer4 B)" dev toB
-	else
-		new=2001:db8::$((100 + $2)) old=$here
-		on A ip address add "$new" peer "$(outer6 B)" dev toB nodad
-	fi
-	on A ip address del "$old" peer "$(outer"$1" B)" dev toB
-	here=$new
-}
-
-address_replaced() { # FAMILY
-	tunnel wgxdp wireguard-go "$1"
-	on_path A af_xdp
-	here=$(outer"$1" A)
-	on B ip route add 192.0.2.0/24 dev toA
-	on B ip route add 2001:db8::/64 dev toA
-	# Those to the peer go with the old address.
-	on A ip route add 192.0.2.0/24 dev toB
-	on A ip route add 2001:db8::/64 dev toB
-	on A sysctl -qw net.ipv4.conf.toB.promote_secondaries=1
-	for ((i = 0; i < TIMES; i++)); do
-		next_passes A "$(inner4 B)" renumber "$1" $i
-	done
-	none_lost
-}
-
-@test "an address of the NIC is replaced, IPv4" { address_replaced 4; }
-@test "an address of the NIC is replaced, IPv6" { address_replaced 6; }
-
-# Two links; what comes by the one that was left is lost.
-other_link() {
-	local to=$1 from=$2
-
-	on B nft flush chain inet links in
-	on B nft add rule inet links in iifname "$from" udp dport "$PORT" drop
-	on A ip route replace "$(outer4 B)" dev "$3" src "$(outer4 A)"
-}
-
-@test "a better route is added" {
-	has_nft
-	tunnel wgxdp wireguard-go
-	on_path A af_xdp
-	nsenter --target "${HOST_PID[A]}" --net ip link add second type veth \
-		peer name second netns "${HOST_PID[B]}"
-	for host in A B; do on $host ip link set second up; done
-	on A ip address add 198.51.100.1/24 dev second
-	on B ip address add 198.51.100.2/24 dev second
-	on B nft add table inet links
-	on B nft add chain inet links in '{ type filter hook input priority 0; }'
-	for ((i = 0; i < TIMES; i++)); do
-		if ((i % 2)); then
-			next_passes A "$(inner4 B)" other_link toA second toB
-		else
-			next_passes A "$(inner4 B)" other_link second toA second
-		fi
-	done
-	none_lost
-}
 
 down_and_up() {
 	on A ip link set toB down
