@@ -448,7 +448,7 @@ neighbour_mac() {
 	on A sysctl -qw net.ipv6.neigh.toB.base_reachable_time_ms=1000 \
 		net.ipv6.neigh.toB.delay_first_probe_time=1 net.ipv6.neigh.toB.ucast_solicit=1
 	# What the kernel knows already it believes for the time that it began with, 15 to 45 s.
-	on A ip -6 neigh flush dev toB
+	on A ip neigh del "$(outer6 B)" dev toB
 	wait_until 10 pings A "$(inner4 B)"
 	on_path A af_xdp
 	on B ip link set toA address 02:00:00:00:00:77
