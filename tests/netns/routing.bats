@@ -452,7 +452,7 @@ neighbour_mac() {
 	wait_until 10 pings A "$(inner4 B)"
 	on_path A af_xdp
 	on B ip link set toA address 02:00:00:00:00:77
-	wait_until 20 pings A "$(inner4 B)"
+	wait_until 30 pings A "$(inner4 B)"
 	on A ip neigh show | tee "$TMP/neigh"
 	grep -q "^2001:db8::2 .*02:00:00:00:00:77" "$TMP/neigh"
 	ping_all A "$(inner4 B)" 20
