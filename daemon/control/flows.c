@@ -48,10 +48,16 @@ static bool is_flow(const struct peer *peer, const struct endpoint *from,
 	return peer->flow.ifindex == ifindex && endpoint_equal(&peer->flow.from, from);
 }
 
+/* May be below zero: `now` is that of the round, and the flow may have been admitted in it. */
+static int64_t flow_age(const struct peer *peer, uint64_t now)
+{
+	return (int64_t)(now - peer->flow_admitted);
+}
+
 /* Returns true if a message that came to the socket may be older than the entry in the map. */
 static bool is_just_admitted(const struct peer *peer, uint64_t now)
 {
-	return now - peer->flow_admitted < JUST_ADMITTED_NS;
+	return flow_age(peer, now) < (int64_t)JUST_ADMITTED_NS;
 }
 
 /* One that comes later counts for nothing. */
@@ -258,7 +264,7 @@ void flows_keep(struct peer *peer, uint64_t now)
 	assert_control_thread();
 	if (!peer->flow_admitted)
 		return;
-	if (now - peer->flow_admitted >= WG_FLOW_LAPSED_NS)
+	if (flow_age(peer, now) >= (int64_t)WG_FLOW_LAPSED_NS)
 		remove_entry(peer);
 	else if (tunnel->dp.udp && nic && wants_probe(peer, now) &&
 		 clock_now() < tunnel->probes_until)

@@ -1474,6 +1474,8 @@ static void test_flow_in_use_is_probed(void **state)
 	data_by_nic(bob);
 	assert_false(is_probed(f, bob, t + 12 * SEC_NS)); /* no session */
 	begin_session(bob, true);
+	assert_false(is_probed(f, bob, t - 1)); /* the round began before */
+	assert_true(has_flow(71));
 	assert_false(is_probed(f, bob, t + 8 * SEC_NS - 1));
 	assert_true(is_probed(f, bob, t + 12 * SEC_NS));
 	/* Again after 1, 2, 4 and 8 seconds, until it lapses. */
