@@ -16,8 +16,6 @@
 #include "thread.h"
 #include "tunnel.h"
 
-/* Changes of links, addresses and routes come in bursts. */
-#define SETTLE_NS (20 * NS_PER_MS)
 /* Of the queue, of what events concern, and of all peers if they are due. */
 #define PATHS_A_ROUND 256
 /* After an error of the look-up itself; doubled while it lasts. */

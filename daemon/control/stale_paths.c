@@ -9,8 +9,6 @@
 #include "thread.h"
 #include "tunnel.h"
 
-/* Changes of routes come in bursts. */
-#define SETTLE_NS (20 * NS_PER_MS)
 /* Larger prefixes are walked in shares. */
 #define GROUPS_AT_ONCE 16
 

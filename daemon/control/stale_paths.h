@@ -19,6 +19,7 @@
 
 #include <urcu/list.h>
 
+#include "clock.h"
 #include "endpoint.h"
 #include "neighbours.h"
 #include "peer_index.h"
@@ -27,6 +28,8 @@ struct peer;
 struct route;
 struct tunnel;
 
+/* Changes of links, addresses and routes come in bursts. */
+#define SETTLE_NS    (20 * NS_PER_MS)
 #define STALE_RANGES 16
 
 /* Groups of peers->by_endpoint whose addresses lie in a prefix, from `next` on. */

@@ -19,8 +19,8 @@
 
 #include "cookie.h"
 #include "dataplane.h"
-#include "far_links.h"
 #include "drops.h"
+#include "far_links.h"
 #include "nics.h"
 #include "noise.h"
 #include "peer.h"

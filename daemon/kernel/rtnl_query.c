@@ -481,7 +481,6 @@ int rtnl_addr_dump(struct rtnl *r, void (*each)(void *ctx, const struct rtnl_add
 	return err;
 }
 
-/* -EAFNOSUPPORT: the host has no IPv6, or the MTU is below 1280; there is nothing to set. */
 /* -EAFNOSUPPORT: the link has no IPv4, because its MTU is below 68. */
 static int set_no_redirects(struct rtnl *r, uint32_t ifindex)
 {
@@ -500,6 +499,7 @@ static int set_no_redirects(struct rtnl *r, uint32_t ifindex)
 	return err == -EAFNOSUPPORT ? 0 : err;
 }
 
+/* -EAFNOSUPPORT: the host has no IPv6, or the MTU is below 1280; there is nothing to set. */
 static int set_no_link_local(struct rtnl *r, uint32_t ifindex)
 {
 	struct rtnl_request req;

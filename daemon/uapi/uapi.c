@@ -443,12 +443,17 @@ static void expire(struct uapi *u, uint64_t now)
 	}
 }
 
+static bool is_same_file(const struct uapi *u, const struct stat *st)
+{
+	return st->st_dev == u->dev && st->st_ino == u->ino;
+}
+
 static bool file_is_ours(const struct uapi *u)
 {
 	struct stat st;
 
 	return u->ino && !fstatat(u->dir, u->name, &st, AT_SYMLINK_NOFOLLOW) &&
-	       st.st_dev == u->dev && st.st_ino == u->ino;
+	       is_same_file(u, &st);
 }
 
 /* Returns true if the file is gone, or is another one. An error of looking tells nothing. */
@@ -458,7 +463,7 @@ static bool file_is_lost(const struct uapi *u)
 
 	if (fstatat(u->dir, u->name, &st, AT_SYMLINK_NOFOLLOW))
 		return errno == ENOENT;
-	return st.st_dev != u->dev || st.st_ino != u->ino;
+	return !is_same_file(u, &st);
 }
 
 /* What the events say does not matter: the file is looked at. */

@@ -72,9 +72,7 @@ nothing_bypasses() {
 @test "a sender with PACKET_QDISC_BYPASS cannot choose the peer where wg0 was moved to" {
 	with_two_peers
 	host_new D
-	nsenter --target "${HOST_PID[A]}" --net ip link set wg0 netns "${HOST_PID[D]}"
-	on D ip address add "$(inner4 A)/24" dev wg0
-	on D ip link set wg0 up
+	move_and_set_up A D
 	wait_until 15 pings D "$(inner4 B)"
 	before=$(decrypted B)
 	refused=$(drops A egress_bypass)
@@ -149,9 +147,7 @@ talk() {
 	without_tcx
 	tunnel wgxdp wgxdp
 	host_new C
-	nsenter --target "${HOST_PID[A]}" --net ip link set wg0 netns "${HOST_PID[C]}"
-	on C ip address add "$(inner4 A)/24" dev wg0
-	on C ip link set wg0 up
+	move_and_set_up A C
 	wait_until 15 pings C "$(inner4 B)"
 	for direction in egress ingress; do
 		replace_tc C $direction
@@ -266,9 +262,7 @@ has_no_master() { [ "$(on "$1" ip -j link show wg0 | jq -r '.[0].master // "none
 	tunnel wgxdp wgxdp
 	host_new C
 	on C ip link add br0 type bridge || skip "needs bridge"
-	nsenter --target "${HOST_PID[A]}" --net ip link set wg0 netns "${HOST_PID[C]}"
-	on C ip address add "$(inner4 A)/24" dev wg0
-	on C ip link set wg0 up
+	move_and_set_up A C
 	on C ip link set wg0 master br0
 	wait_until 5 has_no_master C
 	wait_until 5 refused "port of br0: taken out"
@@ -322,9 +316,7 @@ changed() {
 @test "ARP and MAC address of wg0 are put back in another network namespace" {
 	tunnel wgxdp wgxdp
 	host_new C
-	nsenter --target "${HOST_PID[A]}" --net ip link set wg0 netns "${HOST_PID[C]}"
-	on C ip address add "$(inner4 A)/24" dev wg0
-	on C ip link set wg0 up
+	move_and_set_up A C
 	wait_until 15 pings C "$(inner4 B)"
 	changed C
 }

@@ -141,6 +141,16 @@ link_mtu() {
 	on B ip link set toA mtu "$1"
 }
 
+# move_wg0 FROM TO: to the other host's network namespace.
+move_wg0() { nsenter --target "${HOST_PID[$1]}" --net ip link set wg0 netns "${HOST_PID[$2]}"; }
+
+# move_and_set_up FROM TO: A's wg0, with its IPv4 address.
+move_and_set_up() {
+	move_wg0 "$1" "$2"
+	on "$2" ip address add "$(inner4 A)/24" dev wg0
+	on "$2" ip link set wg0 up
+}
+
 # ---- daemons
 
 # start_wg wgxdp|wireguard-go|kernel HOST [ARGUMENTS...], for the interface $IFACE or wg0.

@@ -269,7 +269,7 @@ with_few_capabilities() {
 		on A ip link del wg0
 		wait_wg A
 		LOG_LEVEL=error start_wg wgxdp A
-		nsenter --target "${HOST_PID[A]}" --net ip link set wg0 netns "${HOST_PID[C]}"
+		move_wg0 A C
 		on C ip link set wg0 up
 		wait_until 5 status_is A .up
 		on C ip link del wg0
@@ -421,9 +421,7 @@ umem_kb() { # of the UMEM of one queue
 # move_wg0: into C's namespace, with A's addresses.
 move_wg0() {
 	host_new C
-	nsenter --target "${HOST_PID[A]}" --net ip link set wg0 netns "${HOST_PID[C]}"
-	on C ip address add "$(inner4 A)/24" dev wg0
-	on C ip link set wg0 up
+	move_and_set_up A C
 }
 
 in_echos() { on "$1" nstat -asz IcmpInEchos | awk '/^IcmpInEchos/ { print $2 }'; }
@@ -466,7 +464,7 @@ no_spoofing() {
 
 # move_back: up again at home, with its addresses.
 move_back() {
-	nsenter --target "${HOST_PID[C]}" --net ip link set wg0 netns "${HOST_PID[A]}"
+	move_wg0 C A
 	wg_up A
 }
 

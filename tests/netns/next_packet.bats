@@ -99,15 +99,6 @@ peer_anew() {
 	none_lost
 }
 
-# moved FROM TO: wg0.
-moved() { nsenter --target "${HOST_PID[$1]}" --net ip link set wg0 netns "${HOST_PID[$2]}"; }
-
-move_and_set_up() { # FROM TO
-	moved "$1" "$2"
-	on "$2" ip address add "$(inner4 A)/24" dev wg0
-	on "$2" ip link set wg0 up
-}
-
 @test "the interface is moved to another namespace, and back" {
 	needs_wgxdp
 	tunnel wgxdp wireguard-go

@@ -157,9 +157,7 @@ through() {
 	needs_wgxdp
 	hub
 	host_new D
-	nsenter --target "${HOST_PID[A]}" --net ip link set wg0 netns "${HOST_PID[D]}"
-	on D ip address add "$(inner4 A)/24" dev wg0
-	on D ip link set wg0 up
+	move_and_set_up A D
 	through D
 }
 
@@ -256,7 +254,7 @@ flood_nobody() {
 	needs_wgxdp
 	alone
 	host_new C
-	nsenter --target "${HOST_PID[A]}" --net ip link set wg0 netns "${HOST_PID[C]}"
+	move_wg0 A C
 	on C ip address add "$(inner4 A)/24" dev wg0
 	on C ip address add "$(inner6 A)/64" dev wg0 nodad
 	on C ip link set wg0 up

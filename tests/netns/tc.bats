@@ -212,9 +212,7 @@ passed_by() {
 	needs_tcx
 	tunnel wgxdp wgxdp
 	host_new C
-	nsenter --target "${HOST_PID[A]}" --net ip link set wg0 netns "${HOST_PID[C]}"
-	on C ip address add "$(inner4 A)/24" dev wg0
-	on C ip link set wg0 up
+	move_and_set_up A C
 	wait_until 15 pings C "$(inner4 B)"
 	refute grep "put back" "$TMP/A-wg0.log"
 	for direction in ingress egress; do
