@@ -302,9 +302,11 @@ with_few_capabilities() {
 	[ "$(cut -d ' ' -f 1 "$TMP/limits")" = "$(ulimit -Hn)" ]
 }
 
-umem_kb() { # of the UMEM of one queue
-	on A sed -n 's/^Locked: *\([0-9]*\) kB/\1/p' "/proc/$(daemon_pid A)/smaps" |
-		sort -n | tail -n 1
+# umem_kb: of one queue: the largest anonymous map that is locked.
+umem_kb() {
+	on A awk '/^[0-9a-f]+-/ { anonymous = NF == 5 }
+		/^Locked:/ && anonymous && $2 > most { most = $2 }
+		END { print most }' "/proc/$(daemon_pid A)/smaps"
 }
 
 @test "AF_XDP takes 8 MiB per queue, or what --frames says" {
@@ -418,8 +420,8 @@ umem_kb() { # of the UMEM of one queue
 	ping_all A "$(inner4 B)" 20
 }
 
-# move_wg0: into C's namespace, with A's addresses.
-move_wg0() {
+# move_away: into C's namespace, with A's addresses.
+move_away() {
 	host_new C
 	move_and_set_up A C
 }
@@ -428,7 +430,7 @@ in_echos() { on "$1" nstat -asz IcmpInEchos | awk '/^IcmpInEchos/ { print $2 }';
 
 # no_spoofing: after a move.
 no_spoofing() {
-	move_wg0
+	move_away
 	on B ip address add 10.0.0.99/32 dev wg0
 	refute on B ping -q -c 10 -i 0.05 -W 1 -I 10.0.0.99 "$(inner4 A)"
 	[ "$(in_echos C)" = 0 ]
@@ -447,7 +449,7 @@ no_spoofing() {
 
 @test "wg0 in another network namespace still talks by the sockets it left" {
 	attached
-	move_wg0
+	move_away
 	wait_until 15 pings C "$(inner4 B)"
 	ping_all C "$(inner4 B)" 20
 	ping_all B "$(inner4 A)" 20
@@ -455,7 +457,7 @@ no_spoofing() {
 
 @test "a qdisc of wg0 that is removed in another network namespace is put back" {
 	by_clsact
-	move_wg0
+	move_away
 	wait_until 15 pings C "$(inner4 B)"
 	on C tc qdisc del dev wg0 clsact
 	wait_until 10 pings C "$(inner4 B)"
@@ -470,7 +472,7 @@ move_back() {
 
 @test "wg0 comes back from another network namespace" {
 	attached
-	move_wg0
+	move_away
 	wait_until 15 pings C "$(inner4 B)"
 	move_back
 	wait_until 15 pings A "$(inner4 B)"
@@ -482,7 +484,7 @@ move_back() {
 
 @test "down and up again in another network namespace" {
 	attached
-	move_wg0
+	move_away
 	wait_until 15 pings C "$(inner4 B)"
 	on C ip link set wg0 down
 	wait_until 5 status_is A '.peers[0].path == "none"'
@@ -492,7 +494,7 @@ move_back() {
 
 @test "the namespace that wg0 is in is deleted" {
 	attached
-	move_wg0
+	move_away
 	wait_until 15 pings C "$(inner4 B)"
 	host_del C
 	wait_wg A
@@ -501,7 +503,7 @@ move_back() {
 
 @test "wg0 is deleted in another network namespace" {
 	attached
-	move_wg0
+	move_away
 	on C ip link del wg0
 	wait_wg A
 	traceless A
