@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 # Nothing passes wg0 without its TC programs: neither past them, nor while they are gone.
+# bats file_tags=load
 
 load lib
 

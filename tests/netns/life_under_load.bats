@@ -6,6 +6,7 @@
 # The load is TCP through the tunnel, both ways; beside it go ordinary pings on the
 # NIC, both ways. What belongs to wgxdp among the BPF objects of a machine where others
 # test too is known by its ids, read from the daemon's descriptors while it lives.
+# bats file_tags=load
 
 load lib
 

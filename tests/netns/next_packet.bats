@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # The next packet after a change: once the command that changes something has returned, the very
 # next packet passes. Each change is made many times, and none may be lost.
+# bats file_tags=load
 
 load lib
 

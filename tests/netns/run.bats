@@ -50,7 +50,7 @@ expect() {
 	chmod +x "$TMP/repo/early"
 	expect 1 "1 passed, 1 failed, 0 skipped" early
 	[[ $output == *"BROKEN early: ended after 1 of 2 tests"* ]]
-	file endless <<<'TEST "one" { sleep 60; }'
+	file endless <<<$'# bats file_tags=load\nTEST "one" { sleep 60; }'
 	TEST_TIMEOUT=1 expect 1 "0 passed, 1 failed, 0 skipped" tests/netns/endless.bats
 	[[ $output == *"BROKEN netns/endless.bats: ran out of time"* ]]
 	file empty </dev/null
@@ -72,10 +72,11 @@ expect() {
 }
 
 # Each waits for the other.
-@test "tests/run: what waits runs beside the others, and is counted" {
+@test "tests/run: what waits runs beside what loads the machine, and is counted" {
 	export MEET=$TMP
-	file others <<-'END'
-		TEST "others" { touch "$MEET/a"; timeout 10 sh -c 'until [ -e "$MEET/b" ]; do sleep 0.1; done'; }
+	file load <<-'END'
+		# bats file_tags=load
+		TEST "load" { touch "$MEET/a"; timeout 10 sh -c 'until [ -e "$MEET/b" ]; do sleep 0.1; done'; }
 	END
 	file waiting <<-'END'
 		# bats file_tags=waiting
@@ -83,8 +84,27 @@ expect() {
 		TEST "waiting in vain" { false; }
 	END
 	PATIENCE=1 expect 1 "2 passed, 1 failed, 0 skipped" netns
-	[[ $output == *"1 passed, 0 failed, 0 skipped: netns/others.bats"*"FAIL netns/waiting.bats: waiting in vain"* ]]
+	[[ $output == *"1 passed, 0 failed, 0 skipped: netns/load.bats"* ]]
+	[[ $output == *"FAIL netns/waiting.bats: waiting in vain"* ]]
 	[ -z "$(ls "$TMP"/repo/build/test-logs/*.[0-9]*)" ]
+}
+
+@test "tests/run: others run two at a time, after those; on a slow machine nothing runs beside another" {
+	local name
+
+	export RUNNING=$TMP/running
+	for name in a b c load; do
+		file $name <<-END
+			$([ $name != load ] || echo "# bats file_tags=load")
+			TEST "$name" { echo 1 >>"\$RUNNING"; sleep 1; echo -1 >>"\$RUNNING"; }
+		END
+	done
+	PATIENCE=1 expect 0 "4 passed, 0 failed, 0 skipped" netns
+	awk '{ now += $1; if (now > most) most = now } NR == 2 && now { exit 1 } END { exit most != 2 }' \
+		"$RUNNING"
+	rm "$RUNNING"
+	PATIENCE=2 expect 0 "4 passed, 0 failed, 0 skipped" netns
+	awk '{ now += $1 } now > 1 { exit 1 }' "$RUNNING"
 }
 
 @test "tests/run names what failed just before it counts" {
@@ -94,8 +114,8 @@ expect() {
 	chmod +x "$TMP/repo/early"
 	PATIENCE=1 expect 1 "2 passed, 3 failed, 0 skipped" netns early
 	[ "$(tail -n 5 <<<"$output" | head -n 4)" = "failed:
-  netns/bad.bats: is bad
   early: ended after 1 of 2 tests
+  netns/bad.bats: is bad
   netns/waiting.bats: is late" ]
 	rm "$TMP/repo/early" "$TMP"/repo/tests/netns/*.bats
 	file good <<<'TEST "is good" { true; }'
@@ -105,7 +125,7 @@ expect() {
 }
 
 @test "tests/run: interrupted, it leaves no test behind" {
-	file endless <<<'TEST "one" { echo $$ >"$PIDS/endless"; sleep 60; }'
+	file endless <<<$'# bats file_tags=load\nTEST "one" { echo $$ >"$PIDS/endless"; sleep 60; }'
 	file waiting <<<$'# bats file_tags=waiting\nTEST "two" { echo $$ >"$PIDS/waiting"; sleep 60; }'
 	export PIDS=$TMP
 	PATIENCE=1 fresh "$TMP/repo/tests/run" netns &

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Many peers, many allowed IPs, many interfaces. Times are bounded loosely, for slow
 # and busy machines; what was measured is printed.
+# bats file_tags=load
 
 load lib
 

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 # What goes through a tunnel arrives whole: packets of every size, streams, files.
+# bats file_tags=load
 
 load lib
 

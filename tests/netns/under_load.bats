@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 # Many handshake messages at once (whitepaper section 5.3): cookies in place of
 # handshakes, and everybody else goes on. F floods A; A and B have a tunnel.
+# bats file_tags=load
 
 load lib
 
