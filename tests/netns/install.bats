@@ -88,53 +88,58 @@ conf() {
 	refute grep -F "$(basename "$UNIT")" "$TMP/out"
 }
 
-@test "the unit's commands start, configure and reload the interface" {
+# unit_does KEY: runs the unit's command, in a limited time, with its output in $TMP/unit.log.
+# A daemon that it starts must not hold bats' descriptor 3.
+unit_does() {
+	on A timeout $((20 * PATIENCE)) bash -c "$(unit_command "$1")" >>"$TMP/unit.log" \
+		2>&1 3>&-
+}
+
+# installed_with_configuration: in A, which has no daemon yet.
+installed_with_configuration() {
 	install_to PREFIX="$installed"
 	host_new A
 	on A mount -t tmpfs tmpfs /etc/wireguard
 	wg_keys A B
 	conf 10.0.0.2/32
-	on A timeout $((20 * PATIENCE)) bash -c "$(unit_command ExecStart)" 3>&-
-	on A bash -c "$(unit_command ExecStartPost)"
+}
+
+interface_ends() {
+	on A ip link del wg0
+	wait_until 10 refute on A pgrep -x wgxdp
+}
+
+@test "the unit's commands start, configure and reload the interface" {
+	installed_with_configuration
+	unit_does ExecStart
+	unit_does ExecStartPost
 	[ "$(wg_field A listen-port)" = "$PORT" ]
 	[ "$(wg_field A allowed-ips)" = 10.0.0.2/32 ]
 	conf 10.0.0.3/32
-	on A bash -c "$(unit_command ExecReload)"
+	unit_does ExecReload
 	[ "$(wg_field A allowed-ips)" = 10.0.0.3/32 ]
-	on A ip link del wg0
-	wait_until 10 refute on A pgrep -x wgxdp
+	interface_ends
 }
 
 @test "the unit's start fails if the port is in use" {
-	install_to PREFIX="$installed"
-	host_new A
-	on A mount -t tmpfs tmpfs /etc/wireguard
-	wg_keys A B
-	conf 10.0.0.2/32
+	installed_with_configuration
 	on_bg A socat -u "UDP4-RECV:$PORT" OPEN:/dev/null
 	wait_until 5 listening_udp A "$PORT"
-	on A timeout $((20 * PATIENCE)) bash -c "$(unit_command ExecStart)" 3>&-
-	refute on A bash -c "$(unit_command ExecStartPost)" 2>"$TMP/err"
-	cat "$TMP/err"
-	grep -q "Address already in use" "$TMP/err"
-	on A ip link del wg0
-	wait_until 10 refute on A pgrep -x wgxdp
+	unit_does ExecStart
+	refute unit_does ExecStartPost
+	grep -q "Address already in use" "$TMP/unit.log"
+	interface_ends
 }
 
 @test "a reload without a configuration file fails and leaves the peers alone" {
-	install_to PREFIX="$installed"
-	host_new A
-	on A mount -t tmpfs tmpfs /etc/wireguard
-	wg_keys A B
-	conf 10.0.0.2/32
-	on A timeout $((20 * PATIENCE)) bash -c "$(unit_command ExecStart)" 3>&-
-	on A bash -c "$(unit_command ExecStartPost)"
+	installed_with_configuration
+	unit_does ExecStart
+	unit_does ExecStartPost
 	on A rm /etc/wireguard/wg0.conf
-	refute on A bash -c "$(unit_command ExecReload)"
+	refute unit_does ExecReload
 	[ "$(wg_field A allowed-ips)" = 10.0.0.2/32 ]
 	[ "$(wg_field A listen-port)" = "$PORT" ]
-	on A ip link del wg0
-	wait_until 10 refute on A pgrep -x wgxdp
+	interface_ends
 }
 
 # ---- endpoints that are names
@@ -161,7 +166,7 @@ names_scene() {
 	: >"$TMP/resolv.conf"
 	on A mount --bind "$TMP/hosts" /etc/hosts
 	on A mount --bind "$TMP/resolv.conf" /etc/resolv.conf
-	on A timeout $((20 * PATIENCE)) bash -c "$(unit_command ExecStart)" 3>&-
+	unit_does ExecStart
 }
 
 # conf_names ENDPOINT_OF_C: written as people do.
@@ -183,12 +188,6 @@ conf_names() {
 	on A chmod 600 /etc/wireguard/wg0.conf
 }
 
-# unit_does KEY: as systemd has it done, in a limited time; what stays must not hold bats.
-unit_does() {
-	on A timeout $((20 * PATIENCE)) bash -c "$(unit_command "$1")" >>"$TMP/setconf.log" \
-		2>&1 3>&-
-}
-
 endpoint_is() { # PEER ENDPOINT
 	on A wg show wg0 endpoints | grep -qxF "${PUBKEY[$1]}"$'\t'"$2"
 }
@@ -204,14 +203,14 @@ followers() { on A pgrep -fc wgxdp-setconf; }
 	endpoint_is C "(none)"
 	refute pings A "$(inner4 C)"
 	[ "$(on A wg show wg0 allowed-ips | wc -l)" = 2 ]
-	[ "$(grep -c "endpoint C.test:$PORT of peer ${PUBKEY[C]} cannot be set yet" "$TMP/setconf.log")" = 1 ]
+	[ "$(grep -c "endpoint C.test:$PORT of peer ${PUBKEY[C]} cannot be set yet" "$TMP/unit.log")" = 1 ]
 
 	echo "$(outer4 C) C.test" >"$TMP/hosts"
 	wait_until 20 endpoint_is C "$(endpoint C 4)"
 	wait_until 10 pings A "$(inner4 C)"
 	ping_all A "$(inner4 B)" 5
-	cat "$TMP/setconf.log"
-	[ "$(wc -l <"$TMP/setconf.log")" = 2 ] # one each for bad and good news
+	cat "$TMP/unit.log"
+	[ "$(wc -l <"$TMP/unit.log")" = 2 ] # one each for bad and good news
 	wait_until 5 refute followers
 }
 
@@ -249,7 +248,7 @@ followers() { on A pgrep -fc wgxdp-setconf; }
 	conf_names "$(endpoint C 6)"
 	unit_does ExecReload
 	endpoint_is C "$(endpoint C 6)"
-	[ ! -s "$TMP/setconf.log" ]
+	[ ! -s "$TMP/unit.log" ]
 	refute followers
 }
 

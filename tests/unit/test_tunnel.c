@@ -1492,14 +1492,22 @@ static void test_flow_in_use_is_probed(void **state)
 }
 
 /* Not if nothing came by AF_XDP: nobody is there, or NAT on this host translates it. */
-static void test_flow_not_in_use_is_not_probed(void **state)
+/* A peer with a session whose flow was admitted at `t`. */
+static struct peer *admitted_bob(struct fixture *f, uint64_t t)
 {
-	const uint64_t t = 100 * SEC_NS;
-	struct fixture *f = *state;
 	struct peer *bob = with_nics(f);
 
 	begin_session(bob, true);
 	flows_admit(bob, &bob_there, 71, t);
+	return bob;
+}
+
+static void test_flow_not_in_use_is_not_probed(void **state)
+{
+	const uint64_t t = 100 * SEC_NS;
+	struct fixture *f = *state;
+	struct peer *bob = admitted_bob(f, t);
+
 	assert_false(is_probed(f, bob, t + 12 * SEC_NS));
 	data_by_nic(bob);
 	assert_true(is_probed(f, bob, t + 12 * SEC_NS));
@@ -1515,10 +1523,8 @@ static void test_probe_only_renews(void **state)
 {
 	const uint64_t t = 100 * SEC_NS;
 	struct fixture *f = *state;
-	struct peer *bob = with_nics(f);
+	struct peer *bob = admitted_bob(f, t);
 
-	begin_session(bob, true);
-	flows_admit(bob, &bob_there, 71, t);
 	data_by_nic(bob);
 	flows_keep(bob, t + 12 * SEC_NS); /* with a tag */
 	flows_forget(bob);
@@ -1535,10 +1541,8 @@ static void test_probes_of_a_round_are_bounded(void **state)
 {
 	const uint64_t t = 100 * SEC_NS;
 	struct fixture *f = *state;
-	struct peer *bob = with_nics(f);
+	struct peer *bob = admitted_bob(f, t);
 
-	begin_session(bob, true);
-	flows_admit(bob, &bob_there, 71, t);
 	data_by_nic(bob);
 	f->tunnel.probes_until = clock_now();
 	flows_keep(bob, t + 12 * SEC_NS);
