@@ -7,6 +7,7 @@
 # make check-long  the same tests at their full length: over an hour longer
 # make vmtest  tests in QEMU, with the kernel's WireGuard; make vmtest-all: on every kernel
 # make bench   compares with wireguard-go: build/bench/performance.md
+# make fuzz T=60  libFuzzer, for 60 s per target, with sanitizers
 # make SANITIZE=address,undefined all tests, or =thread: for sanitizers, below build/;
 #              tests/run with the same SANITIZE=... runs what is there; make check-sanitized
 #              runs the quick ones
@@ -42,11 +43,15 @@ CFLAGS	?= -O2 -g
 # threads, what liburcu does is told by a header; GCC warns that fences alone tell TSan nothing.
 SAN_FLAGS := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer) \
 	   $(if $(findstring thread,$(SANITIZE)),-Wno-tsan -include tests/tools/tsan.h)
+# Sanitizers see more than these, and _FORTIFY_SOURCE would hide calls from them.
+HARDEN	:= -fstack-protector-strong -fstack-clash-protection -fPIE \
+	   $(if $(SANITIZE),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=3)
+HARDEN_LINK := -pie -Wl$(COMMA)-z$(COMMA)relro$(COMMA)-z$(COMMA)now
 # See daemon/base/thread.h.
 CHECKS	:= $(if $(SANITIZE)$(DEBUG),-DTHREAD_CHECKS)
 # As the kernel does: packets and counters are looked at as more than one type.
 ALL_CFLAGS = -std=gnu11 -fno-strict-aliasing -D_GNU_SOURCE -DVERSION='"$(VERSION)"' -Iinclude -I$(B)/bpf $(WARN) \
-	   -pthread $(shell $(PKGCONF) --cflags $(LIBS)) $(ENGINES:%=-DHAVE_%) $(CHECKS) $(CFLAGS) $(SAN_FLAGS)
+	   -pthread $(shell $(PKGCONF) --cflags $(LIBS)) $(ENGINES:%=-DHAVE_%) $(CHECKS) $(HARDEN) $(CFLAGS) $(SAN_FLAGS)
 LDLIBS	= -pthread $(shell $(PKGCONF) --libs $(LIBS)) $(if $(IPSEC_MB),-lIPSec_MB) \
 	   $(if $(BORINGSSL),$(BORINGSSL) -Wl$(COMMA)-rpath$(COMMA)$(BORINGSSL_LIB)) $(SAN_FLAGS)
 BPF_CFLAGS = -O2 -g -target bpf -mcpu=v3 -Iinclude -Wall -Wextra -Wno-unused-parameter \
@@ -80,17 +85,19 @@ compile = $(if $(filter bpf/%,$1),$(CLANG) $(BPF_CFLAGS),$(CC) $(ALL_CFLAGS) $(a
 TESTS	:= $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c tests/bpf/test_*.c))
 TOOLS	:= $(patsubst %.c,$(B)/%,$(wildcard tests/tools/*.c))
 BENCHES	:= $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
+FUZZERS	:= $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZING	:= $(findstring fuzzer,$(SANITIZE))
 
-DEPS	:= deps deps-run deps-test deps-vm deps-bench deps-fresh deps-format deps-lint deps-coverage
+DEPS	:= deps deps-run deps-test deps-vm deps-bench deps-fresh deps-format deps-lint deps-coverage deps-fuzz
 
-.PHONY: all tests check check-long check-sanitized layers lint coverage coverage-tests vmtest vmtest-all demo bench \
-	$(DEPS) install uninstall clean format format-check print-compile print-table FORCE
+.PHONY: all tests check check-long check-sanitized layers lint coverage coverage-tests fuzz fuzzers \
+	vmtest vmtest-all demo bench $(DEPS) install uninstall clean format format-check print-compile print-table FORCE
 .SECONDARY:
 
 all: $(B)/wgxdp
 
 $(B)/wgxdp: $(B)/daemon/main.o $(B)/libwgxdp.a
-	$(CC) -o $@ $^ $(LDFLAGS) $(LDLIBS)
+	$(CC) -o $@ $^ $(HARDEN_LINK) $(LDFLAGS) $(LDLIBS)
 
 $(B)/libwgxdp.a: $(OBJ)
 	rm -f $@
@@ -105,7 +112,7 @@ $(B)/flags: FORCE
 
 # A static rule, because as an implicit one it would also make build/bpf/nic.bpf.o of
 # bpf/nic.bpf.c, and so make the skeletons depend on themselves.
-C_OBJ	:= $(OBJ) $(B)/daemon/main.o $(addsuffix .o,$(TESTS) $(TOOLS) $(BENCHES))
+C_OBJ	:= $(OBJ) $(B)/daemon/main.o $(addsuffix .o,$(TESTS) $(TOOLS) $(BENCHES) $(FUZZERS) $(B)/tests/fuzz/replay)
 $(C_OBJ): $(B)/%.o: %.c $(B)/flags | $(SKEL)
 	@mkdir -p $(@D)
 	$(call compile,$<) -MMD -MP -o $@
@@ -124,7 +131,12 @@ $(B)/bpf/%.skel.h: $(B)/bpf/%.bpf.o
 $(B)/tests/%: $(B)/tests/%.o $(B)/libwgxdp.a
 	$(CC) -o $@ $^ $(LDFLAGS) -lcmocka -lb2 $(LDLIBS)
 
-tests: $(TESTS) $(TOOLS) $(BENCHES)
+# A fuzz target has libFuzzer's main(), or in other builds the one that replays its corpus.
+$(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(if $(FUZZING),,$(B)/tests/fuzz/replay.o) $(B)/libwgxdp.a
+	$(CC) -o $@ $^ $(LDFLAGS) $(if $(FUZZING),-fsanitize=fuzzer) $(LDLIBS)
+
+tests: $(TESTS) $(TOOLS) $(BENCHES) $(FUZZERS)
+fuzzers: $(FUZZERS)
 
 layers: $(OBJ) $(B)/daemon/main.o
 	@tests/tools/layers.py daemon $(B)/daemon $(TABLE)
@@ -177,8 +189,15 @@ check-long: check
 # With gcc's sanitizers and the asserts of DEBUG=1: units, and the daemon in its namespaces.
 check-sanitized: deps-test
 	$(MAKE) SANITIZE=address,undefined WERROR=1 all tests
-	SANITIZE=address,undefined PATIENCE=2 tests/run unit bpf $(addprefix tests/netns/,\
+	SANITIZE=address,undefined PATIENCE=2 tests/run unit bpf fuzz $(addprefix tests/netns/,\
 		malformed.bats roaming.bats)
+
+# Seconds per target. libFuzzer is clang's.
+T	?= 60
+
+fuzz: deps-fuzz
+	$(MAKE) CC=$(CLANG) B=build/fuzz SANITIZE=fuzzer-no-link,address,undefined WERROR=1 fuzzers
+	tests/fuzz/run.sh build/fuzz/tests/fuzz $(T)
 
 # CELLS of vmtest/matrix, as KERNEL/COMMAND. What is built here runs in the guest.
 CELLS	?= 6.1/interop
@@ -220,6 +239,7 @@ deps-fresh: SECTIONS := suites fresh
 deps-format: SECTIONS := format
 deps-lint: SECTIONS := build test format lint
 deps-coverage: SECTIONS := build run test coverage
+deps-fuzz: SECTIONS := build test fuzz
 $(DEPS):
 	@want="$$(awk -v sections=' $(SECTIONS) ' -v arch="[$$(dpkg --print-architecture)]" \
 		'/^#/ { sub(/:/, "", $$2); on = index(sections, " " $$2 " "); next } \

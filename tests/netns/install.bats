@@ -78,6 +78,18 @@ conf() {
 }
 
 # What it does not know it only warns of.
+@test "the program is hardened: position-independent, RELRO, stack protector, fortified calls" {
+	readelf -Wh "$WGXDP" | grep -q 'Type: *DYN'
+	readelf -Wl "$WGXDP" >"$TMP/segments"
+	grep -q GNU_RELRO "$TMP/segments"
+	grep GNU_STACK "$TMP/segments" | grep -q ' RW '
+	refute grep -q ' RWE ' "$TMP/segments"
+	readelf -Wd "$WGXDP" | grep -q BIND_NOW
+	readelf -W --dyn-syms "$WGXDP" >"$TMP/symbols"
+	grep -q __stack_chk_fail "$TMP/symbols"
+	grep -q __memcpy_chk "$TMP/symbols"
+}
+
 @test "systemd understands the unit" {
 	if ! command -v systemd-analyze >/dev/null; then
 		skip "no systemd-analyze here"
