@@ -2,7 +2,7 @@
 /*
  * Measures how long a function takes. The result is the minimum of some rounds, because
  * other work on the machine can only add time. A round is many calls between two readings
- * of the clock, because reading it is a system call that may take longer than the function.
+ * of the clock: reading it is a system call that may take longer than the function.
  * Prints a line per figure: name, nanoseconds.
  */
 #ifndef BENCH_MEASURE_H

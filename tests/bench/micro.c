@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * CPU time in ns per packet of each stage of the data path, alone and with all data in the
- * CPU's caches. micro_bpf.c measures the stages in the kernel.
+ * CPU time in ns per packet of each stage of the data path, alone and with all data in
+ * the CPU's caches. micro_bpf.c measures the stages in the kernel.
  */
 #include <arpa/inet.h>
 #include <linux/if_packet.h>
@@ -289,7 +289,7 @@ static void tap_begin(struct tap_bench *b, const struct tap *tap)
 			(struct msghdr){.msg_iov = &b->iov, .msg_iovlen = 1};
 }
 
-/* Returns the CPU time that reading TAP_BATCH frames takes; sending them is not counted. */
+/* Returns the CPU time that reading TAP_BATCH frames takes, without sending them. */
 static double tap_read_all(struct tap_bench *b)
 {
 	uint64_t began;

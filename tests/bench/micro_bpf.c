@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 /*
- * Time in ns per packet of the XDP and TC programs and the TAP's filter, with one peer and
- * with 100,000, by the kernel's test runs of BPF programs. Needs root.
+ * Time in ns per packet of the XDP and TC programs and the TAP's filter, with one peer
+ * and with 100,000, by the kernel's test runs of BPF programs. Needs root.
  *
- * NAME_PEERS: packets of one peer, in one test run that repeats, with all data in the CPU's
- * caches. NAME_single_PEERS: each packet is from another peer, in a separate test run, which
- * includes starting it and reading the clock. Compare it with NAME_single_1 only.
+ * NAME_PEERS: packets of one peer, in one test run that repeats, with all data in the
+ * CPU's caches. NAME_single_PEERS: each packet is from another peer, in a separate test
+ * run, which includes starting it and reading the clock; compare it with NAME_single_1
+ * only.
  */
 #include <arpa/inet.h>
 #include <linux/if_ether.h>
@@ -22,7 +23,7 @@
 #define MANY   100000
 #define REPEAT 200000
 #define SINGLE 20000 /* runs of one packet */
-#define STEP   7919  /* to the next peer: large and odd, so that it is far away in memory */
+#define STEP   7919  /* to the next peer: large and odd, so that it is far away */
 #define ROUNDS 5
 #define INDEX  0x01000000U /* of the first session */
 
@@ -37,7 +38,7 @@ static void must(int err, const char *what)
 	}
 }
 
-/* Repeats an update that fails for a moment: a map without preallocation refills a reserve. */
+/* Repeats an update while a map without preallocation refills its reserve. */
 static void set(const struct bpf_map *map, const void *key, const void *value)
 {
 	int err, tries = 100;
@@ -222,7 +223,7 @@ static void run_all(unsigned peers, uint32_t ifindex)
 		{"xdp_data", nic->progs.wg_nic, message_frame, &ctx, XDP_REDIRECT},
 		{"tc_egress", wgif->progs.wg_egress, out_frame, NULL, TC_ACT_UNSPEC},
 		{"tc_ingress", wgif->progs.wg_ingress, in_frame, NULL, TC_ACT_UNSPEC},
-		/* Drops the frame, because a test run passes it without the Ethernet header. */
+		/* Drops the frame: a test run passes it without the Ethernet header. */
 		{"tap_filter", wgif->progs.wg_filter, out_frame, NULL, 0},
 	};
 

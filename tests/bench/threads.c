@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * How much helpers speed up the encryption of one peer's packets: elapsed ns per packet of
- * 1420 bytes with 1 thread up to one per CPU. Prints lines "threads_N NANOSECONDS".
+ * How much helpers speed up the encryption of one peer's packets: elapsed ns per packet
+ * of 1420 bytes with 1 thread up to one per CPU. Prints lines "threads_N NANOSECONDS".
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -82,7 +82,7 @@ static double bench(const struct aead_engine *engine, unsigned threads)
 	return ns;
 }
 
-/* Interleaves the thread counts, because a virtual machine's CPUs are not always available. */
+/* Interleaves the thread counts: a virtual machine's CPUs are not always available. */
 int main(void)
 {
 	const struct aead_engine *engine;
