@@ -57,8 +57,8 @@ echo_requests() {
 	on A nstat -asz | awk '/^(IcmpInEchos|Icmp6InEchos) / { n += $2 } END { print n + 0 }'
 }
 
-# goes_to PEER OTHER ADDRESS...: sends five packets to each address, which must go to PEER and not to
-# OTHER.
+# goes_to PEER OTHER ADDRESS...: sends five packets to each address, which must go to PEER and not
+# to OTHER.
 goes_to() {
 	local peer=$1 other=$2 addr to to_other
 
@@ -80,8 +80,8 @@ inner_of() {
 	esac
 }
 
-# refused_from PEER ADDRESS...: sends five packets from each address, which A must drop and count for
-# this peer.
+# refused_from PEER ADDRESS...: sends five packets from each address, which A must drop and count
+# for this peer.
 refused_from() {
 	local peer=$1 addr bad all seen
 
