@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# A tunnel between two namespaces, its figures, and what can be looked at. Needs
-# root and build/wgxdp; leaves nothing behind, however it ends.
+# Shows a tunnel between two network namespaces: throughput, status and BPF maps. Needs root and
+# build/wgxdp; leaves nothing behind, even if it is interrupted.
 
 set -eu
 

@@ -2,22 +2,22 @@
 # SPDX-License-Identifier: MIT
 #
 # tests/fresh_root.sh COMMAND [ARGUMENT...]: runs a command in a fresh Debian 12 that has a clone
-# of this project, make, and nothing else: no package that a list forgot can hide there.
+# of this project, make, and nothing else, to find packages that are missing in a list.
 #
 #   tests/fresh_root.sh make check
 #   tests/fresh_root.sh env PATIENCE=2 make check
 #   tests/fresh_root.sh bash                        # to look around
 #
-# The clone is of what is committed. The exit code is the command's, or 125 if the root could not
-# be made. Afterwards build/fresh/ has the clone's test logs, and the root is gone. Needs root,
-# what `make deps-fresh` installs, 2 GB below build/, and a Debian mirror.
+# The clone has only what is committed. The exit code is the command's, or 125 if the root could
+# not be made. At the end the clone's test logs are copied to build/fresh/, and the root is
+# deleted. Needs root, what `make deps-fresh` installs, 2 GB below build/, and a Debian mirror.
 #
-# Theory of operation: a copy of this script (inside) is process 1 of a PID namespace and has a
-# mount namespace. It makes the root with debootstrap, mounts what a machine has, and makes the
-# root its own with pivot_root, not with chroot: nsenter(1) gives a process the root of the mount
-# namespace. Processes and mounts end with process 1, whatever ends it; this script then removes
-# the directory. The network namespace remains the caller's: apt-get needs it, and tests make
-# namespaces for all they do.
+# Theory of operation: a copy of this script (inside) is process 1 of a new PID namespace, in a new
+# mount namespace. It makes the root with debootstrap, mounts what a machine has, and changes to the
+# root with pivot_root. chroot would not do: nsenter(1) gives a process the root of the mount
+# namespace. Processes and mounts end with process 1; this script then removes the directory. The
+# network namespace remains the caller's, because apt-get needs it; tests make namespaces for all
+# they do.
 
 set -eu
 SUITE=bookworm
@@ -91,7 +91,7 @@ outside() {
 
 # ---- inside
 
-# quietly COMMAND...: its output only if it fails.
+# quietly COMMAND...: runs it and prints its output only if it fails.
 quietly() {
 	if ! "$@" >"$WORK/log" 2>&1; then
 		tail -n 30 "$WORK/log" >&2
@@ -99,8 +99,8 @@ quietly() {
 	fi
 }
 
-# make_root DIRECTORY: what this machine's apt is told of proxies and dates holds there, too. Each
-# installed Debian has /etc/hosts, but none of its packages does.
+# make_root DIRECTORY: installs a minimal Debian there, with this machine's apt settings for
+# proxies and dates. No package has /etc/hosts, which every installed Debian has.
 make_root() {
 	local include=make
 
@@ -112,13 +112,13 @@ make_root() {
 	printf '127.0.0.1\tlocalhost\n::1\tlocalhost\n' >"$1/etc/hosts"
 }
 
-# Whoever owns the checkout, git may read it.
+# clone_to DIRECTORY: clones this project, even if another user owns the checkout.
 clone_to() {
 	printf '[safe]\n\tdirectory = *\n' >"$WORK/gitconfig"
 	GIT_CONFIG_GLOBAL=$WORK/gitconfig quietly git clone --no-hardlinks "$repo" "$1"
 }
 
-# furnish DIRECTORY: the mounts and devices of a machine.
+# furnish DIRECTORY: adds the mounts and devices that a machine has.
 furnish() {
 	mount --bind "$1" "$1"
 	mount -t proc proc "$1/proc"

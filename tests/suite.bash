@@ -1,14 +1,15 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: MIT
 #
-# Packages of any Debian suite, downloaded and not installed.
+# Downloads packages of any Debian suite without installing them.
 #
-# Theory of operation: apt-get works on lists and a configuration of its own in $work, a
-# directory of the caller's, with one suite of the mirror that this machine uses. The caller
-# has die() to end with a line.
+# Theory of operation: apt-get works on separate lists and a separate configuration in $work, a
+# directory that the caller provides, with one suite of the mirror that this machine uses. The
+# caller also provides die MESSAGE, which ends the script.
 
 KEYRING=/usr/share/keyrings/debian-archive-keyring.gpg
 
+# mirror: prints the URI of the Debian mirror that this machine uses, or nothing.
 # shellcheck disable=SC2016 # apt-get's variable
 mirror() {
 	apt-get indextargets --format '$(REPO_URI)' "Created-By: Packages" \
@@ -16,7 +17,7 @@ mirror() {
 }
 
 # shellcheck disable=SC2154 # work is the caller's
-# apt COMMAND...: apt-get or apt-cache upon the lists of the suite alone.
+# apt COMMAND...: runs apt-get or apt-cache with the lists of the suite only.
 apt() {
 	local command=$1
 
@@ -28,7 +29,7 @@ apt() {
 		-o APT::Sandbox::User=root -o Acquire::Languages=none "$@"
 }
 
-# update SUITE
+# update SUITE: downloads the package lists of this suite.
 update() {
 	local uri
 

@@ -1,13 +1,14 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# vmtest/all.sh [KERNEL/COMMAND...]: runs cells of vmtest/matrix, or all, then prints a
-# table of them and, last, how many tests passed, failed and were skipped. A cell that
-# fails without a failed test, or runs no test (but speed), counts as one that failed.
-# What a cell said is in build/vmtest/KERNEL-COMMAND.output. VMTEST_JOBS cells run at a
-# time: by default one a CPU, since an emulated guest keeps one busy; half of that where KVM
-# is known to run guests (VMTEST_ACCEL, or a run.sh before this); and no more than there is
-# memory for.
+# vmtest/all.sh [KERNEL/COMMAND...]: runs cells of vmtest/matrix, by default all, and prints a table
+# of the results; the last line has the counts of passed, failed and skipped tests. A cell that
+# fails without a failed test, or runs no test (except speed), counts as one failure. The output of
+# a cell is in build/vmtest/KERNEL-COMMAND.output.
+#
+# VMTEST_JOBS cells run at a time. By default one per CPU, because an emulated guest keeps one busy;
+# half of that if KVM is known to run guests (VMTEST_ACCEL, or an earlier run.sh); and no more than
+# memory allows.
 
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -25,7 +26,7 @@ all_cells() {
 	done
 }
 
-# result CELL CODE: "PASSED FAILED SKIPPED", of what the tests said and of the code.
+# result CELL CODE: prints "PASSED FAILED SKIPPED", from the tests' counts and the exit code.
 result() {
 	local summary=$OUT/${1/\//-}/test-logs/summary passed=0 failed=0 skipped=0
 
@@ -40,7 +41,7 @@ result() {
 	echo "$passed $failed $skipped"
 }
 
-# run_cell CELL: its line of results goes to the file of them.
+# run_cell CELL: runs it and adds a line to the file of results.
 run_cell() {
 	local cell=$1 name=${1/\//-} start=$SECONDS code=0
 
@@ -56,7 +57,7 @@ run_cell() {
 	echo "$cell $(result "$cell" "$code") $(((SECONDS - start + 30) / 60)) $code" >>"$OUT/results"
 }
 
-# A row a kernel, a column a command, as in the matrix: "passed, skipped (minutes)".
+# table: prints a row per kernel and a column per command, in the order of the matrix.
 table() {
 	awk '
 	FNR == NR {
@@ -100,7 +101,7 @@ jobs_at_a_time() {
 	echo $((jobs > 0 ? jobs : 1))
 }
 
-# A guest ends with its run.sh, and that with the shell that waits for it.
+# interrupted: ends the shells that run cells. Their run.sh, and with it the guest, ends with them.
 # shellcheck disable=SC2317,SC2046 # called by the trap; numbers
 interrupted() {
 	kill $(jobs -p)

@@ -1,13 +1,13 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# vmtest/fetch.sh KERNEL: prints the directory with that kernel's vmlinuz and
-# lib/modules, which it fills first if need be from the Debian package. Nothing is
-# installed on this machine; `rm -r` of the directory fetches the kernel anew.
+# vmtest/fetch.sh KERNEL: prints the directory with that kernel's vmlinuz and lib/modules. If it is
+# missing, fills it from the Debian packages first; `rm -r` it to get a newer kernel. Nothing is
+# installed on this machine.
 #
 # Theory of operation: the metapackage linux-image-amd64 names the newest kernel of a suite
-# (tests/suite.bash). Since 7.1 that one is three packages: vmlinuz and the modules are
-# taken from whichever have them.
+# (tests/suite.bash). Since 7.1 a kernel is three packages, so vmlinuz and the modules are taken
+# from any package that has them.
 
 set -eu
 cd "$(dirname "$0")"
@@ -21,20 +21,20 @@ die() {
 	exit 1
 }
 
-# kernel_field KERNEL N: the Nth word of its line in the matrix.
+# kernel_field KERNEL N: prints the Nth word of its line in the matrix.
 kernel_field() { awk -v kernel="$1" -v n="$2" '$1 == "kernel" && $2 == kernel { print $n }' matrix; }
 suite_of() { kernel_field "$1" 3; }
 least_of() { kernel_field "$1" 4; }
 kernels() { awk '$1 == "kernel" { print $2 }' matrix | xargs; }
 
-# kernel_packages NAME: what it depends on that is of a kernel.
+# kernel_packages NAME: prints the kernel packages that it depends on.
 kernel_packages() {
 	apt apt-cache depends --important --recurse "$1" |
 		grep -E '^linux-(base|binary|image|modules)-[0-9]' | sort -u
 }
 
-# Debian compresses modules since 6.6; busybox in the initramfs loads plain ones,
-# and what is read over 9p need not be unpacked at each start.
+# unpack KERNEL: makes $work/new of the packages. Decompresses the modules, which Debian compresses
+# since 6.6, because busybox in the initramfs loads only plain ones.
 unpack() {
 	local deb modules release
 

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# The guest's process 1 once the root file system is there: the rest of a system's
-# start, the command on the console, its exit code to the host, power off.
+# The guest's process 1 after the initramfs: finishes the start of the system, runs the command on
+# the console, passes its exit code to the host and powers off.
 
 here=$(dirname "$0")
 results=/run/vmtest
@@ -21,18 +21,19 @@ mounts() {
 	mount -t 9p -o rw,trans=virtio,version=9p2000.L,msize=512000 results "$results"
 }
 
-# The kernel's modules are in the cache, which is on the root file system, too.
+# modules: links the kernel's modules to /lib/modules. They are in the host's cache directory, which
+# the guest sees because its root file system is the host's.
 modules() {
 	mkdir -p /lib/modules
 	ln -sfn "$(cat "$results/modules")" "/lib/modules/$(uname -r)"
-	# What udev does at a start.
+	# Otherwise udev does this.
 	mkdir -p /dev/net
 	mknod -m 666 /dev/net/tun c 10 200
 	modprobe -qa virtio_net igb
 }
 
-# Each file opened by 9p costs a few milliseconds. Programs that tests start over and over
-# move to memory: a new time stamp has overlayfs copy the file up.
+# warm_up: copies programs that tests start often to memory, because each file opened by 9p takes a
+# few milliseconds. A new time stamp makes overlayfs copy the file up.
 warm_up() {
 	local program files
 
@@ -44,8 +45,8 @@ warm_up() {
 	done
 }
 
-# The kernel's own note of what it warned of, whatever became of its log: bits for a bad
-# page (5), a death (7), a warning (9), a lockup (14).
+# tainted: adds a line to the log if the kernel has set a taint bit for a bad page (5), an oops (7),
+# a warning (9) or a lockup (14), because the log may have lost its message.
 tainted() {
 	local taint
 
@@ -69,14 +70,14 @@ mkdir -p build/test-logs "$results/test-logs"
 mount --bind "$results/test-logs" build/test-logs || exit
 setsid --ctty --wait bash "$results/command" </dev/hvc0 >/dev/hvc0 2>&1
 echo $? >"$results/exit"
-# A device that is not released is told of after ten seconds; a task that hangs, by the
-# second look at it.
+# The kernel reports a device that is not released after ten seconds, and a task that hangs at its
+# second check.
 echo 4 >/proc/sys/kernel/hung_task_timeout_secs
 sleep 12
 dmesg >"$results/dmesg"
 tainted
 sync
-# Process 1 must not end, and from here on no program can be loaded.
+# Process 1 must not end, and no program can be loaded after the power-off has begun.
 mkfifo /run/never
 echo o >/proc/sysrq-trigger
 read -r _ <>/run/never

@@ -1,8 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# vmtest/initramfs.sh KERNEL_DIR OUTPUT: busybox, vmtest/init and the modules that
-# reaching the host's root file system takes, in their order.
+# vmtest/initramfs.sh KERNEL_DIR OUTPUT: makes an initramfs of busybox, vmtest/init and the modules
+# for the host's root file system, with their order.
 
 set -euo pipefail
 kernel=$1
@@ -17,7 +17,8 @@ cp "$(command -v busybox)" "$tree/bin/busybox"
 cp "$here/init" "$tree/init"
 
 for module in virtio_pci virtio_console virtio_rng 9p 9pnet_virtio overlay; do
-	# Says "insmod FILE [options]" or "builtin NAME"; what the kernel lacks it does without.
+	# Prints "insmod FILE [options]" or "builtin NAME". Fails if the kernel lacks the module;
+	# the guest then does without it.
 	modprobe --dirname "$kernel" --set-version "$release" --show-depends "$module" 2>/dev/null || true
 done | awk '$1 == "insmod" && !seen[$2]++ { print $2 }' |
 	while read -r file; do

@@ -1,17 +1,17 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# vmtest/run.sh KERNEL [COMMAND...]: boots a kernel of vmtest/matrix in QEMU and runs
-# the command there (one that is named in the matrix, or any other), in the project's
-# directory; without a command, an interactive shell. The exit code is the command's; 99
-# if the guest broke down, or its kernel log has what it must not.
+# vmtest/run.sh KERNEL [COMMAND...]: boots a kernel of vmtest/matrix in QEMU and runs the command
+# there, in the project's directory. COMMAND is a name in the matrix or any command line; without
+# it, runs an interactive shell. The exit code is the command's, or 99 if the guest broke down or
+# its kernel log has a message that vmtest/splats finds.
 #
-# Theory of operation: the guest's root file system is the host's, read-only by 9p, with
-# a tmpfs over it: the project is built once, on the host, and nothing the guest does is
-# there afterwards. A second, writable share is build/vmtest/NAME: the command goes in by
-# it; exit code, kernel log and test logs come out. QEMU has a network namespace of its
-# own, in which the guest's NICs are joined two by two: virtio-net set up for zero-copy
-# AF_XDP, and igb where QEMU has it (8.0). No packet reaches the host's network.
+# Theory of operation: the guest's root file system is the host's, read-only by 9p, under a tmpfs
+# that takes all writes. So the project is built once, on the host, and the guest changes nothing.
+# A second, writable share is build/vmtest/NAME, which passes the command in, and exit code, kernel
+# log and test logs out. QEMU runs in a new network namespace, in which the guest's NICs are joined
+# two by two: virtio-net set up for zero-copy AF_XDP, and igb if QEMU has it (8.0). No packet
+# reaches the host's network.
 #
 # Environment: VMTEST_NAME of the results (KERNEL-COMMAND), QEMU (qemu-system-x86_64),
 # VMTEST_ACCEL (kvm if a guest boots with it, else tcg), VMTEST_CPUS (2), VMTEST_MEMORY
@@ -23,9 +23,8 @@ repo=$(dirname "$here")
 QEMU=${QEMU:-qemu-system-x86_64}
 CPUS=${VMTEST_CPUS:-2}
 BROKEN=99
-# What zero-copy takes (queue_reset to disable-legacy), and no offloads inward, which XDP
-# cannot do with. Flows are spread over the queues by the tap: rss=on of QEMU 7.2 loses
-# packets.
+# Zero-copy needs queue_reset to disable-legacy; XDP needs the receive offloads off. The tap spreads
+# flows over the queues, because rss=on of QEMU 7.2 loses packets.
 VIRTIO_NET=virtio-net-pci,queue_reset=on,iommu_platform=on,disable-legacy=on,mq=on,rx_queue_size=1024
 VIRTIO_NET+=,guest_csum=off,guest_tso4=off,guest_tso6=off,guest_ecn=off,guest_ufo=off
 
@@ -36,8 +35,8 @@ die() {
 
 # ---- the accelerator
 
-# kvm_boots KERNEL_DIR: /dev/kvm may be there and yet not run a guest, without a word.
-# init powers off at once; on KVM that takes a second or two.
+# kvm_boots KERNEL_DIR: returns true if a guest boots with KVM, because /dev/kvm may exist and fail
+# silently. init powers off at once, which takes a second or two.
 kvm_boots() {
 	[ -w /dev/kvm ] && timeout --kill-after=5 10 "$QEMU" -accel kvm -cpu host -machine q35 -m 512 \
 		-nodefaults -display none -no-reboot -kernel "$1/vmlinuz" -initrd "$run/initramfs" \
@@ -45,7 +44,7 @@ kvm_boots() {
 		grep -q 'vmtest: init runs'
 }
 
-# What was found out holds until the next boot of this machine.
+# accelerator KERNEL_DIR: prints kvm or tcg. Keeps the answer until the next boot of this machine.
 accelerator() {
 	local found
 
@@ -65,7 +64,7 @@ accelerator() {
 
 # ---- the NICs
 
-# links NAME QUEUES...: in QEMU's network namespace, a bridge of two taps each.
+# links NAME QUEUES...: makes a bridge of two taps per NAME, in QEMU's network namespace.
 # shellcheck disable=SC2317 # run by another shell
 links() {
 	local tap mode
@@ -83,8 +82,8 @@ links() {
 	done
 }
 
-# pair NAME NUMBER QUEUES DEVICE [BUSES]: two of these; the guest knows them by their
-# addresses, 02:00:00:00:NUMBER:0[01].
+# pair NAME NUMBER QUEUES DEVICE [BUSES]: adds two such NICs. The guest knows them by their MAC
+# addresses, 02:00:00:00:0NUMBER:0[01].
 pair() {
 	local i
 
@@ -96,14 +95,14 @@ pair() {
 	done
 }
 
-# virtio_net adds a queue a CPU for what XDP sends, if it is given so many: the second
-# pair has them.
+# nics: adds all NICs. The pair `spare` has twice as many queues as CPUs, because then virtio_net
+# adds one queue per CPU for what XDP sends.
 nics() {
 	pairs=()
 	pair virtio 1 "$CPUS" "$VIRTIO_NET,vectors=$((2 * CPUS + 2))"
 	pair spare 2 $((2 * CPUS)) "$VIRTIO_NET,vectors=$((4 * CPUS + 2))"
 	if "$QEMU" -device igb,help 2>&1 | grep -q '^igb options'; then
-		# Each on a port of its own: its virtual functions take more than one slot.
+		# Each on a separate port, because its virtual functions take more than one slot.
 		qemu_args+=(-device "pcie-root-port,id=port0,chassis=1"
 			-device "pcie-root-port,id=port1,chassis=2")
 		pair igb 3 1 igb port
@@ -118,12 +117,13 @@ machine() {
 	accel=${VMTEST_ACCEL:-$(accelerator "$1")}
 	how=$accel
 	if [ "$accel" = tcg ]; then
-		# With a thread a CPU a guest sees halves of what its kernel patches in its own code
-		# (int3 of static keys: tcpdump and tc switch some), and dies of it now and then.
+		# With a thread per CPU, a guest's CPU sometimes runs half-patched kernel code (int3
+		# of static keys, which tcpdump and tc switch), and the guest crashes.
 		how=tcg,thread=single
 		cpu=max
-		# Code that is never twice at the same address is translated each time: QEMU 7.2
-		# starts a program three times faster without. The other clock is a slow device.
+		# norandmaps: QEMU 7.2 starts a program three times faster if its code is always at
+		# the same address, because it need not translate it again. tsc: other clocks are
+		# slow.
 		options="norandmaps tsc=reliable"
 	fi
 	# shellcheck disable=SC2054 # commas of QEMU's
@@ -140,14 +140,14 @@ machine() {
 		-device virtio-9p-pci,fsdev=results,mount_tag=results)
 }
 
-# named COMMAND: its words in the matrix, if it is there.
+# named COMMAND: prints its words in the matrix, or nothing.
 named() {
 	awk -v name="$1" '$1 == "command" && $2 == name {
 		sub(/^command +[^ ]+ +/, ""); print }' "$here/matrix"
 }
 
-# command_file [COMMAND...]: what the guest is to run. Emulation is slow, and a terminal's
-# size does not come by a serial line.
+# command_file [COMMAND...]: prints the script that the guest runs. It sets longer timeouts for
+# emulation, and the terminal's size, which a serial line does not pass on.
 command_file() {
 	local patience=1 timeout=600
 
@@ -168,7 +168,7 @@ command_file() {
 	fi
 }
 
-# prepare KERNEL [COMMAND...]: what the guest finds in its share, and QEMU's arguments.
+# prepare KERNEL [COMMAND...]: fills the guest's share and sets QEMU's arguments.
 prepare() {
 	local kernel_dir name=${VMTEST_NAME:-$1-$(basename "${2:-shell}")}
 
@@ -191,8 +191,8 @@ prepare() {
 	command_file "$@" >"$run/command"
 }
 
-# boot: in the background, for the traps to work, but it reads what this process would.
-# Whoever ends this process ends the guest, too.
+# boot: runs QEMU in the background, so that the traps work, with this process's stdin. QEMU ends
+# with this process.
 boot() {
 	guest=
 	trap 'kill $guest 2>/dev/null; wait; exit $BROKEN' INT TERM HUP
@@ -214,7 +214,8 @@ main() {
 	verdict $code
 }
 
-# verdict CODE of QEMU. The kernel's log comes first: it says best why a guest hangs.
+# verdict CODE: ends the script, given QEMU's exit code. Checks the kernel's log first, because it
+# is the best explanation of a guest that hangs.
 verdict() {
 	if ! "$here/splats" "$run/console" "$run/dmesg" >"$run/splats"; then
 		cat "$run/splats" >&2

@@ -1,18 +1,19 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# Compares tunnels on this machine: two hosts on a veth, the same for all. KINDS of them:
-# veth (no tunnel), wireguard-go (Debian's newest that runs here), wgxdp-udp (--nic none),
-# wgxdp (AF_XDP), and kernel; without KINDS all that there are. ROUNDS (3), interleaved, each
-# begun by another kind; each figure takes SECONDS_EACH (2). FIGURES (all) names groups: tcp
-# udp lossfree ping handshake. The figures go to build/bench/figures, a line each: round,
-# kind, name, value; which wireguard-go it was to build/bench/wireguard-go.
+# Compares tunnels on this machine, between two hosts on a veth. Environment:
+#   KINDS         veth (no tunnel), wireguard-go (Debian's newest that runs here), wgxdp-udp
+#                 (--nic none), wgxdp (AF_XDP), kernel; by default all that this machine has
+#   ROUNDS (3)    interleaved; each starts with another kind
+#   SECONDS_EACH  (2) per figure
+#   FIGURES       groups of figures: tcp udp lossfree ping handshake; by default all
+# Writes build/bench/figures, with lines of round, kind, name and value, and the version of
+# wireguard-go to build/bench/wireguard-go.
 #
-# Theory of operation: both ends, the load and its sink share the machine, so a figure is
-# about the whole of it, and comparisons are good only within one run. What is counted is
-# what arrives. CPU time is that of the machine while one TCP stream runs, or a process's
-# or its worker threads' alone, from the scheduler's own account. A ping that is lost
-# counts as one that took as long as is waited for.
+# Theory of operation: both ends, the load and its sink share the machine, so figures can be
+# compared only within one run. Rates count the packets that arrive. CPU time is that of the whole
+# machine while one TCP stream runs, or that of a process or its worker threads, as the scheduler
+# accounts it. A lost ping counts as one that took PING_TIMEOUT.
 
 set -eu -o pipefail
 # shellcheck source=tests/bench/hosts.bash
@@ -23,22 +24,22 @@ SECONDS_EACH=${SECONDS_EACH:-2}
 FIGURES=${FIGURES:-tcp udp lossfree ping handshake}
 STREAMS=${STREAMS:-1 4 16}
 SIZES="64 512 1360"
-# Datagrams a second that are lost at most, of a thousand, where a rate counts as free of loss.
+# A rate counts as free of loss if at most this many of 1000 datagrams are lost.
 MAX_LOST=1
-PING_TIMEOUT=1
+PING_TIMEOUT=1 # seconds
 
-# put NAME VALUE: a figure of this round and kind.
+# put NAME VALUE: prints and stores a figure of this round and kind.
 put() {
 	number "$1" "$2"
 	echo "$round $kind $1 $2" | tee -a "$OUT/figures"
 }
 
-# Through the tunnel, or beside it.
+# there: prints B's address in the tunnel, or on the veth if there is no tunnel.
 there() {
 	if [ "$kind" = veth ]; then outer4 B; else inner4 B; fi
 }
 
-# worker_cost NAME COMMAND...: runs it, and says what a packet took of the workers.
+# worker_cost NAME COMMAND...: runs it, and stores the workers' CPU time per packet.
 worker_cost() {
 	local name=$1
 
@@ -53,7 +54,7 @@ worker_cost() {
 
 # ---- figures
 
-# tcp NAME ARGUMENTS...: Mbit/s.
+# tcp NAME ARGUMENTS...: Mbit/s, and for one stream the machine's CPU time per Gbit.
 tcp() {
 	local cpu cpu_now
 
@@ -92,7 +93,8 @@ figures_udp() {
 	done
 }
 
-# few_lost SIZE RATE: so it is in a second, or in the next one.
+# few_lost SIZE RATE: returns true if at most MAX_LOST of 1000 datagrams are lost in one second of
+# two.
 few_lost() { few_lost_once "$@" || few_lost_once "$@"; }
 
 few_lost_once() {
@@ -101,8 +103,8 @@ few_lost_once() {
 		($(value sent) - $(value packets)) * 1000 <= $(value sent) * MAX_LOST))
 }
 
-# lossfree SIZE LOW HIGH: the greatest rate, to 5 %, at which hardly anything is lost in a
-# second. By ratios, since what is compared differs by several times.
+# lossfree SIZE LOW HIGH: finds the greatest rate that is free of loss, to 5 %. Bisects by ratios,
+# because the rates of different kinds differ by several times.
 lossfree() {
 	local low=$2 high=$3 rate best=
 
@@ -126,7 +128,8 @@ figures_lossfree() {
 	lossfree 1360 1000 1000000
 }
 
-# round_trips COUNT: sorted, ms. One that is lost takes as long as is waited for.
+# round_trips COUNT: writes the sorted round trips in ms to $TMP/sorted. A lost ping counts as
+# PING_TIMEOUT.
 round_trips() {
 	local code=0 lost
 
@@ -139,7 +142,7 @@ round_trips() {
 	done | sort -n "$TMP/times" - >"$TMP/sorted"
 }
 
-# ping_figures NAME: microseconds, and how many were lost.
+# ping_figures NAME: percentiles in microseconds, and the number of lost pings.
 ping_figures() {
 	local share
 
@@ -151,7 +154,8 @@ ping_figures() {
 	put "$1_lost" $(($(wc -l <"$TMP/sorted") - $(wc -l <"$TMP/times")))
 }
 
-# tcp_load: one stream, longer than anything else takes; $CLIENT ends with it.
+# tcp_load: starts one TCP stream, which lasts until it is killed by $TMP/client.pid. $CLIENT is
+# its process here.
 tcp_load() {
 	tcp_server
 	# shellcheck disable=SC2016 # expanded there
@@ -170,7 +174,7 @@ figures_ping() {
 	wait "$CLIENT" "$SERVER" || true
 }
 
-# How many initiations a second of the responder's CPU time answers.
+# figures_handshake: initiations answered per second of the responder's CPU time.
 figures_handshake() {
 	local cpu cpu_now
 
@@ -202,7 +206,7 @@ start_tunnel() {
 	[ "$kind" != wgxdp ] || { on_path A af_xdp && on_path B af_xdp; }
 }
 
-# One round of a kind, in hosts of its own.
+# measure: one round of a kind, in new hosts.
 measure() {
 	local figures
 
@@ -223,7 +227,7 @@ default_kinds() {
 	fi
 }
 
-# The wireguard-go that there is, first in PATH, and a note of which it is.
+# find_wireguard_go: puts wireguard-go first in PATH, and writes its version to a file.
 find_wireguard_go() {
 	local found
 
@@ -232,7 +236,7 @@ find_wireguard_go() {
 	echo "${found#*$'\t'}" >"$OUT/wireguard-go"
 }
 
-# in_turn N KINDS...: that many of them go to the end.
+# in_turn N KINDS...: prints the kinds, the first N of them at the end.
 in_turn() {
 	local n=$(($1 % ($# - 1)))
 

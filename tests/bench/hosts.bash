@@ -1,13 +1,12 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: MIT
 #
-# What both benchmarks have: hosts A and B, TCP between them, and CPU time in ns with the
-# packets that it was spent for.
+# For all benchmarks: UDP and TCP between the hosts A and B, and CPU time in ns per packet.
 #
-# A thread's time is what the scheduler charged to it: its system calls, the softirqs that these
-# end with or that interrupt it (on a veth the far end's reception, too), whoever they are for.
-# Softirqs that run elsewhere, as in ksoftirqd, are missing, and a kernel with
-# IRQ_TIME_ACCOUNTING leaves all of them out. machine_cpu has everything, in clock ticks.
+# A thread's time is what the scheduler charges to it: its system calls, and all softirqs at their
+# end or that interrupt it. On a veth these include reception at the far end. Softirqs in other
+# threads, for example ksoftirqd, are missing, and a kernel with IRQ_TIME_ACCOUNTING leaves out all
+# of them. machine_cpu has everything, in clock ticks.
 
 # shellcheck source=tests/netns/script.bash
 source "$(dirname "${BASH_SOURCE[0]}")/../netns/script.bash"
@@ -19,7 +18,7 @@ die() {
 	exit 1
 }
 
-# hosts_gone: all of them, at the end of a scene. Their daemons must have lived.
+# hosts_gone: ends all daemons and hosts. Ends the script if a daemon had crashed.
 hosts_gone() {
 	local host
 
@@ -31,14 +30,15 @@ hosts_gone() {
 	DAEMON=()
 }
 
-# number NAME VALUE: ends the script where that is none.
+# number NAME VALUE: ends the script if VALUE is not a number.
 number() {
 	[[ $2 =~ ^[0-9]+(\.[0-9]+)?(e[-+]?[0-9]+)?$ ]] || die "no figure for $1: '$2'"
 }
 
 # ---- UDP
 
-# send_udp ADDRESS SIZE SECONDS [RATE]: what B counted is in $TMP/load, what was sent in $TMP/sent.
+# send_udp ADDRESS SIZE SECONDS [RATE]: sends UDP from A to B. What B counted is then in $TMP/load,
+# and what A sent in $TMP/sent.
 send_udp() {
 	local counter
 
@@ -51,7 +51,7 @@ send_udp() {
 
 # ---- TCP
 
-# tcp_server: for one client; its process is then $SERVER.
+# tcp_server: starts an iperf3 server for one client; its process is $SERVER.
 tcp_server() {
 	on B timeout $((60 * PATIENCE)) iperf3 -s -1 >/dev/null 2>"$TMP/iperf3.log" &
 	# shellcheck disable=SC2034 # the caller's
@@ -59,12 +59,12 @@ tcp_server() {
 	wait_until 10 listening_tcp B 5201
 }
 
-# tcp_client ADDRESS ARGUMENTS...: JSON in $TMP/iperf.
+# tcp_client ADDRESS ARGUMENTS...: runs iperf3; its JSON is then in $TMP/iperf.
 tcp_client() {
 	on A timeout $((60 * PATIENCE)) iperf3 -J -c "$@" >"$TMP/iperf"
 }
 
-# ---- loads through the tunnel from A to B, for so many SECONDS
+# ---- loads through the tunnel from A to B: load_NAME SECONDS
 
 load_udp() { send_udp "$(inner4 B)" 1360 "$1"; }
 
@@ -81,7 +81,8 @@ machine_cpu() {
 		printf "%.0f\n", ($2 + $3 + $4 + $7 + $8) * 1e9 / hz }' /proc/stat
 }
 
-# process_cpu HOST [THREADS]: the daemon's, or that of its threads of such names.
+# process_cpu HOST [THREADS]: prints the daemon's CPU time, or that of the threads whose names begin
+# with the pattern THREADS.
 process_cpu() {
 	# shellcheck disable=SC2016 # expanded there
 	on "$1" sh -c 'for t in /proc/"$0"/task/*; do
@@ -89,7 +90,7 @@ process_cpu() {
 		"$(daemon_pid "$1")" "${2:-}" | awk '{ t += $1 } END { printf "%.0f\n", t }'
 }
 
-# With those who help them.
+# workers_cpu: prints the CPU time of both daemons' workers and helpers.
 workers_cpu() {
 	{
 		process_cpu A "worker\|helper"
@@ -97,8 +98,8 @@ workers_cpu() {
 	} | awk '{ t += $1 } END { printf "%.0f\n", t }'
 }
 
-# What the workers of both ends sealed or opened. From the map: with 100,000 peers the daemon
-# itself takes more than a second to say it.
+# workers_packets: prints how many packets the workers of both ends encrypted or decrypted. Reads
+# the map, because with 100,000 peers the daemon needs more than a second to print its status.
 workers_packets() {
 	local host
 
@@ -108,7 +109,7 @@ workers_packets() {
 		+ .rx_udp_packets + .tx_udp_packets) | add'
 }
 
-# worker_ns COMMAND...: runs it; then $WORKER_NS is what a packet took of the workers.
+# worker_ns COMMAND...: runs it, and sets WORKER_NS to the workers' CPU time per packet.
 worker_ns() {
 	local cpu packets cpu_now packets_now
 

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MIT
 /*
- * UDP datagrams as fast as they go, or so many a second, and their count at the other end.
+ * Sends UDP datagrams as fast as possible or at a rate, and counts them at the other end.
  *
- *   load count PORT                       until a second of silence after the first
+ *   load count PORT                       until a second passes without a datagram
  *   load send ADDRESS PORT SIZE SECONDS [RATE]
  *
- * Theory of operation: each datagram begins with its number, so that the receiver can tell
- * what was lost or came late. Both use batches, for they share the machine with what is
+ * Theory of operation: each datagram begins with its number, by which the receiver counts
+ * those that came late. Both use batches, because they share the machine with what is
  * measured. The receiver's rate is over the time from its first to its last datagram.
  * Prints name=value lines.
  */
@@ -142,7 +142,7 @@ static void sleep_until(uint64_t when)
 	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
 }
 
-/* At a given rate in small batches, a millisecond's worth at most. */
+/* Returns how many datagrams to send at once: at a given rate at most those of 1 ms. */
 static unsigned batch_size(uint64_t rate)
 {
 	uint64_t n = rate / 1000;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * How long a thing takes: the least of some rounds, since whatever else the machine does
- * only ever adds. A round is many calls by one pair of looks at the clock, each of which is
- * a system call and takes longer than many a thing does. One line a figure: name,
- * nanoseconds.
+ * Measures how long a function takes. The result is the minimum of some rounds, because
+ * other work on the machine can only add time. A round is many calls between two readings
+ * of the clock: reading it is a system call that may take longer than the function.
+ * Prints a line per figure: name, nanoseconds.
  */
 #ifndef BENCH_MEASURE_H
 #define BENCH_MEASURE_H
@@ -32,7 +32,7 @@ static inline double measure_calls(void (*fn)(void *ctx), void *ctx, uint64_t ca
 	return (double)(measure_cpu_ns() - began);
 }
 
-/* Prints the CPU time of fn(ctx) for each of the `items` that one call deals with. */
+/* Prints the CPU time of fn(ctx) per item; one call handles `items`. */
 static inline void measure(const char *name, void (*fn)(void *ctx), void *ctx,
 			   unsigned items)
 {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * What the stages of the data path take, each alone, with everything in the cache: CPU
- * time in ns for a packet. micro_bpf.c has those of the kernel's side.
+ * CPU time in ns per packet of each stage of the data path, alone and with all data in
+ * the CPU's caches. micro_bpf.c measures the stages in the kernel.
  */
 #include <arpa/inet.h>
 #include <linux/if_packet.h>
@@ -46,7 +46,7 @@ static void seal(void *ctx)
 	aead_seal(&b->aead, b->seal, BATCH);
 }
 
-/* To another place, so that it stays what it was for the next time. */
+/* Decrypts to another buffer, so that the next call finds the same ciphertext. */
 static void open_(void *ctx)
 {
 	struct aead_bench *b = ctx;
@@ -127,7 +127,7 @@ static void emit(void *ctx, uint32_t slot, const struct virtio_net_hdr *vh,
 	b->emitted++;
 }
 
-/* Coalescing writes into the first packet's headers: they are made again. */
+/* Restores the first packet's headers afterwards, because coalescing writes into them. */
 static void coalesce(void *ctx)
 {
 	struct packets_bench *b = ctx;
@@ -201,7 +201,7 @@ static void look_up(void *ctx)
 	struct session_bench *b = ctx;
 
 	for (unsigned i = 0; i < BATCH; i++) {
-		/* A step that is odd and large: none is where the last one was. */
+		/* A large odd step, so that the next one is far away in memory. */
 		b->next = (b->next + 7919) % b->count;
 		b->sink += (uintptr_t)keypairs_find(&b->sessions,
 						    b->keypairs[b->next]->local_index);
@@ -242,7 +242,7 @@ static void bench_sessions(unsigned count)
 /* --- a TAP's queue --- */
 
 struct tap_bench {
-	int fd, wire; /* what is sent by the latter comes out of the TAP */
+	int fd, wire; /* the TAP; a packet socket whose frames are read from it */
 	struct tap_reader reader;
 	struct tap_writer writer;
 	struct mmsghdr messages[TAP_BATCH];
@@ -263,7 +263,7 @@ static int wire_open(const struct tap *tap)
 	return fd;
 }
 
-/* Nobody else says anything there. */
+/* Without IPv6, so that the kernel sends no frames of its own by it. */
 static bool tap_made(struct tap_bench *b, struct tap *tap)
 {
 	char why[256];
@@ -289,7 +289,7 @@ static void tap_begin(struct tap_bench *b, const struct tap *tap)
 			(struct msghdr){.msg_iov = &b->iov, .msg_iovlen = 1};
 }
 
-/* CPU time of reading what was sent before. */
+/* Returns the CPU time that reading TAP_BATCH frames takes, without sending them. */
 static double tap_read_all(struct tap_bench *b)
 {
 	uint64_t began;
@@ -332,7 +332,7 @@ static void tap_write_all(void *ctx)
 	tap_writer_flush(&b->writer);
 }
 
-/* In a network namespace of its own, so the last. */
+/* Must be the last benchmark, because it moves the process to a new network namespace. */
 static void bench_tap(void)
 {
 	static struct tap_bench b;

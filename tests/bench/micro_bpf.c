@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MIT
 /*
- * What the XDP and TC programs and the TAP's filter take, by test runs in the kernel, with
- * one peer and with a hundred thousand: ns for a packet. Needs root.
+ * Time in ns per packet of the XDP and TC programs and the TAP's filter, with one peer
+ * and with 100,000, by the kernel's test runs of BPF programs. Needs root.
  *
- * All packets of one peer, in a loop in the kernel, have everything in the cache. Each of
- * another peer is a run of its own, whose start and look at the clock count, too: this is
- * to be compared with runs like that of one peer.
+ * NAME_PEERS: packets of one peer, in one test run that repeats, with all data in the
+ * CPU's caches. NAME_single_PEERS: each packet is from another peer, in a separate test
+ * run, which includes starting it and reading the clock; compare it with NAME_single_1
+ * only.
  */
 #include <arpa/inet.h>
 #include <linux/if_ether.h>
@@ -22,7 +23,7 @@
 #define MANY   100000
 #define REPEAT 200000
 #define SINGLE 20000 /* runs of one packet */
-#define STEP   7919  /* to the next peer: odd and large, none is near the last one */
+#define STEP   7919  /* to the next peer: large and odd, so that it is far away */
 #define ROUNDS 5
 #define INDEX  0x01000000U /* of the first session */
 
@@ -37,7 +38,7 @@ static void must(int err, const char *what)
 	}
 }
 
-/* A map that allocates as it goes may be out of its reserve for a moment. */
+/* Repeats an update while a map without preallocation refills its reserve. */
 static void set(const struct bpf_map *map, const void *key, const void *value)
 {
 	int err, tries = 100;
@@ -88,7 +89,7 @@ static uint32_t set_up_nic(void)
 	struct flow_key key = {.proto = htons(ETH_P_IP),
 			       .source = {[10] = 0xff, 0xff, 198, 51, 100, 2},
 			       .destination = {[10] = 0xff, 0xff, 192, 0, 2, 1}};
-	/* Fresh, however long this takes. */
+	/* Never too old. */
 	struct flow flow = {.admitted = INT64_MAX};
 	uint32_t zero = 0, ifindex;
 	int xsk = socket_for_map();
@@ -107,7 +108,7 @@ static uint32_t set_up_nic(void)
 
 /* --- frames --- */
 
-/* IPv4 and UDP; in the tunnel from a peer, or from there to here. */
+/* An Ethernet frame with IPv4 and UDP headers; `inner` is the length after Ethernet. */
 static struct frame udp_frame(const char *source, const char *destination, size_t inner)
 {
 	struct frame f = {.len = 14 + inner};
@@ -145,7 +146,7 @@ static struct frame out_frame(uint32_t peer)
 	return udp_frame("\x0a\xff\0\1", to, 1420);
 }
 
-/* As a worker writes it: the slot in the source address. */
+/* As a worker writes it, with the peer slot in the source MAC. */
 static struct frame in_frame(uint32_t peer)
 {
 	char from[4];
@@ -168,7 +169,7 @@ struct subject {
 	unsigned verdict;
 };
 
-/* Mean ns of `repeat` runs with a packet of this peer. */
+/* Returns the mean ns of `repeat` runs with a packet of this peer. */
 static uint32_t run(const struct subject *s, uint32_t peer, unsigned repeat)
 {
 	struct frame f = s->frame(peer);
@@ -204,7 +205,7 @@ static int ascending(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-/* The median: a run that was interrupted counts as one. */
+/* Prints the median, so that an interrupted run counts no more than any other. */
 static void run_of_each(const struct subject *s, unsigned peers)
 {
 	static uint32_t took[SINGLE];
@@ -222,7 +223,7 @@ static void run_all(unsigned peers, uint32_t ifindex)
 		{"xdp_data", nic->progs.wg_nic, message_frame, &ctx, XDP_REDIRECT},
 		{"tc_egress", wgif->progs.wg_egress, out_frame, NULL, TC_ACT_UNSPEC},
 		{"tc_ingress", wgif->progs.wg_ingress, in_frame, NULL, TC_ACT_UNSPEC},
-		/* A test run shows it no Ethernet header: this is a frame that is dropped. */
+		/* Drops the frame: a test run passes it without the Ethernet header. */
 		{"tap_filter", wgif->progs.wg_filter, out_frame, NULL, 0},
 	};
 

@@ -1,17 +1,17 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# Where the time of the whole machine goes while one TCP stream, or datagrams of 1360 bytes,
-# cross a tunnel by UDP sockets or by AF_XDP: shares of perf's samples, of which so many were
-# idle. Lines of name and value. What is the worker threads' includes the softirqs that
-# interrupt them or end their system calls: on a veth that is the far end's reception.
+# Shows where the time of the whole machine goes while one TCP stream, or UDP datagrams of 1360
+# bytes, cross a tunnel by UDP sockets or by AF_XDP. Prints lines of name and value: shares of
+# perf's samples in percent, and the share of idle ones. The time of worker threads includes the
+# softirqs that interrupt them or end their system calls; on a veth that is the far end's reception.
 
 set -eu -o pipefail
 # shellcheck source=tests/bench/hosts.bash
 source "$(dirname "$0")/hosts.bash"
 SECONDS_EACH=${SECONDS_EACH:-3}
 
-# sampled LOAD: in the middle of it.
+# sampled LOAD: runs the load, and samples SECONDS_EACH in the middle of it.
 sampled() {
 	local load
 
@@ -23,7 +23,7 @@ sampled() {
 	wait $load
 }
 
-# shares NAME
+# shares NAME: prints the shares of what was sampled.
 shares() {
 	perf report --input "$TMP/perf" --sort comm,dso,sym --stdio --field-separator '|' 2>/dev/null |
 		awk -F '|' -v name="$1" '
@@ -46,7 +46,7 @@ shares() {
 		}'
 }
 
-# profile NAME [ARGUMENTS of wgxdp]
+# profile NAME [ARGUMENTS of wgxdp]: prints the shares with these arguments.
 profile() {
 	local load
 

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Figures of bench.sh and the micro-benchmarks into tables and plots.
+"""Makes tables and plots of the figures of bench.sh and the micro-benchmarks.
 
-report.py FIGURES [MICRO SCALE PROFILE [PAGE.md]]: prints tables (median, ratio to the kind BASE, or
-to wireguard-go, with its spread). Puts them into that page, between its marks, and plots by gnuplot into the
-directory PAGE. Without that page it makes one. The file wireguard-go beside FIGURES says
-which one that was.
+report.py FIGURES [MICRO SCALE PROFILE [PAGE.md]]: prints tables of medians and of ratios, with
+their spread, to the kind $BASE (wireguard-go by default). Also writes the tables into PAGE.md,
+between its marks, and plots by gnuplot into the directory PAGE; makes PAGE.md if it is missing. A
+file named $BASE beside FIGURES has the version of that kind.
 """
 import collections
 import os
@@ -18,14 +18,14 @@ import sys
 import simulate
 
 BASE = os.environ.get("BASE", "wireguard-go")
-# The share of datagrams up to which what arrived counts as all that was sent.
+# If a smaller share of datagrams was lost, the rate is that of the sender.
 ALL_SENT = 0.05
 BEGIN = "<!-- figures of make bench -->"
 END = "<!-- end of figures -->"
 TCG_NOTE = ("Emulated (TCG): each instruction costs about the same there, vector ones most, and "
             "a page fault or a switch to the kernel very much. These ratios say little about a "
             "real machine.")
-# Name, what it is, whether more is better.
+# Name, title, true if more is better.
 TITLES = [
     ("tcp_1", "TCP, 1 stream, Mbit/s", True),
     ("tcp_1_back", "TCP, 1 stream, back, Mbit/s", True),
@@ -56,7 +56,7 @@ PLOTS = [
 
 
 def read_figures(path):
-    """{name: {kind: {round: value}}}, and the kinds in their order."""
+    """Returns {name: {kind: {round: value}}}, and the kinds in their order."""
     figures = collections.defaultdict(lambda: collections.defaultdict(dict))
     kinds = []
     with open(path, encoding="utf-8") as lines:
@@ -82,7 +82,7 @@ def median(by_round):
 
 
 def ratio_text(mine, base):
-    """Median of the ratios of each round, and the least and the greatest of them."""
+    """Returns the median of the rounds' ratios, and the least and the greatest of them."""
     ratios = [value / base[number] for number, value in mine.items() if base.get(number)]
     if not ratios:
         return ""
@@ -94,7 +94,7 @@ def nothing_lost(name, by_kind):
 
 
 def sign(figures, name, kind):
-    """Of a rate that is the sender's, since next to nothing of it was lost."""
+    """Returns the sign for a rate that is the sender's, because hardly anything was lost."""
     lost = figures.get(name + "_lost_share", {}).get(kind)
     return "≥ " if lost and median(lost) < ALL_SENT else ""
 
@@ -127,18 +127,19 @@ def sizes_of(micro):
 
 
 def interpolate(points, x):
-    """Between the two that are nearest: [(x, y), ...] in order."""
+    """Interpolates between the nearest two of the sorted points [(x, y), ...]."""
     (x0, y0), (x1, y1) = next((p for p in zip(points, points[1:]) if x <= p[1][0]),
                               points[-2:])
     return y0 + (y1 - y0) * (x - x0) / (x1 - x0)
 
 
-# An engine that no worker takes: it says what another CPU would have of intel-ipsec-mb.
+# An engine that workers do not use; it shows how fast intel-ipsec-mb is on CPUs without AVX-512.
 COMPARED = {"intel-ipsec-mb-avx2"}
 
 
 def aead_ns(micro, size):
-    """Of the fastest engine, what a worker would choose; it seals as often as it opens."""
+    """Returns the ns per packet of the fastest engine, which a worker would choose; the mean of
+    encryption and decryption."""
     def cost(engine):
         points = [(s, (micro[f"seal_{engine}_{s}"] + micro[f"open_{engine}_{s}"]) / 2)
                   for s in sizes_of(micro)]
@@ -147,8 +148,8 @@ def aead_ns(micro, size):
 
 
 def plaintext_len(what):
-    """Of "udp_64": payload, UDP, IPv4 and padding. Of TCP the MTU, its acknowledgements left
-    out."""
+    """Returns the length that a worker encrypts: for "udp_64" payload, UDP, IPv4 and padding; for
+    TCP the MTU, without regard to acknowledgements."""
     way, number = what.split("_")
     return (int(number) + 8 + 20 + 15) // 16 * 16 if way == "udp" else 1420
 
@@ -192,8 +193,8 @@ def gbits(packets):
 
 
 def cores_table(figures, micro):
-    """One peer: what was measured of its packets' sealing, and what the costs of its TCP
-    stream let expect of all."""
+    """One peer: the measured rate of encryption alone, and the rate of a TCP stream that a
+    simulation with its measured costs predicts."""
     yield "| one peer, Gbit/s | " + " | ".join(f"{n} cores" for n in CORES) + " |"
     yield "|---" * (len(CORES) + 1) + "|"
     if "threads_1" not in micro:
@@ -237,7 +238,8 @@ LOADS = {"tcp": "TCP, 1 stream", "udp": "UDP, 1360 B"}
 
 
 def profile_table(profile):
-    """Of lines as `af_xdp_tcp_aead 21`, in percent; idle is of all, the others of the rest."""
+    """From lines like `af_xdp_tcp_aead 21`, in percent: idle of the whole time, the others of the
+    rest."""
     yield "| of the machine's time | " + " | ".join(PARTS.values()) + " |"
     yield "|---" * (len(PARTS) + 1) + "|"
     for name in dict.fromkeys(k.rsplit("_", 1)[0] for k in profile):
@@ -255,7 +257,7 @@ def cpu_model():
 
 
 def base_text(path, kinds):
-    """What the ratios are to, and which one it was."""
+    """Returns a sentence about what the ratios are to."""
     if BASE not in kinds:
         return f" There is no {BASE} among them, so there are no ratios."
     which = BASE
@@ -283,7 +285,7 @@ def tables(figures, kinds, micro, scale, profile, base):
 
 
 def plot(figures, kinds, out, name, title, groups):
-    """Bars for the medians, whiskers for the spread."""
+    """Plots bars for the medians, whiskers for the spread."""
     rows = ["x " + " ".join(f"{k} lo hi" for k in kinds)]
     for group in groups:
         cells = []
@@ -313,7 +315,7 @@ def plot(figures, kinds, out, name, title, groups):
 
 
 def read_page(page, plots):
-    """What is before and after the marks. A new page has the plots."""
+    """Returns the text before and after the marks. A new page has the plots."""
     try:
         with open(page, encoding="utf-8") as f:
             before, _, rest = f.read().partition(BEGIN)

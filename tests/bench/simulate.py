@@ -1,26 +1,26 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""What one peer's packets would get on more cores than there are here.
+"""Estimates the packet rate of one peer on more cores than this machine has.
 
-simulate.py SERIAL_NS AEAD_NS [CORES...]: packets a second, by costs that were measured: AEAD_NS
-a packet, that helpers share, and SERIAL_NS for the rest, half of it for reading, which only the
-worker does, half for delivery, in order, which is one thread's at a time. Plays what
-daemon/workers/batch.c and helpers.c do for a worker that always finds more to read: every thread a
-generator of the nanoseconds that it takes. Memory bandwidth is not in it, nor other work.
+simulate.py SERIAL_NS AEAD_NS [CORES...]: prints packets per second from measured costs per packet.
+Helpers share AEAD_NS. Half of SERIAL_NS is reading, which only the worker does; the other half is
+delivery, in order, by one thread at a time. Simulates daemon/workers/batch.c and helpers.c for a
+worker that always finds more to read. Each thread is a generator that yields the nanoseconds it
+takes. Ignores memory bandwidth and all other work.
 """
 import collections
 import heapq
 import sys
 
 BATCH = 64
-BATCHES = 8  # under way at a time
+BATCHES = 8  # in flight at a time
 CHUNKS = BATCH // 16
 ROUND = 8  # batches that a worker reads before its round ends
 WAKE_NS = 5000  # until a helper that slept looks at the job
-SOON_NS = 100  # one that did not, or somebody who waits for another thread
-POST_NS = 300  # of the owner's time, and so much more where it wakes a helper
-FUTEX_NS = 1500
-LINGER_NS = 20000
+SOON_NS = 100  # until a helper that spins, or a thread that waits for another, looks again
+POST_NS = 300  # of the owner's time, to offer a batch to helpers
+FUTEX_NS = 1500  # of the owner's time, to wake a helper that sleeps
+LINGER_NS = 20000  # that a helper without work spins before it sleeps
 PACKETS = 50_000
 
 
@@ -35,7 +35,7 @@ class Simulation:
         self.chunk_ns = aead_ns * BATCH / CHUNKS
         self.now, self.order, self.delivered = 0.0, 0, 0
         self.events = []  # (when, order, thread)
-        self.ring = collections.deque()  # what ended and is not delivered
+        self.ring = collections.deque()  # batches that were read and are not delivered
         self.delivering = False
         self.idle = [(0.0, self.helper()) for _ in range(cores - 1)]
         self.alone = cores == 1
@@ -56,7 +56,7 @@ class Simulation:
         return self.delivered / self.now * 1e9
 
     def work(self, batch):
-        """Returns whether it did the last chunk."""
+        """Returns true if it did the last chunk of the batch."""
         while batch.taken < CHUNKS:
             batch.taken += 1
             yield self.chunk_ns
@@ -66,7 +66,7 @@ class Simulation:
         return False
 
     def deliver(self, wait):
-        """By whoever comes first; the owner waits for what is not done."""
+        """Delivers finished batches, unless another thread does; with `wait`, all batches."""
         while self.delivering:
             if not wait:
                 return
@@ -82,7 +82,7 @@ class Simulation:
         self.delivering = False
 
     def post(self):
-        """What it costs the owner."""
+        """Adds a batch; returns the nanoseconds that this costs the owner."""
         self.ring.append(Batch())
         if self.idle:
             since, thread = self.idle.pop()

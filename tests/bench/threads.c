@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * How far helpers take the sealing of one peer's packets: elapsed nanoseconds a packet of
- * 1420 bytes with 1, 2... threads, as many as there are CPUs. "threads_N NANOSECONDS".
+ * How much helpers speed up the encryption of one peer's packets: elapsed ns per packet
+ * of 1420 bytes with 1 thread up to one per CPU. Prints lines "threads_N NANOSECONDS".
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -44,7 +44,7 @@ static void fill(struct filled *f)
 						   .len = LEN};
 }
 
-/* Elapsed time a packet. */
+/* Returns the elapsed ns per packet. */
 static double round_ns(struct batch_ring *ring, uint64_t *delivered)
 {
 	uint64_t began = clock_now(), took;
@@ -82,7 +82,7 @@ static double bench(const struct aead_engine *engine, unsigned threads)
 	return ns;
 }
 
-/* In turn, since a virtual machine's CPUs are not always there. */
+/* Interleaves the thread counts: a virtual machine's CPUs are not always available. */
 int main(void)
 {
 	const struct aead_engine *engine;

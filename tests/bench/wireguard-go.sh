@@ -1,10 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# tests/bench/wireguard-go.sh: prints the path of the newest wireguard-go among Debian's
-# suites that runs here, a tab, its version and suite. It is downloaded first if need be, and
-# not installed. The cache is for a day, then the suites are asked again; where none of them
-# can be, it is an older one of the cache, and at last the system's.
+# tests/bench/wireguard-go.sh: prints the path of the newest wireguard-go of Debian's suites that
+# runs here, a tab, its version and suite. It is downloaded to a cache, and not installed. The cache
+# is used for a day, and after that only if no suite can be reached. If the cache is empty, too, it
+# is the wireguard-go that is installed.
 
 set -eu
 # shellcheck source=tests/suite.bash
@@ -18,7 +18,8 @@ die() {
 	exit 1
 }
 
-# from SUITE: in $work/tree, and it runs.
+# from SUITE: downloads the suite's package and unpacks it in $work/tree; returns true if the
+# program runs.
 from() {
 	rm -rf "$work/tree" "$work/lists" "$work"/*.deb
 	update "$1" && (cd "$work" && apt apt-get -qq download wireguard-go) &&
@@ -26,14 +27,16 @@ from() {
 		"$work/tree/usr/bin/wireguard-go" --version >/dev/null
 }
 
-# The version first: a program in the cache has one.
+# keep SUITE: moves what was downloaded to the cache. Writes the version first, so that a program
+# in the cache always has one.
 keep() {
 	echo "$(dpkg-deb -f "$work"/*.deb Version), Debian $1" >"$CACHE/version"
 	touch "$work/tree/usr/bin/wireguard-go"
 	mv "$work/tree/usr/bin/wireguard-go" "$CACHE/wireguard-go"
 }
 
-# What fails may die: that ends no more than the attempt.
+# fetch: fills the cache from the first suite that works. `from` runs in a subshell, because die
+# would end the script.
 fetch() {
 	local suite
 
@@ -48,7 +51,7 @@ fetch() {
 	return 1
 }
 
-# cached [ARGUMENTS of find...]
+# cached [ARGUMENTS of find...]: prints the program of the cache; fails if there is none.
 cached() {
 	[ -n "$(find "$CACHE" -maxdepth 1 -name wireguard-go -type f "$@")" ] &&
 		printf '%s\t%s\n' "$CACHE/wireguard-go" "$(cat "$CACHE/version")"

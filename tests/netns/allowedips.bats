@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-# Cryptokey routing: no packet from an address that is not the peer's, none to
-# an address that is nobody's.
+# Cryptokey routing: packets from an address that is not the peer's are dropped, and packets to an
+# address that no peer has are refused.
 
 load lib
 
-# Echo requests that reached ICMP, of both families.
+# echo_requests HOST: prints how many echo requests of both families reached ICMP.
 echo_requests() {
 	on "$1" nstat -asz | awk '/^(IcmpInEchos|Icmp6InEchos) / { n += $2 } END { print n }'
 }
@@ -25,7 +25,7 @@ spoof() {
 	fi
 	[ "$(wg_field A endpoints)" = "$endpoint" ]
 
-	# The honest address works, and that was no accident of the counter.
+	# The peer's own address works, and is counted.
 	ping_all B "$(inner4 A)" 5
 	[ "$(echo_requests A)" = $((seen + 5)) ]
 }
@@ -60,13 +60,13 @@ spoof() {
 	[ "$(echo_requests A)" = "$seen" ]
 	ping_all B "$(inner4 A)" 5
 
-	# Given away, the address works from its new owner and from nobody else.
+	# After the address has moved to C, it works from C only.
 	on A wg set wg0 peer "${PUBKEY[C]}" allowed-ips "$(inner4 B)/32"
 	on C ping -q -c 5 -i 0.05 -W 1 -I "$(inner4 B)" "$(inner4 A)"
 	refute on B ping -q -c 3 -i 0.05 -W 1 "$(inner4 A)"
 }
 
-@test "a destination in nobody's allowed IPs is refused: with wireguard-go" {
+@test "a destination in no peer's allowed IPs is refused: with wireguard-go" {
 	tunnel wgxdp wireguard-go
 	on A ip route add 10.9.9.0/24 dev wg0
 	on A ip -6 route add fd09::/64 dev wg0
@@ -80,7 +80,7 @@ spoof() {
 	ping_all A "$(inner4 B)" 5
 }
 
-@test "the longest prefix wins, and falls back when it goes: with wireguard-go" {
+@test "the longest prefix wins; without it the next shorter one does: with wireguard-go" {
 	host_new A
 	host_new B
 	host_new C
@@ -118,8 +118,8 @@ spoof() {
 	needs_wgxdp
 	tunnel wgxdp wireguard-go
 	before=$(wg_field A transfer)
-	# A tag of one's own choice, before what is not IP or only says that it is. The
-	# sender is told (ENOBUFS).
+	# Frames with a chosen tag that are not IP, or have IP's type but no IP packet. The sender
+	# gets ENOBUFS.
 	on A python3 - <<-'PY'
 		import socket
 		s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-# What the benchmark says of figures (tests/bench), and where the worker's packets are.
+# The reports of tests/bench, and huge pages for packets.
 
 load lib
 
 setup() { REPORT=$REPO/tests/bench/report.py; }
 
-@test "benchmark: the ratio is of the same round, its median and its spread" {
+@test "benchmark: ratios are within a round, with median and spread" {
 	printf '%s\n' "1 wireguard-go tcp_1 100" "1 wgxdp tcp_1 200" \
 		"2 wgxdp tcp_1 150" "2 wireguard-go tcp_1 50" \
 		"3 wireguard-go tcp_1 200" "3 wgxdp tcp_1 800" >"$TMP/figures"
@@ -14,7 +14,7 @@ setup() { REPORT=$REPO/tests/bench/report.py; }
 	grep -qxF "| TCP, 1 stream, Mbit/s | 100 | 200 (3.00 ×, 2.00–4.00) |" "$TMP/page"
 }
 
-@test "benchmark: a rate of which nearly all arrived is the sender's" {
+@test "benchmark: if nearly all datagrams arrived, the rate is marked as the sender's" {
 	printf '%s\n' "1 veth udp_64 1000" "1 veth udp_64_lost_share 0.01" \
 		"1 wgxdp udp_64 900" "1 wgxdp udp_64_lost_share 0.3" >"$TMP/figures"
 	"$REPORT" "$TMP/figures" >"$TMP/page"
@@ -22,10 +22,10 @@ setup() { REPORT=$REPO/tests/bench/report.py; }
 	grep -qxF "| UDP, 64 B, received a second | ≥ 1000 | 900 |" "$TMP/page"
 }
 
-@test "benchmark: one core does all of a packet, many as much as delivery lets them" {
+@test "benchmark: simulated rate of one core, and of many, which delivery limits" {
 	"$REPO/tests/bench/simulate.py" 1000 1000 1 2 4 32 >"$TMP/cores"
 	cat "$TMP/cores"
-	# Of 2000 ns; delivery is 500 of them.
+	# 2000 ns per packet, of which 500 are delivery.
 	awk '{ sum[$1] = $2 } END {
 		exit !(sum["simulated_1"] > 480000 && sum["simulated_1"] <= 500000 &&
 			sum["simulated_2"] > sum["simulated_1"] * 1.4 &&
@@ -33,13 +33,13 @@ setup() { REPORT=$REPO/tests/bench/report.py; }
 			sum["simulated_32"] > 1000000 && sum["simulated_32"] <= 2010000) }' "$TMP/cores"
 }
 
-# huge_kb HOST: the most that a piece of the daemon's memory has of them.
+# huge_kb HOST: prints the KB of huge pages of the daemon's mapping that has most of them.
 huge_kb() {
 	on "$1" awk '/^AnonHugePages/ && $2 > most { most = $2 } END { print most + 0 }' \
 		"/proc/$(daemon_pid "$1")/smaps"
 }
 
-@test "a NIC's packets are in huge pages, where the kernel gives them" {
+@test "a NIC's packets are in huge pages, if the kernel has them" {
 	needs_root
 	needs_wgxdp
 	if grep -q '\[never\]' /sys/kernel/mm/transparent_hugepage/enabled; then

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-# Somebody sets the wall clock, and nobody minds: timers have a clock of their own, and
-# what initiations carry never goes back. Debian's faketime gives the daemon on A a wall
-# clock that tests can set; suspend is a step of the other clocks, too.
+# Steps of the wall clock do no harm: timers use another clock, and the timestamps of initiations
+# never go back. Debian's faketime gives the daemon on A a wall clock that tests can set; to imitate
+# a suspend, they set its other clocks, too.
 # bats file_tags=waiting
 
 load lib
@@ -17,18 +17,18 @@ setup() {
 	fi
 }
 
-# The clock is off by so many seconds, or says this.
+# set_clock +SECONDS|-SECONDS|TIME: sets the clock off by so much, or to a time.
 set_clock() {
 	echo "$1" >"$TMP/clock.new"
 	mv "$TMP/clock.new" "$TMP/clock"
 }
 
-# Libraries of sanitizers want to be the first.
+# sanitizers: prints the libraries of sanitizers, which must be first in LD_PRELOAD.
 sanitizers() { ldd "$WGXDP" | grep -o '/[^ ]*/lib[a-z]*san\.so[^ ]*' | tr '\n' ':'; }
 
-# start_with_clock wall|all HOST [ARGUMENTS...]: wgxdp there, whose wall clock, or all of
-# whose clocks, set_clock sets. libfaketime's shared memory is by process number: not to
-# be mixed up with another host's.
+# start_with_clock wall|all HOST [ARGUMENTS...]: starts wgxdp; set_clock then sets its wall clock,
+# or all its clocks. libfaketime names its shared memory by PID, so each host needs another
+# /dev/shm.
 start_with_clock() {
 	local wall_only=1 host=$2
 
@@ -48,7 +48,7 @@ start_with_clock() {
 	WGXDP=$TMP/wgxdp start_wg wgxdp "$host" "$@"
 }
 
-# clock_tunnel IMPL_B [ARGUMENTS of A's...]
+# clock_tunnel IMPL_B [ARGUMENTS...]: makes a tunnel; A has a clock that can be set.
 clock_tunnel() {
 	local impl=$1
 
@@ -63,10 +63,11 @@ clock_tunnel() {
 	[ "$(age)" -le 10 ]
 }
 
-# Seconds since A's latest handshake by the clock of this machine.
+# age: prints the seconds since A's latest handshake, by this machine's clock.
 age() { echo $(($(date +%s) - $(wg_field A latest-handshakes))); }
 
-# age_about SECONDS: the daemon did take the clock that it was given.
+# age_about SECONDS: A's latest handshake must be so old, which shows that the daemon uses the clock
+# that was set.
 age_about() {
 	local age
 
@@ -75,14 +76,15 @@ age_about() {
 	((age >= $1 - 2 && age <= $1 + 60))
 }
 
-# A forgets its sessions, B nothing. What B refuses once it refuses when it is repeated.
+# handshakes_anew: makes A, but not B, forget its sessions, and waits for a new handshake. If B
+# refuses an initiation for its timestamp, it refuses the next ones, too.
 handshakes_anew() {
 	on A ip link set wg0 down
 	on A ip link set wg0 up
 	wait_until 10 pings A "$(inner4 B)"
 }
 
-# sane_status: to be read by people, whose clock is this machine's.
+# sane_status: the ages that status and wg show print must make sense by this machine's clock.
 sane_status() {
 	on A "$WGXDP" status wg0 >"$TMP/status"
 	on A wg show wg0 >>"$TMP/status"
@@ -115,10 +117,10 @@ clock_steps() {
 @test "the wall clock is set: handshakes with wgxdp" { clock_steps wgxdp; }
 @test "the wall clock is set: handshakes with wireguard-go" { clock_steps wireguard-go; }
 
-# told COUNT TEXT: so many lines of A's log have it.
+# told COUNT TEXT: COUNT lines of A's log must have the text.
 told() { [ "$(grep -c "$2" "$TMP/A-wg0.log")" = "$1" ]; }
 
-@test "steps of the wall clock are told, each once, unless the clock was not set before" {
+@test "steps of the wall clock are logged once each, unless the clock had not been set" {
 	clock_tunnel wgxdp
 	stop_wg A
 	rm "$TMP/A-wg0.log"
@@ -140,7 +142,7 @@ told() { [ "$(grep -c "$2" "$TMP/A-wg0.log")" = "$1" ]; }
 	handshakes_anew
 	handshakes_anew
 	told 1 "wall clock was set forward by 3650 days: if that is an error"
-	# B has seen that time, and is not lost when it is mended.
+	# B has seen timestamps of that time, and must accept A after the clock is corrected.
 	set_clock +0
 	handshakes_anew
 	handshakes_anew
@@ -159,7 +161,7 @@ told() { [ "$(grep -c "$2" "$TMP/A-wg0.log")" = "$1" ]; }
 	[ "$(drops B replayed_initiation)" = 0 ]
 }
 
-@test "a clock that was wrong at the start is mended" {
+@test "a clock that was wrong at the start is corrected" {
 	clock_tunnel wgxdp
 	stop_wg A
 	start_with_clock wall A
@@ -174,11 +176,11 @@ told() { [ "$(grep -c "$2" "$TMP/A-wg0.log")" = "$1" ]; }
 	age_about 0
 }
 
-# As the kernel counts: ping(8) does not wait for the last ones if others were quick.
+# replies: prints the echo replies that the kernel counts. ping(8) may not wait for the last ones.
 replies() { on A nstat -asz IcmpInEchoReps | awk '/^IcmpInEchoReps/ { print $2 }'; }
 has_replies() { (($(replies) >= $1)); }
 
-# One handshake, the first one, for however often the clock is set.
+# steps_under_traffic [ARGUMENTS...]: sets the clock several times, which must cause no handshake.
 steps_under_traffic() {
 	local first step pinger before
 
@@ -205,7 +207,7 @@ steps_under_traffic() {
 received() { wg_field "$1" transfer | cut -f 1; }
 received_since() { (($(received "$1") > $2)); }
 
-# A deadline of the past would be met at once, and one of the future not before an hour.
+# If timers used the wall clock, a keepalive would be due at once, or only after an hour.
 @test "the wall clock is set, and keepalives go on" {
 	local step before messages
 
@@ -221,9 +223,9 @@ received_since() { (($(received "$1") > $2)); }
 	done
 }
 
-# Time went on while both slept: neither sends under a session that the other need not
-# have any more, and the first packet makes a new one.
-@test "a session that grew too old in a suspend is not used" {
+# After a suspend of both hosts, neither uses a session that the other may have deleted, and the
+# first packet begins a new one.
+@test "a session that expired during a suspend is not used" {
 	host_new A
 	host_new B
 	join A B

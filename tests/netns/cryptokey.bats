@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# Which peer a packet goes to and may come from while prefixes, peers and keys change
-# under traffic. (allowedips.bats has the ordinary cases.)
+# Which peer a packet goes to and may come from, while prefixes, peers and keys change under
+# traffic. (allowedips.bats has the ordinary cases.)
 
 load lib
 
@@ -12,8 +12,8 @@ setup() {
 # Each test runs on AF_XDP ("") and on UDP sockets.
 NONE="--nic none"
 
-# hub ARGUMENTS PREFIXES_OF_B PREFIXES_OF_C: A with two peers, of which each has all
-# the addresses that are anybody's: what is refused is refused by A.
+# hub ARGUMENTS PREFIXES_OF_B PREFIXES_OF_C: makes A with two peers. Both peers have all addresses
+# of the test on wg0, so that only A can refuse packets.
 hub() {
 	local host
 
@@ -45,19 +45,20 @@ hub() {
 	done
 }
 
-# count PEER FIELD: of A's peer_stats.
+# count PEER FIELD: prints a field of A's peer_stats.
 count() {
 	status_of A ".peers[] | select(.public_key == \"${PUBKEY[$1]}\") | .stats.$2"
 }
 
 counted() { (($(count "$1" "$2") >= $3)); }
 
-# Echo requests that reached A's ICMP, of both families.
+# echo_requests: prints how many echo requests of both families reached A's ICMP.
 echo_requests() {
 	on A nstat -asz | awk '/^(IcmpInEchos|Icmp6InEchos) / { n += $2 } END { print n + 0 }'
 }
 
-# goes_to PEER OTHER ADDRESS...: five packets each.
+# goes_to PEER OTHER ADDRESS...: sends five packets to each address, which must go to PEER and not
+# to OTHER.
 goes_to() {
 	local peer=$1 other=$2 addr to to_other
 
@@ -79,7 +80,8 @@ inner_of() {
 	esac
 }
 
-# refused_from PEER ADDRESS...: five packets each, counted as that peer's.
+# refused_from PEER ADDRESS...: sends five packets from each address, which A must drop and count
+# for this peer.
 refused_from() {
 	local peer=$1 addr bad all seen
 
@@ -96,7 +98,7 @@ refused_from() {
 	done
 }
 
-# accepted_from PEER ADDRESS...
+# accepted_from PEER ADDRESS...: sends five packets from each address, which A must accept.
 accepted_from() {
 	local peer=$1 addr from
 
@@ -116,14 +118,14 @@ default_and_specific() {
 	accepted_from C 10.7.0.7 fd07::7
 	refused_from B 10.7.0.7 fd07::7
 	refused_from C 10.8.0.8 fd08::8
-	# Without the specific prefix all is the other peer's.
+	# Without the longer prefix, all addresses are the other peer's.
 	on A wg set wg0 peer "${PUBKEY[C]}" allowed-ips ""
 	goes_to B C 10.7.0.7 fd07::7
 	accepted_from B 10.7.0.7 fd07::7
 	refused_from C 10.7.0.7 fd07::7
 }
 
-@test "/0 at one peer and a longer prefix at another: each way to and from the right one, with wireguard-go" {
+@test "/0 at one peer and a longer prefix at another: packets go to and come from the right peer, with wireguard-go" {
 	default_and_specific ""
 }
 @test "/0 at one peer and a longer prefix at another: the same on UDP sockets, with wireguard-go" {
@@ -162,7 +164,7 @@ moves() {
 	on A wg show wg0 allowed-ips | grep -qxF "${PUBKEY[B]}"$'\t(none)'
 }
 
-@test "an allowed IP moves to another peer under traffic: from that moment it is that one's, with wireguard-go" {
+@test "an allowed IP moves to another peer under traffic: it is that peer's at once, with wireguard-go" {
 	moves ""
 }
 @test "an allowed IP moves to another peer under traffic: the same on UDP sockets, with wireguard-go" {
@@ -171,10 +173,10 @@ moves() {
 
 # ---- a peer that goes
 
-# from_a: messages from A that came to B's device.
+# from_a: prints how many messages from A arrived at B's device.
 from_a() { on B nft -j list counter netdev wire from_a | jq '.nftables[1].counter.packets'; }
 
-# count_from_a: B must be without XDP.
+# count_from_a: makes nftables on B count messages from A. B must be without XDP.
 count_from_a() {
 	on B nft -f - <<-EOF
 		table netdev wire {
@@ -192,7 +194,7 @@ sessions_of_a() { on A bpftool -j map dump pinned "$PINS/wg0/sessions" | jq leng
 unknown() { drops A unknown_receiver; }
 unknown_at_least() { (($(unknown) >= $1)); }
 
-# Handshakes are told apart by the second.
+# wg shows handshakes in seconds, so two in one second look the same.
 later_than() { (($(date +%s) > $1)); }
 
 removed() {
@@ -215,7 +217,7 @@ removed() {
 	wait_until 10 unknown_at_least $((refused + 100))
 	[ "$(echo_requests)" = "$seen" ]
 	[ "$(from_a)" = "$sent" ]
-	# B went on with its session all the while.
+	# B has used the same session all the time.
 	[ "$(on B wg show wg0 latest-handshakes)" = "$handshakes" ]
 
 	wait_until 3 later_than "${handshakes#*$'\t'}"
@@ -227,7 +229,7 @@ removed() {
 	(($(echo_requests) > seen))
 }
 
-@test "a peer is removed under traffic: nothing more from it or to it; and added again, with wireguard-go" {
+@test "a peer is removed under traffic: no more packets from or to it; and added again, with wireguard-go" {
 	removed ""
 }
 @test "a peer is removed under traffic: the same on UDP sockets, with wireguard-go" {
@@ -236,10 +238,10 @@ removed() {
 
 # ---- a new private key
 
-# Less than the five seconds between initiations: the last one was a moment ago.
+# Seconds; fewer than the five between two initiations, of which the last was a moment ago.
 AT_ONCE=3
 
-# For the log: where what was lost may have been dropped.
+# lost_some: prints the drops and counters, which may tell where packets were lost, and fails.
 lost_some() {
 	local host
 
@@ -251,7 +253,7 @@ lost_some() {
 	return 1
 }
 
-# key_changes IMPL_B ARGUMENTS
+# key_changes IMPL_B ARGUMENTS: gives A a new private key under traffic.
 key_changes() {
 	local old
 
@@ -264,18 +266,18 @@ key_changes() {
 		allowed-ips "$(inner4 A)/32,$(inner6 A)/128"
 	[ "$(sessions_of_a)" -ge 1 ]
 	on A wg set wg0 private-key "$TMP/new.key"
-	# By the first initiation, on the other side too.
+	# The first initiation makes B use the new key, too.
 	wait_until $AT_ONCE shakes_hands B new
 	wait_until 1 pings A "$(inner4 B)"
 	[ "$(wg_field A public-key)" = "${PUBKEY[new]}" ]
 	ping_all A "$(inner6 B)" 20 || lost_some
 	ping_all B "$(inner4 A)" 20 || lost_some
-	# What it has now is not from before.
+	# The new session must not depend on the old peer.
 	on B wg set wg0 peer "$old" remove
 	ping_all B "$(inner4 A)" 5
 }
 
-# shakes_hands HOST PEER: it has.
+# shakes_hands HOST PEER: returns true if HOST has had a handshake with this key.
 shakes_hands() {
 	on "$1" wg show wg0 latest-handshakes |
 		awk -v key="${PUBKEY[$2]}" '$1 == key && $2 > 0 { ok = 1 } END { exit !ok }'
@@ -291,7 +293,7 @@ from_a_of_type() {
 
 initiated() { (($(from_a_of_type initiations) > $1)); }
 
-@test "a new private key that wireguard-go does not know: nothing is sent under the old" {
+@test "a new private key that wireguard-go does not know: nothing is sent with the old key" {
 	local data wanted initiations
 
 	tunnel wgxdp wireguard-go
@@ -320,7 +322,7 @@ initiated() { (($(from_a_of_type initiations) > $1)); }
 	wait_until 10 counted B to_peer_packets $((wanted + 100))
 	[ "$(from_a_of_type data)" = "$data" ]
 	[ "$(sessions_of_a)" = 0 ]
-	# Initiations do not follow each other for that: one in five seconds.
+	# Still at most one initiation in five seconds.
 	[ "$(from_a_of_type initiations)" -le $((initiations + 3 + (SECONDS - since) / 5)) ]
 }
 
@@ -341,7 +343,7 @@ session_keys() {
 	[ "$(session_keys)" = "$keys" ]
 }
 
-@test "a new private key: the peer whose key it is goes, with its allowed IPs, wireguard-go stays" {
+@test "a new private key: the peer with the same key is removed with its allowed IPs, wireguard-go stays" {
 	tunnel wgxdp wireguard-go
 	wg_keys new
 	on A wg set wg0 peer "${PUBKEY[new]}" allowed-ips 10.7.0.0/16,fd07::/32 \
@@ -352,14 +354,14 @@ session_keys() {
 	on A ip route add 10.7.0.0/16 dev wg0
 	refute on A ping -q -c 1 -W 1 10.7.0.7
 	[ "$(drops A egress_no_peer)" -ge 1 ]
-	# Nor can it be added.
+	# A peer with the interface's own key cannot be added.
 	on A wg set wg0 peer "${PUBKEY[new]}" allowed-ips 10.7.0.0/16
 	[ "$(on A wg show wg0 peers)" = "${PUBKEY[B]}" ]
 }
 
 # ---- preshared keys
 
-# anew HOST: without sessions, and free to initiate.
+# anew HOST: makes it forget its sessions, so that it may send an initiation at once.
 anew() {
 	on "$1" ip link set wg0 down
 	on "$1" ip link set wg0 up
@@ -387,10 +389,10 @@ anew() {
 	wait_until 5 pings A "$(inner4 B)"
 }
 
-# ---- public keys that are none
+# ---- invalid public keys
 
-# Zero, one, the two points of order 8, p - 1, p and p + 1; each with the highest bit,
-# which does not count, clear and set.
+# low_order_keys: prints zero, one, the two points of order 8, p - 1, p and p + 1; each with the
+# highest bit, which X25519 ignores, clear and set.
 low_order_keys() {
 	python3 - <<-'PY'
 		import base64
@@ -404,7 +406,7 @@ low_order_keys() {
 	PY
 }
 
-# busy HOST: clock ticks that its daemon has used.
+# busy HOST: prints the clock ticks that its daemon has used.
 busy() {
 	local stat
 
@@ -416,7 +418,7 @@ busy() {
 
 reached() { (($(from_a) > 0)); }
 
-@test "low-order public keys, zero among them: a peer, but never a session; beside wireguard-go" {
+@test "low-order public keys, zero included: peers that never get a session; beside wireguard-go" {
 	local n=0 key ticks lines start
 
 	tunnel wgxdp wireguard-go
@@ -444,7 +446,7 @@ reached() { (($(from_a) > 0)); }
 	done
 	ticks=$(busy A)
 	start=$SECONDS
-	# So many want a session.
+	# Many packets to these peers have waited for a session.
 	wait_until 20 status_is A '[.peers[].stats.to_peer_packets] | add > 4000'
 	ticks=$(($(busy A) - ticks))
 	while read -r key; do
@@ -456,7 +458,7 @@ reached() { (($(from_a) > 0)); }
 	echo "$ticks ticks"
 	((ticks < (SECONDS - start + 1) * 100 / 2))
 	ping_all A "$(inner4 B)" 10
-	# The counter counts what does leave for there.
+	# Shows that from_a counts messages that do leave.
 	on A wg set wg0 peer "${PUBKEY[B]}" endpoint "$(outer4 B):5999"
 	pinging A "$(inner4 B)"
 	wait_until 5 reached

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-# Where another user may make files, what that user made is neither followed, nor removed,
-# nor believed, nor waited for.
+# In directories where other users may create files, wgxdp does not follow, remove, believe or wait
+# for what they created.
 
 load lib
 
-PRECIOUS=/sys/fs/bpf/precious # of root's, and none of wgxdp's
+PRECIOUS=/sys/fs/bpf/precious # root's pins that are not wgxdp's
 
-# As they are by default where nobody says otherwise: for all to write to.
+# Makes bpffs and /run writable for all, as bpffs is by default.
 setup() {
 	needs_root
 	needs_wgxdp
@@ -20,7 +20,7 @@ as_nobody() {
 	on A setpriv --reuid nobody --regid nogroup --clear-groups --no-new-privs "$@"
 }
 
-# precious [DIRECTORY]: with pins in it, one of them by the name of a map of ours.
+# precious [DIRECTORY]: makes two pins there, one with the name of a map of wgxdp's.
 precious() {
 	local dir=${1:-$PRECIOUS}
 
@@ -31,7 +31,7 @@ precious() {
 
 all_there() { on A test -e "$PRECIOUS/config" -a -e "$PRECIOUS/savings"; }
 
-# refuses ERE...: no start, and one line in which each of these is found.
+# refuses ERE...: a start must fail with one line that matches each of these.
 refuses() {
 	local word code=0
 
@@ -45,7 +45,7 @@ refuses() {
 	refute on A ip link show wg0
 }
 
-# After the cure that the line names.
+# starts: a start must work, after the remedy that the line of `refuses` names.
 starts() {
 	start_wg wgxdp A
 	on A test -e "$PINS/wg0/config"
@@ -88,7 +88,7 @@ starts() {
 	starts
 }
 
-# Without the check it would be waited for, and then said to be a running wgxdp's.
+# Without a check of the owner, wgxdp would wait for the lock and then report a running wgxdp.
 @test "pins: a user's directory wgxdp/wg0 with its lock held" {
 	on A mkdir -m 1777 "$PINS"
 	as_nobody mkdir "$PINS/wg0"
@@ -101,7 +101,7 @@ starts() {
 	starts
 }
 
-@test "pins: a user's directory that root may not even open, as under the unit" {
+@test "pins: a user's directory that root may not open, without capabilities as under the unit" {
 	as_nobody mkdir -m 700 "$PINS"
 	refute on A timeout $((15 * PATIENCE)) setpriv \
 		--bounding-set=-dac_override,-dac_read_search "$WGXDP" -f wg0 >"$TMP/out" 2>&1
@@ -109,7 +109,7 @@ starts() {
 	grep -q "$PINS is not wgxdp's but a directory of user 65534" "$TMP/out"
 }
 
-@test "pins: files that are not ours stay, and it is said; those of a dead process go" {
+@test "pins: files that are not wgxdp's stay and are logged; those of a dead process are removed" {
 	start_wg wgxdp A
 	on A kill -KILL "$(daemon_pid A)"
 	wait_wg A || [ $? = 137 ]
@@ -125,7 +125,7 @@ starts() {
 	[ "$(on A ls "$PINS/wg0")" = savings ]
 }
 
-@test "pins: directories that others could read are closed to them" {
+@test "pins: directories that others could read become root's alone" {
 	on A mkdir -m 755 "$PINS" "$PINS/wg0"
 	start_wg wgxdp A
 	[ "$(on A stat -c %a "$PINS")" = 700 ]
@@ -170,7 +170,7 @@ starts() {
 	starts
 }
 
-@test "status asks no socket that another user made" {
+@test "status does not connect to a socket that another user made" {
 	as_nobody mkdir "$SOCKETS"
 	as_nobody timeout $((30 * PATIENCE)) socat "UNIX-LISTEN:$SOCKETS/wg0.sock,fork" \
 		SYSTEM:'echo "{ \\\"interface\\\": \\\"lies\\\" }"; echo' 3>&- &

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
-# Nothing passes wg0 without its TC programs: neither past them, nor while they are gone.
+# Nothing crosses wg0 without its TC programs: no packet bypasses them, and none passes while they
+# are missing.
 # bats file_tags=load
 
 load lib
@@ -11,7 +12,7 @@ setup() {
 
 # ---- a sender that bypasses TC egress
 
-# with_two_peers [ARGUMENTS_OF_A]: A, and its peers B and C.
+# with_two_peers [ARGUMENTS_OF_A]: makes A with the peers B and C.
 with_two_peers() {
 	host_new A
 	host_new B
@@ -31,18 +32,18 @@ with_two_peers() {
 	wait_until 10 pings A "$(inner4 C)"
 }
 
-# slot_of PEER: of A's.
+# slot_of PEER: prints A's peer slot of that peer.
 slot_of() { status_of A ".peers[] | select(.public_key == \"${PUBKEY[$1]}\") | .slot"; }
 
-# decrypted HOST: packets that it opened, whatever became of them.
+# decrypted HOST: prints how many packets it has decrypted, those that it then dropped included.
 decrypted() { status_of "$1" '.peers[0].stats | .from_peer_packets + .from_peer_bad_source'; }
 
-# bypass TO COUNT [gso]: from A, with B's tag.
+# bypass TO COUNT [gso]: sends packets from A past the queueing discipline, with B's tag.
 bypass() {
 	on A "$BUILD/tests/tools/bypass" wg0 "$(slot_of B)" "$(inner4 A)" "$@"
 }
 
-# nothing_bypasses [ARGUMENTS_OF_A]
+# nothing_bypasses [ARGUMENTS_OF_A]: packets with a wrong tag must be dropped.
 nothing_bypasses() {
 	local before to refused=0
 
@@ -50,15 +51,15 @@ nothing_bypasses() {
 	before=$(decrypted B)
 	for to in "$(inner4 C)" 10.9.9.9; do
 		bypass "$to" 10
-		ping_all A "$(inner4 B)" 10 # behind them
+		ping_all A "$(inner4 B)" 10 # after them in the queue
 		bypass "$to" 10 gso
 		ping_all A "$(inner4 B)" 10
 		refused=$((refused + 20))
-		[ "$(decrypted B)" = $((before + refused)) ] # those of ping
+		[ "$(decrypted B)" = $((before + refused)) ] # only the pings
 	done
 	[ "$(drops A egress_bypass)" = $refused ]
 	[ "$(on A cat /sys/class/net/wg0/statistics/tx_dropped)" -ge $refused ]
-	bypass "$(inner4 B)" 10 # whose tag is right
+	bypass "$(inner4 B)" 10 # the tag is right
 	ping_all A "$(inner4 B)" 10
 	[ "$(decrypted B)" = $((before + refused + 20)) ]
 	[ "$(drops A egress_bypass)" = $refused ]
@@ -83,7 +84,7 @@ nothing_bypasses() {
 	[ "$(drops A egress_bypass)" = $((refused + 10)) ]
 }
 
-@test "what was tagged passes queueing disciplines, whole and in segments" {
+@test "tagged packets pass queueing disciplines, as GSO packets and in segments" {
 	tunnel wgxdp wgxdp
 	for qdisc in pfifo "tbf rate 500mbit burst 128kb latency 50ms"; do
 		# shellcheck disable=SC2086 # words on purpose
@@ -96,10 +97,11 @@ nothing_bypasses() {
 	[ "$(drops A egress_bypass)" = 0 ]
 }
 
-# ---- another program in the place of ours: in clsact, because tcx links keep theirs (tc.bats)
+# ---- another program in the place of wgxdp's: only in clsact, because nobody can replace the
+# program of a tcx link (tc.bats)
 
-# replace_tc HOST DIRECTION: by a program that differs from ours in nothing but its maps,
-# which are empty.
+# replace_tc HOST DIRECTION: replaces the program by one that differs only in its maps, which are
+# empty.
 replace_tc() {
 	local dir=/sys/fs/bpf/other
 
@@ -108,14 +110,14 @@ replace_tc() {
 		bpf da object-pinned "$dir/wg_$2"
 }
 
-# taken LINE...: lines for tc, which it runs one right after the other, until all succeed: our
-# daemon must not come between them.
+# taken LINE...: repeats a batch of lines for tc until all succeed, because the daemon may put its
+# program back between two lines.
 taken() {
 	printf '%s\n' "$@" >"$TMP/batch"
 	wait_until 5 on A tc -batch "$TMP/batch"
 }
 
-# talk HOST: to B and back.
+# talk HOST: pings from HOST to B and back.
 talk() {
 	wait_until 2 pings "$1" "$(inner4 B)"
 	ping_all "$1" "$(inner4 B)" 10
@@ -157,7 +159,7 @@ talk() {
 	[ "$(grep -c "put back" "$TMP/A-wg0.log")" = 2 ]
 }
 
-@test "somebody who replaces a program again and again: said a few times, then right again" {
+@test "a program that is replaced again and again: logged a few times, put right at the end" {
 	local batch=$TMP/batch
 
 	without_tcx
@@ -172,10 +174,10 @@ talk() {
 	[ "$(grep -c "put back" "$TMP/A-wg0.log")" -le 5 ]
 }
 
-# ---- a device on wg0 that takes frames whatever their address says
+# ---- a device on wg0 that takes frames with any address
 
-# with_passthru: A, with a macvlan in passthru mode on wg0, which is in C: at home it would be
-# deleted. B may send from 10.0.0.2.
+# with_passthru: makes A with a macvlan in passthru mode on wg0. The macvlan is in C, because wgxdp
+# would delete it in A. B may send from 10.0.0.2.
 with_passthru() {
 	tunnel wgxdp wgxdp
 	host_new C
@@ -200,8 +202,8 @@ with_passthru() {
 
 seen() { on C nft -j list counter netdev t "$1" | jq '.nftables[1].counter.packets'; }
 
-# kept_off: of what was decrypted while a program was missing, mv0 got next to nothing: no more
-# than came until our daemon heard of that.
+# kept_off: mv0 must have got few of the packets that were decrypted while a program was missing:
+# only those before the daemon noticed.
 kept_off() {
 	local forbidden kept
 
@@ -213,7 +215,7 @@ kept_off() {
 
 spoof() { on_bg B ping -q -n -i 0.001 -I 10.9.9.9 "$(inner4 A)" >/dev/null 2>&1; }
 
-@test "a macvlan in passthru mode on wg0 gets next to nothing over 20 removals of the programs" {
+@test "a macvlan in passthru mode on wg0 gets hardly any packets over 20 removals of the programs" {
 	local i before
 
 	without_tcx
@@ -223,14 +225,14 @@ spoof() { on_bg B ping -q -n -i 0.001 -I 10.9.9.9 "$(inner4 A)" >/dev/null 2>&1;
 		wait_until 5 on A tc qdisc del dev wg0 clsact 2>/dev/null
 	done
 	before=$(drops A ingress_bad_source)
-	wait_until 5 drops_at_least A ingress_bad_source $((before + 100)) # all is well again
+	wait_until 5 drops_at_least A ingress_bad_source $((before + 100)) # the programs are back
 	kept_off
 	before=$(seen allowed)
 	ping_all B "$(inner4 A)" 10 || true # mv0 has no address
 	[ "$(seen allowed)" -ge $((before + 10)) ]
 }
 
-@test "a macvlan in passthru mode on wg0 gets next to nothing while somebody goes on replacing the program" {
+@test "a macvlan in passthru mode on wg0 gets hardly any packets while the program is replaced" {
 	without_tcx
 	with_passthru
 	for _ in {1..1000}; do
@@ -242,9 +244,9 @@ spoof() { on_bg B ping -q -n -i 0.001 -I 10.9.9.9 "$(inner4 A)" >/dev/null 2>&1;
 	kept_off
 }
 
-# ---- devices of layer 2, which a layer-3 device is none for
+# ---- layer-2 devices, which need Ethernet frames
 
-# refused WHAT: so the log says.
+# refused WHAT: returns true if the log says so.
 refused() { grep "$1.*it carries IP packets, not Ethernet frames" "$TMP/A-wg0.log"; }
 
 has_no_master() { [ "$(on "$1" ip -j link show wg0 | jq -r '.[0].master // "none"')" = none ]; }
@@ -289,10 +291,10 @@ has_no_master() { [ "$(on "$1" ip -j link show wg0 | jq -r '.[0].master // "none
 	talk A
 }
 
-# has_flag HOST FLAG
+# has_flag HOST FLAG: returns true if wg0 has it.
 has_flag() { on "$1" ip -j link show wg0 | jq -e ".[0].flags | index(\"$2\")" >/dev/null; }
 
-# changed HOST: ARP and MAC address, which are put back.
+# changed HOST: changes ARP and MAC address, which wgxdp must put back.
 changed() {
 	on "$1" ip link set wg0 arp on
 	wait_until 5 has_flag "$1" NOARP

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# What `make install` puts where, and the systemd unit among it.
+# The files that `make install` installs, and the systemd unit.
 
 load lib
 
@@ -10,18 +10,18 @@ setup() {
 	UNIT=$installed/lib/systemd/system/wgxdp@.service
 }
 
-# install_to VARIABLES...: of the binary that is being tested, which is not built anew.
+# install_to VARIABLES...: installs the binary that is tested, without building it.
 install_to() {
 	env -u MAKEFLAGS -u MAKELEVEL make -s -C "$REPO" -o all \
 		B="$(dirname "$(realpath "$WGXDP")")" "$@" install
 }
 
-# unit_command KEY [UNIT]: as systemd would run it for wg0.
+# unit_command KEY [UNIT]: prints the command as systemd would run it for wg0.
 unit_command() {
 	sed -n "s/^$1=//p" "${2:-$UNIT}" | sed 's/\$\$/$/g; s/%%/%/g; s/%i/wg0/g'
 }
 
-# conf ALLOWED_IPS: wg-quick's keywords in it are not for wg(8).
+# conf ALLOWED_IPS: writes A's wg0.conf, with keywords that only wg-quick understands.
 conf() {
 	on A tee /etc/wireguard/wg0.conf >/dev/null <<-END
 		[Interface]
@@ -66,7 +66,7 @@ conf() {
 	[ "$(<"$TMP/files")" = opt/wgxdp/bin/other ]
 }
 
-@test "the man page is without mistakes" {
+@test "the man page has no mistakes" {
 	if ! command -v groff >/dev/null; then
 		skip "no groff here"
 	fi
@@ -77,7 +77,6 @@ conf() {
 	grep -q wgxdp "$TMP/text"
 }
 
-# What it does not know it only warns of.
 @test "the program is hardened: position-independent, RELRO, stack protector, fortified calls" {
 	readelf -Wh "$WGXDP" | grep -q 'Type: *DYN'
 	readelf -Wl "$WGXDP" >"$TMP/segments"
@@ -90,6 +89,7 @@ conf() {
 	grep -q __memcpy_chk "$TMP/symbols"
 }
 
+# systemd only warns of keys that it does not know.
 @test "systemd understands the unit" {
 	if ! command -v systemd-analyze >/dev/null; then
 		skip "no systemd-analyze here"
@@ -156,8 +156,8 @@ interface_ends() {
 
 # ---- endpoints that are names
 
-# names_scene: A is started by the unit's commands, with hosts of its own in /etc/hosts and
-# no DNS; B and C wait for it to begin.
+# names_scene: makes A, started by the unit's commands, with an empty /etc/hosts and no DNS, and the
+# peers B and C, which do not know A's endpoint.
 names_scene() {
 	local host
 
@@ -181,7 +181,7 @@ names_scene() {
 	unit_does ExecStart
 }
 
-# conf_names ENDPOINT_OF_C: written as people do.
+# conf_names ENDPOINT_OF_C: writes A's wg0.conf with odd case and spaces.
 conf_names() {
 	on A tee /etc/wireguard/wg0.conf >/dev/null <<-END
 		[Interface]
@@ -206,7 +206,7 @@ endpoint_is() { # PEER ENDPOINT
 
 followers() { on A pgrep -fc wgxdp-setconf; }
 
-@test "a peer whose endpoint's name does not resolve keeps nobody away, and is set later" {
+@test "a peer whose endpoint's name does not resolve does not delay other peers, and is set later" {
 	names_scene
 	conf_names "C.test:$PORT"
 	unit_does ExecStartPost
@@ -222,11 +222,11 @@ followers() { on A pgrep -fc wgxdp-setconf; }
 	wait_until 10 pings A "$(inner4 C)"
 	ping_all A "$(inner4 B)" 5
 	cat "$TMP/unit.log"
-	[ "$(wc -l <"$TMP/unit.log")" = 2 ] # one each for bad and good news
+	[ "$(wc -l <"$TMP/unit.log")" = 2 ] # one for the failure, one for the success
 	wait_until 5 refute followers
 }
 
-@test "a DNS server that never answers holds up neither the start nor other peers" {
+@test "a DNS server that never answers delays neither the start nor other peers" {
 	local start
 
 	names_scene
@@ -256,7 +256,7 @@ followers() { on A pgrep -fc wgxdp-setconf; }
 	conf_names "[C.test]:$PORT"
 	unit_does ExecReload
 	endpoint_is C "$(endpoint C 6)"
-	# Addresses are not for us.
+	# An address needs no look-up.
 	conf_names "$(endpoint C 6)"
 	unit_does ExecReload
 	endpoint_is C "$(endpoint C 6)"
@@ -264,7 +264,7 @@ followers() { on A pgrep -fc wgxdp-setconf; }
 	refute followers
 }
 
-@test "a reload keeps what is known of a peer whose name does not resolve now" {
+@test "a reload keeps the endpoint of a peer whose name does not resolve now" {
 	local before
 
 	names_scene
@@ -272,7 +272,7 @@ followers() { on A pgrep -fc wgxdp-setconf; }
 	unit_does ExecStartPost
 	wg_up A
 	on C wg set wg0 peer "${PUBKEY[A]}" endpoint "$(endpoint A 4)"
-	wait_until 10 pings C "$(inner4 A)" # C begins: nobody need look for it
+	wait_until 10 pings C "$(inner4 A)" # C begins, so A learns its endpoint without its name
 	endpoint_is C "$(endpoint C 4)"
 	wait_until 20 refute followers
 	before=$(on A wg show wg0 latest-handshakes)
@@ -282,12 +282,12 @@ followers() { on A pgrep -fc wgxdp-setconf; }
 	endpoint_is C "$(endpoint C 4)"
 	ping_all A "$(inner4 C)" 5
 	[ "$(on A wg show wg0 latest-handshakes)" = "$before" ]
-	# Of each run the latest one goes on.
+	# A new run ends the look-ups of the earlier ones.
 	only_one() { [ "$(followers)" = 1 ]; }
 	wait_until 20 only_one
 }
 
-@test "who is removed while his name is looked for does not come back" {
+@test "a peer that is removed while its name is looked up does not come back" {
 	names_scene
 	conf_names "C.test:$PORT"
 	unit_does ExecStartPost
@@ -303,7 +303,7 @@ followers() { on A pgrep -fc wgxdp-setconf; }
 	wait_until 20 refute followers
 }
 
-@test "what wg(8) refuses is refused, and nothing is set" {
+@test "a configuration that wg(8) refuses is refused, and nothing is set" {
 	names_scene
 	conf_names "C.test"
 	refute unit_does ExecStartPost

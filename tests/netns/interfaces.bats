@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-# Several interfaces in a host, several peers of an interface.
+# Several interfaces on a host, several peers of an interface.
 
 load lib
 
-# second_tunnel A C IFNAME PORT: from A's interface IFNAME to C's wg0, 10.0.1.0/24.
+# second_tunnel A C IFNAME PORT: makes a tunnel from A's interface IFNAME to C's wg0, 10.0.1.0/24.
 second_tunnel() {
 	wg_keys C
 	(umask 077 && wg genkey >"$TMP/$1.$3.key")
@@ -46,7 +46,7 @@ three_hosts() {
 	ping_all C 10.0.1.1 20
 	[ "$(on A wg show interfaces | tr ' ' '\n' | sort)" = $'wg0\nwg1' ]
 
-	# One ends, the other one goes on.
+	# If one ends, the other goes on.
 	stop_wg A wg0
 	ping_all A 10.0.1.2 20
 	refute on A ip link show wg0
@@ -76,7 +76,7 @@ three_hosts() {
 	fi
 	stop_wg A wg0
 	ping_all A 10.0.1.2 20
-	if is_wgxdp A; then # it takes the NIC that is free now
+	if is_wgxdp A; then # the second takes the NIC, which is free now
 		wait_until 5 status_is A '.peers[0].path == "af_xdp"' wg1
 		ping_all A 10.0.1.2 20
 	fi

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# The directions between the folders of daemon/: the compiler holds them, tests/tools/layers.py
-# (make layers) shows them. Needs neither root nor a network.
+# The directions between the folders of daemon/: the compiler enforces them, tests/tools/layers.py
+# (make layers) prints them. Needs neither root nor a network.
 
 load lib
 
@@ -8,10 +8,10 @@ setup() {
 	cd "$REPO" || return 1
 }
 
-# Without what a make that runs these tests says to the makes below it.
+# in_make ARGUMENTS...: runs make without the variables of a make that runs these tests.
 in_make() { env -u MAKEFLAGS -u MAKELEVEL make -s --no-print-directory "$@"; }
 
-# Sets `folders`, and may[FOLDER] to the folders that it may include: the Makefile's table.
+# read_table: sets `folders`, and may[FOLDER] to the folders that it may include, from the Makefile.
 read_table() {
 	local folder others
 
@@ -25,7 +25,7 @@ read_table() {
 	[ "$(wc -w <<<"${may[*]}")" -gt 40 ]
 }
 
-# compile COMMAND HEADER...: compiles a file that includes these by the COMMAND of another file.
+# compile COMMAND HEADER...: compiles a file with these includes, by the COMMAND for another file.
 compile() {
 	printf '#include "%s"\n' "${@:2}" >"$TMP/probe.c"
 	eval "${1% -c *} -Wno-error -fsyntax-only $TMP/probe.c" 2>"$TMP/said"
@@ -37,7 +37,7 @@ a_header_of() {
 	echo "${headers[0]##*/}"
 }
 
-@test "the table has the one direction: each folder may include lower ones only" {
+@test "the table has one direction: each folder may include lower ones only" {
 	local -A height=([base]=0 [packet]=1 [protocol]=1 [aead]=1 [kernel]=1 [wire]=2 [wg0]=2
 		[peer]=3 [uapi]=4 [workers]=4 [control]=5 [main]=6)
 	local folder other
@@ -84,7 +84,7 @@ a_header_of() {
 	[ "$forbidden" -gt 40 ]
 }
 
-# A daemon of two folders: "high" may include "low". In each, two.c uses one.c.
+# tree: makes a daemon of two folders: "high" may include "low". In each, two.c uses one.c.
 tree() {
 	local folder
 
@@ -99,7 +99,7 @@ tree() {
 	done
 }
 
-# layers CODE: of that tree, and what each compiles to.
+# layers CODE: compiles that tree and runs layers.py, which must exit with CODE.
 layers() {
 	local source object
 

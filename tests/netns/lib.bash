@@ -3,24 +3,23 @@
 #
 # Hosts for the end-to-end tests and the demo.
 #
-# Theory of operation: a host is an init process with a network, a mount and a PID
-# namespace of its own. The mount namespace gives it its own /run/wireguard and
-# bpffs, so that each host may have a wg0; the PID namespace lets no process outlive
-# its host, not even one that went to the background. A host dies with the shell
-# that made it, however that ends. Nothing here touches the root namespace's network.
+# Theory of operation: a host is an init process in a new network, mount and PID namespace. The
+# mount namespace gives it a /run/wireguard and a bpffs, so that each host can have a wg0. The PID
+# namespace ends all processes with their host, daemons in the background, too. A host dies with
+# the shell that made it, even if that is killed. Nothing here touches the root namespace's network.
 #
-# Hosts are numbered from 1 in the order they are made. Host N has on its links
-# 192.0.2.N and 2001:db8::N, in its tunnel 10.0.0.N and fd00::N.
+# Hosts are numbered from 1 in the order in which they are made. Host N has the addresses 192.0.2.N
+# and 2001:db8::N on its links, and 10.0.0.N and fd00::N in its tunnel.
 
 REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 BUILD=$REPO/build${SANITIZE:+/${SANITIZE//,/-}}
 WGXDP=${WGXDP:-$BUILD/wgxdp}
-# What plays the part of wgxdp. With wireguard-go the tests try themselves: what
-# asks for wgxdp's status passes, and what is about wgxdp alone is skipped.
+# The implementation that runs if a test says wgxdp. SUBJECT=wireguard-go checks the tests
+# themselves: checks of wgxdp's status pass, and tests of what only wgxdp has are skipped.
 SUBJECT=${SUBJECT:-wgxdp}
-# Who is met where a test says wireguard-go: that, or with PEER=kernel the kernel's module.
+# The implementation that runs if a test says wireguard-go: wireguard-go or kernel.
 PEER=${PEER:-wireguard-go}
-# bats makes a directory a test; others bring one of their own by this name.
+# bats sets it to a new directory per test; scripts must set it.
 TMP=${BATS_TEST_TMPDIR:-}
 PORT=51820
 SOCKETS=/run/wireguard
@@ -28,21 +27,22 @@ SOCKETS=/run/wireguard
 PINS=/sys/fs/bpf/wgxdp
 
 declare -gA HOST_PID=() HOST_SHELL=() HOST_NUM=() PUBKEY=()
-# By "HOST IFNAME": the shell's child that runs the daemon, and which one it is. The
-# kernel's has no daemon.
+# By "HOST IFNAME": PID of the shell's child that runs the daemon, and the implementation. The
+# kernel's WireGuard has no daemon.
 declare -gA DAEMON=() IMPL=()
 
-# How many times longer than this project's build machine one may take for something.
+# Factor for all timeouts: 1 on the project's build machine, more on slower ones.
 PATIENCE=${PATIENCE:-1}
 export BATS_TEST_TIMEOUT=${BATS_TEST_TIMEOUT:-$((90 * PATIENCE))}
 
 refute() { ! "$@"; }
 
-# ended PID: the process is gone or a zombie. A zombie stays for as long as its parent does not
-# wait for it, and the parent of an orphan, process 1, may never wait in a container.
+# ended PID: returns true if the process is gone or a zombie. A zombie stays until its parent waits
+# for it; the parent of an orphan is process 1, which may never wait in a container.
 ended() { ! grep -q '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/status" 2>/dev/null; }
 
-# wait_until SECONDS COMMAND...: polls until it succeeds.
+# wait_until SECONDS COMMAND...: repeats the command until it succeeds; fails after PATIENCE times
+# SECONDS.
 wait_until() {
 	local now end=$((${EPOCHREALTIME/[.,]/} + $1 * PATIENCE * 1000000))
 	shift
@@ -104,7 +104,7 @@ host_del() {
 	unset "HOST_PID[$1]" "HOST_SHELL[$1]"
 }
 
-# on HOST COMMAND...
+# on HOST COMMAND...: runs it on the host.
 on() {
 	local pid=${HOST_PID[$1]}
 
@@ -112,7 +112,7 @@ on() {
 	nsenter --target "$pid" --net --mount --pid -- "$@"
 }
 
-# Background commands must not keep bats' descriptor 3, or it waits for them.
+# on_bg HOST COMMAND...: runs it in the background, without descriptor 3, for whose end bats waits.
 on_bg() { on "$@" 3>&- & }
 
 outer4() { echo "192.0.2.${HOST_NUM[$1]}"; }
@@ -120,7 +120,7 @@ outer6() { echo "2001:db8::${HOST_NUM[$1]}"; }
 inner4() { echo "10.0.0.${HOST_NUM[$1]}"; }
 inner6() { echo "fd00::${HOST_NUM[$1]}"; }
 
-# join A B: a veth pair, called toB in A and toA in B.
+# join A B: joins two hosts by a veth pair, called toB in A and toA in B.
 join() {
 	nsenter --target "${HOST_PID[$1]}" --net ip link add "to$2" type veth \
 		peer name "to$1" netns "${HOST_PID[$2]}"
@@ -128,23 +128,24 @@ join() {
 	join_end "$2" "$1"
 }
 
-# The peer's address as its own route, so that a host may have several links.
+# join_end HOST OTHER: sets up one end, with a route to the other host's address only, so that a
+# host can have several links.
 join_end() {
 	on "$1" ip link set "to$2" up
 	on "$1" ip address add "$(outer4 "$1")" peer "$(outer4 "$2")" dev "to$2"
 	on "$1" ip address add "$(outer6 "$1")" peer "$(outer6 "$2")" dev "to$2" nodad
 }
 
-# link_mtu MTU: of the link between A and B.
+# link_mtu MTU: sets the MTU of the link between A and B.
 link_mtu() {
 	on A ip link set toB mtu "$1"
 	on B ip link set toA mtu "$1"
 }
 
-# move_wg0 FROM TO: to the other host's network namespace.
+# move_wg0 FROM TO: moves wg0 to the other host's network namespace.
 move_wg0() { nsenter --target "${HOST_PID[$1]}" --net ip link set wg0 netns "${HOST_PID[$2]}"; }
 
-# move_and_set_up FROM TO: A's wg0, with its IPv4 address.
+# move_and_set_up FROM TO: moves A's wg0, and gives it its IPv4 address again.
 move_and_set_up() {
 	move_wg0 "$1" "$2"
 	on "$2" ip address add "$(inner4 A)/24" dev wg0
@@ -153,7 +154,8 @@ move_and_set_up() {
 
 # ---- daemons
 
-# start_wg wgxdp|wireguard-go|kernel HOST [ARGUMENTS...], for the interface $IFACE or wg0.
+# start_wg wgxdp|wireguard-go|kernel HOST [ARGUMENTS...]: starts a daemon for the interface $IFACE
+# or wg0, and waits until it answers.
 start_wg() {
 	local impl=$1 host=$2 ifname=${IFACE:-wg0} id="$2 ${IFACE:-wg0}"
 
@@ -182,8 +184,8 @@ start_wg() {
 	fi
 }
 
-# without_tcx: daemons that are started from now on take the kernel for one before 6.6. They have
-# no XDP either.
+# without_tcx: makes daemons that are started later take the kernel for one before 6.6, without
+# TCX. They have no XDP either.
 without_tcx() {
 	printf '#!/bin/sh\nexec "%s" "%s" "$@"\n' "$BUILD/tests/tools/no_tcx" "$WGXDP" >"$TMP/no_tcx"
 	chmod +x "$TMP/no_tcx"
@@ -192,7 +194,8 @@ without_tcx() {
 
 daemon_alive() { kill -0 "${DAEMON[$1]}" 2>/dev/null; }
 
-# A file may be a dead process's, and a socket may let us in before all is ready.
+# answering_uapi HOST IFNAME: returns true if a daemon answers. Neither the socket's file nor a
+# connection is proof: a dead daemon leaves the file, and a new one accepts before it is ready.
 answering_uapi() {
 	printf 'get=1\n\n' |
 		on "$1" socat -t 5 - "UNIX-CONNECT:$SOCKETS/$2.sock" 2>/dev/null |
@@ -204,12 +207,12 @@ started_or_dead() {
 	! daemon_alive "$1" || answering_uapi $1
 }
 
-# As the host sees it.
+# daemon_pid HOST [IFNAME]: prints the daemon's PID in the host's PID namespace.
 daemon_pid() { on "$1" cat "/run/${2:-wg0}.pid"; }
 
 daemon_dead() { ! daemon_alive "$1"; }
 
-# wait_wg HOST [IFNAME]: the exit code of a daemon that is ending.
+# wait_wg HOST [IFNAME]: waits until the daemon has ended, and returns its exit code.
 wait_wg() {
 	local id="$1 ${2:-wg0}" pid
 
@@ -230,7 +233,7 @@ stop_wg() {
 
 # ---- tunnels
 
-# wg_keys HOST...
+# wg_keys HOST...: makes a key pair per host, in $TMP/HOST.key and PUBKEY[HOST].
 wg_keys() {
 	local host
 
@@ -240,14 +243,14 @@ wg_keys() {
 	done
 }
 
-# wg_up HOST: its addresses on wg0.
+# wg_up HOST: gives wg0 its addresses and sets it up.
 wg_up() {
 	on "$1" ip address add "$(inner4 "$1")/24" dev wg0
 	on "$1" ip address add "$(inner6 "$1")/64" dev wg0 nodad
 	on "$1" ip link set wg0 mtu 1420 up
 }
 
-# wg_peer HOST PEER [ARGUMENTS of wg set...]
+# wg_peer HOST PEER [ARGUMENTS of wg set...]: adds the host PEER as a peer.
 wg_peer() {
 	local host=$1 peer=$2
 
@@ -256,7 +259,7 @@ wg_peer() {
 		allowed-ips "$(inner4 "$peer")/32,$(inner6 "$peer")/128" "$@"
 }
 
-# endpoint HOST 4|6
+# endpoint HOST 4|6: prints its address and port as wg set takes them.
 endpoint() {
 	case $2 in
 	4) echo "$(outer4 "$1"):$PORT" ;;
@@ -264,8 +267,8 @@ endpoint() {
 	esac
 }
 
-# wg_setup A B [4|6 [psk]]: keys, peers and addresses for two daemons that run. Only
-# A is told where the other is, so A has the first word.
+# wg_setup A B [4|6 [psk]]: gives two running daemons keys, peers and addresses. Only A gets an
+# endpoint, so A sends first.
 wg_setup() {
 	local a=$1 b=$2 psk=()
 
@@ -282,8 +285,8 @@ wg_setup() {
 	wg_peer "$a" "$b" "${psk[@]}" endpoint "$(endpoint "$b" "${3:-4}")"
 }
 
-# tunnel IMPL_A IMPL_B [4|6 [psk]]: hosts A and B from nothing to a first answer.
-# What wgxdp is to be told on its command line comes in WGXDP_ARGS.
+# tunnel IMPL_A IMPL_B [4|6 [psk]]: makes hosts A and B with a tunnel, and waits for a first answer
+# to a ping. WGXDP_ARGS are arguments for the daemons.
 tunnel() {
 	host_new A
 	host_new B
@@ -297,10 +300,10 @@ tunnel() {
 
 pings() { on "$1" ping -q -n -c 1 -W 1 "$2" >/dev/null; }
 
-# ping_all HOST ADDRESS COUNT [ARGUMENTS...]: every single one is answered. Once there was an
-# answer, ping(8) does not wait for a last one that is late, whatever -W says. With a deadline
-# it goes on until it has so many answers: they must be those to the first so many. It sends
-# more of them only where an answer takes longer than the interval of 10 ms.
+# ping_all HOST ADDRESS COUNT [ARGUMENTS...]: sends COUNT pings; returns true if each was answered.
+# After a first answer, ping(8) does not wait for late ones, even with -W. With a deadline it goes
+# on until it has COUNT answers, which must be those to the first COUNT pings. It sends more than
+# COUNT only if an answer takes longer than the interval of 10 ms.
 ping_all() {
 	local host=$1 addr=$2 count=$3 interval
 
@@ -314,14 +317,14 @@ ping_all() {
 	cmp "$TMP/answered" <(seq "$count")
 }
 
-# sent_by_ping: how many those were.
+# sent_by_ping: prints how many pings were sent, from the output in $TMP/ping.
 sent_by_ping() { sed -n 's/^\([0-9]*\) packets transmitted.*/\1/p' "$TMP/ping"; }
 
 listening_tcp() { on "$1" ss -Htln "sport = :$2" | grep -q .; }
 listening_udp() { on "$1" ss -Huln "sport = :$2" | grep -q .; }
 
-# send_file FROM TO BYTES [ADDRESS]: so many random bytes arrive whole, at the IPv4 address
-# of TO in the tunnel or at that one.
+# send_file FROM TO BYTES [ADDRESS]: sends random bytes by TCP to ADDRESS, by default the IPv4
+# address of TO in the tunnel. Returns true if they arrived unchanged.
 send_file() {
 	local addr=${4:-$(inner4 "$2")} receiver seconds=$((60 * PATIENCE + $3 / 500000))
 
@@ -338,7 +341,7 @@ send_file() {
 	cmp "$TMP/file" "$TMP/file.got"
 }
 
-# iperf FROM TO ARGUMENTS...: JSON of the client, in $TMP/iperf.
+# iperf FROM TO ARGUMENTS...: runs iperf3 for 2 s; the client's JSON is then in $TMP/iperf.
 iperf() {
 	local from=$1 to=$2 server
 
@@ -352,39 +355,42 @@ iperf() {
 
 iperf_is() { jq -e "$1" "$TMP/iperf" || { jq .end "$TMP/iperf" && false; }; }
 
-# no_trickle FROM TO ARGUMENTS...: TCP moves 20 Mbit/s. Not a benchmark, and less on a slow
-# machine.
+# no_trickle FROM TO ARGUMENTS...: returns true if TCP moves more than 20 Mbit/s, or less on a slow
+# machine. It finds stalls, and is not a benchmark.
 no_trickle() {
 	iperf "$@"
 	iperf_is ".end.sum_received.bits_per_second > 20e6 / $PATIENCE / $PATIENCE"
 }
 
-# wg_field HOST SUBCOMMAND [IFNAME]: what `wg show` says of the only peer, or of wg0.
+# wg_field HOST SUBCOMMAND [IFNAME]: prints `wg show IFNAME SUBCOMMAND`; for per-peer subcommands
+# the value of the only peer.
 wg_field() { on "$1" wg show "${3:-wg0}" "$2" | cut -f 2-; }
 
 # ---- status of wgxdp
 
 is_wgxdp() { [ "${IMPL["$1 ${2:-wg0}"]}" = wgxdp ]; }
 
-# rss_kb HOST: what memory the daemon there has.
+# rss_kb HOST: prints the resident memory of the daemon there, in KB.
 # shellcheck disable=SC2016 # awk's
 rss_kb() { on "$1" awk '/^VmRSS:/ { print $2 }' "/proc/$(daemon_pid "$1")/status"; }
 
-# memory_at_most AMOUNT LIMIT: a daemon's own. What a sanitizer keeps comes to it.
+# memory_at_most AMOUNT LIMIT: returns true if AMOUNT is at most LIMIT, or if a sanitizer adds its
+# memory to the daemon's.
 memory_at_most() { [ -n "${SANITIZE:-}" ] || (($1 <= $2)); }
 
-# status_of HOST JQ_EXPRESSION [IFNAME]
+# status_of HOST JQ_EXPRESSION [IFNAME]: prints a value of wgxdp's status; fails if it is null or
+# false.
 status_of() {
 	local json
 
-	# Not in a pipe: jq takes no answer for a good one.
+	# Not in a pipe, because jq succeeds on empty input.
 	json=$(on "$1" "$WGXDP" status "${3:-wg0}" --json) && jq -er "$2" <<<"$json"
 }
 
-# status_is HOST JQ_CONDITION [IFNAME]
+# status_is HOST JQ_CONDITION [IFNAME]: returns true if the condition holds for wgxdp's status.
 status_is() { status_of "$@" >/dev/null; }
 
-# drops HOST REASON: zero where status does not list it.
+# drops HOST REASON: prints the drops for that reason; 0 if status does not list it.
 drops() { status_of "$1" ".drops.$2 // 0"; }
 
 drops_at_least() { (($(drops "$1" "$2") >= $3)); }
@@ -396,15 +402,15 @@ paths() {
 	fi
 }
 
-# on_path HOST af_xdp|udp: waits until that is how the only peer is reached.
+# on_path HOST af_xdp|udp: waits until the only peer has this path.
 on_path() {
 	if is_wgxdp "$1"; then
 		wait_until 10 status_is "$1" ".peers[0].path == \"$2\""
 	fi
 }
 
-# went_by HOST xdp|udp BEFORE PACKETS: since the snapshot at least so many transport
-# messages went each way, but for a stray one all by this path.
+# went_by HOST xdp|udp BEFORE PACKETS: returns true if, since the snapshot BEFORE, at least PACKETS
+# transport messages went each way by this path, and hardly any by the other.
 went_by() {
 	local other=udp
 
@@ -422,13 +428,13 @@ went_by() {
 		| (.by | min) >= $n and (.other | max) <= 2 + $n / 100'
 }
 
-# has_xdp HOST DEVICE
+# has_xdp HOST DEVICE: returns true if an XDP program is attached to the device.
 has_xdp() { on "$1" ip -d -j link show "$2" | jq -e '.[0].xdp != null' >/dev/null; }
 
 # ---- many peers
 
-# storm_hosts: A with a key, and F, which is all the peers of tests/tools/storm: their addresses
-# are 198.18.0.0/16.
+# storm_hosts: makes A, which has a key, and F, where tests/tools/storm plays all peers, with the
+# addresses 198.18.0.0/16.
 storm_hosts() {
 	host_new A
 	host_new F
@@ -438,7 +444,7 @@ storm_hosts() {
 	wg_keys A
 }
 
-# with_session HOST: how many of its peers have had a handshake.
+# with_session HOST: prints how many of its peers have had a handshake.
 with_session() {
 	on "$1" wg show wg0 latest-handshakes | awk '$2 { n++ } END { print n + 0 }'
 }
@@ -456,7 +462,7 @@ show_logs() {
 	done
 }
 
-# show_status: what the daemons that still answer say of themselves.
+# show_status: prints the status of each wgxdp that still answers.
 show_status() {
 	local id host ifname
 
@@ -470,7 +476,7 @@ show_status() {
 	done
 }
 
-# Every daemon still runs and ends well when told to: a crash never goes unseen.
+# stop_all: ends all daemons; fails if one had crashed or does not end cleanly.
 stop_all() {
 	local id host ifname bad=0
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# How wgxdp starts, refuses to, and ends; what it leaves behind: nothing.
+# How wgxdp starts, refuses to start, and ends without leaving anything behind.
 
 load lib
 
@@ -11,7 +11,7 @@ setup() {
 	join A B
 }
 
-# A tunnel in use, with XDP on A's end of the link.
+# attached: makes a tunnel in use, with XDP on A's end of the link.
 attached() {
 	start_wg wgxdp A
 	start_wg wireguard-go B
@@ -21,7 +21,7 @@ attached() {
 	has_xdp A toB
 }
 
-# by_clsact: the same on a kernel without tcx, where `tc` can remove the TC programs.
+# by_clsact: makes the tunnel as on a kernel without tcx, so that `tc` can remove the TC programs.
 by_clsact() {
 	without_tcx
 	start_wg wgxdp A
@@ -30,7 +30,7 @@ by_clsact() {
 	wait_until 10 pings A "$(inner4 B)"
 }
 
-# traceless HOST [IFNAME]
+# traceless HOST [IFNAME]: nothing of wgxdp must be left.
 traceless() {
 	refute on "$1" ip link show "${2:-wg0}"
 	refute on "$1" test -e "$SOCKETS/${2:-wg0}.sock"
@@ -39,7 +39,7 @@ traceless() {
 	refute on "$1" pgrep -x wgxdp
 }
 
-# refuses WORD ARGUMENTS...: no start, and one line that has this word in it.
+# refuses WORD COMMAND...: the command must fail with one line that has this word.
 refuses() {
 	local word=$1
 
@@ -78,7 +78,7 @@ refuses() {
 	traceless A
 }
 
-@test "it ends in the midst of traffic" {
+@test "it ends under traffic" {
 	attached
 	on_bg B ping -q -f "$(inner4 A)"
 	on_bg A ping -q -f "$(inner4 B)"
@@ -108,8 +108,8 @@ refuses() {
 	traceless A
 }
 
-# What a restart meets when the kernel is slow to let go of the old sockets.
-@test "a queue that is still taken when it is wanted is waited for" {
+# After a restart, the kernel may be slow to release the old sockets.
+@test "a NIC's queue that is still in use is waited for" {
 	local host holder
 
 	wg_keys A B
@@ -128,8 +128,8 @@ refuses() {
 	on_path A af_xdp
 }
 
-@test "the background start is over when all is ready" {
-	# A pipe, since a daemon that kept our stdout open would keep it from ending.
+@test "a start in the background returns when the interface is ready" {
+	# With a pipe, because cat does not end if the daemon keeps stdout open.
 	on A timeout $((20 * PATIENCE)) "$WGXDP" wg0 2>&1 | cat >"$TMP/out"
 	[ "${PIPESTATUS[0]}" = 0 ]
 	[ ! -s "$TMP/out" ]
@@ -167,7 +167,7 @@ refuses() {
 	refuses nosuch0 "$WGXDP" --nic nosuch0 wg0
 	refuses nosuch0 "$WGXDP" -f --nic nosuch0 wg0
 	refuses nosuch0 env WGXDP_NIC=nosuch0 "$WGXDP" wg0
-	# The one before it is attached by then.
+	# toB is attached before nosuch0 fails.
 	refute on A timeout $((10 * PATIENCE)) "$WGXDP" --nic toB --nic nosuch0 wg0
 	traceless A
 }
@@ -191,7 +191,7 @@ refuses() {
 	traceless A
 }
 
-# with_few_capabilities COMMAND...: no more than the unit gives.
+# with_few_capabilities COMMAND...: runs it with the capabilities that the unit gives.
 with_few_capabilities() {
 	local few
 
@@ -203,7 +203,7 @@ with_few_capabilities() {
 	setpriv --bounding-set=-all,+"$few" --inh-caps=-all,+"$few" "$@"
 }
 
-@test "with no more capabilities than it needs it carries a tunnel" {
+@test "a tunnel works with only the capabilities that wgxdp needs" {
 	export -f with_few_capabilities
 	export UNIT=$REPO/daemon/wgxdp@.service
 	on A bash -c 'with_few_capabilities "$0" --nic toB wg0' "$WGXDP" 3>&-
@@ -232,7 +232,7 @@ with_few_capabilities() {
 	wait_until 5 refute on A pgrep -x wgxdp
 }
 
-# Without the programs nothing passes.
+# They hold the TC programs, without which nothing passes.
 @test "a qdisc or filter of wg0 that is removed is put back" {
 	by_clsact
 	for what in "qdisc del dev wg0 clsact" "filter del dev wg0 egress" \
@@ -257,8 +257,8 @@ with_few_capabilities() {
 	traceless A
 }
 
-# The kernel removes the TC programs first.
-@test "deleted or moved, it logs no error" {
+# The kernel removes the TC programs before the interface.
+@test "if wg0 is deleted or moved, wgxdp logs no error" {
 	host_new C
 	for _ in {1..5}; do
 		LOG_LEVEL=error start_wg wgxdp A
@@ -279,11 +279,11 @@ with_few_capabilities() {
 	[ ! -s "$TMP/A-wg0.log" ]
 }
 
-@test "--version, and what a caller of wireguard-go may say in the environment" {
+@test "--version, and wireguard-go's environment variables" {
 	[[ $(on A "$WGXDP" --version) =~ ^wgxdp\ [0-9.]+$ ]]
 	on_bg A env WG_PROCESS_FOREGROUND=1 "$WGXDP" wg0 2>>"$TMP/A-wg0.log"
 	wait_until 10 answering_uapi A wg0
-	[ "$(on A pgrep -c -x wgxdp)" = 1 ] # no parent that has gone
+	[ "$(on A pgrep -c -x wgxdp)" = 1 ] # it did not go to the background
 	on A ip link del wg0
 	for level in error silent; do
 		run on A env LOG_LEVEL=$level "$WGXDP" -f wg0 --nic nothere
@@ -293,7 +293,7 @@ with_few_capabilities() {
 	done
 }
 
-@test "as many files may be open as the hard limit says" {
+@test "the limit of open files is raised to the hard limit" {
 	# shellcheck disable=SC2016 # that shell's
 	on_bg A sh -c 'ulimit -Sn 300; exec "$0" -f wg0' "$WGXDP" 2>>"$TMP/A-wg0.log"
 	wait_until 10 status_is A .pid
@@ -302,7 +302,7 @@ with_few_capabilities() {
 	[ "$(cut -d ' ' -f 1 "$TMP/limits")" = "$(ulimit -Hn)" ]
 }
 
-# umem_kb: of one queue: the largest anonymous map that is locked.
+# umem_kb: prints the KB of one queue's UMEM, which is the largest anonymous locked mapping.
 umem_kb() {
 	on A awk '/^[0-9a-f]+-/ { anonymous = NF == 5 }
 		/^Locked:/ && anonymous && $2 > most { most = $2 }
@@ -346,7 +346,7 @@ umem_kb() {
 	traceless A
 }
 
-@test "words that are no commands become no interfaces" {
+@test "words like start, stop and up are not taken for interface names" {
 	local word
 
 	for word in start stop restart up down show; do
@@ -368,7 +368,7 @@ umem_kb() {
 	traceless A
 }
 
-@test "a start under the name of a NIC does not advise to delete it" {
+@test "a start with the name of a NIC does not advise to delete the NIC" {
 	refuses "toB: there is a network device of that name" "$WGXDP" toB
 	refute grep "ip link del" "$TMP/out"
 	on A ip link show toB
@@ -398,7 +398,7 @@ umem_kb() {
 	[ "$(status_of A .peers[0].rx_bytes)" -ge 148 ]
 }
 
-@test "a NIC that goes away, and comes again" {
+@test "a NIC is removed, and added again" {
 	attached
 	on B ip link del toA
 	join A B
@@ -420,7 +420,7 @@ umem_kb() {
 	ping_all A "$(inner4 B)" 20
 }
 
-# move_away: into C's namespace, with A's addresses.
+# move_away: moves wg0 into C's namespace, with A's addresses.
 move_away() {
 	host_new C
 	move_and_set_up A C
@@ -428,7 +428,7 @@ move_away() {
 
 in_echos() { on "$1" nstat -asz IcmpInEchos | awk '/^IcmpInEchos/ { print $2 }'; }
 
-# no_spoofing: after a move.
+# no_spoofing: a spoofed source must be dropped after a move of wg0.
 no_spoofing() {
 	move_away
 	on B ip address add 10.0.0.99/32 dev wg0
@@ -441,13 +441,13 @@ no_spoofing() {
 	no_spoofing
 }
 
-# The move takes filters of clsact off; without the programs nothing may pass.
+# The move removes the filters of clsact; nothing may pass without the programs.
 @test "wg0 in another network namespace lets no spoofed packet in: without tcx" {
 	by_clsact
 	no_spoofing
 }
 
-@test "wg0 in another network namespace still talks by the sockets it left" {
+@test "wg0 in another network namespace still uses the sockets in the first one" {
 	attached
 	move_away
 	wait_until 15 pings C "$(inner4 B)"
@@ -464,7 +464,7 @@ no_spoofing() {
 	ping_all C "$(inner4 B)" 20
 }
 
-# move_back: up again at home, with its addresses.
+# move_back: moves wg0 back to A, with its addresses.
 move_back() {
 	move_wg0 C A
 	wg_up A

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-# Ends, kills, restarts, links down and up, NICs down, up and gone, all in the midst of
-# traffic as fast as it goes: nothing is left behind, ordinary traffic on the NIC does not
-# notice, and the tunnel comes back by itself.
+# Ends, kills and restarts of wgxdp, and links and NICs that go down, up or away, all under full
+# load: nothing is left behind, ordinary traffic on the NIC is not disturbed, and the tunnel
+# recovers without help.
 #
-# The load is TCP through the tunnel, both ways; beside it go ordinary pings on the
-# NIC, both ways. What belongs to wgxdp among the BPF objects of a machine where others
-# test too is known by its ids, read from the daemon's descriptors while it lives.
+# The load is TCP through the tunnel, both ways, and ordinary pings on the NIC, both ways. Others
+# may run tests on this machine, so wgxdp's BPF objects are known by their ids, read from the
+# daemon's descriptors while it runs.
 # bats file_tags=load
 
 load lib
@@ -19,10 +19,10 @@ setup() {
 
 # ---- commands in the background that can be ended
 
-# By "HOST NAME": the shell's child that runs it.
+# By "HOST NAME": PID of the shell's child that runs it.
 declare -gA RUNNING=()
 
-# begin HOST NAME COMMAND...: in the background; what it says is in $TMP/NAME-HOST.
+# begin HOST NAME COMMAND...: runs it in the background; its output is in $TMP/NAME-HOST.
 begin() {
 	local host=$1 name=$2
 
@@ -34,7 +34,7 @@ begin() {
 	wait_until 5 on "$host" test -s "/run/$name.pid"
 }
 
-# end HOST NAME [SIGNAL]: and waits until it has ended.
+# end HOST NAME [SIGNAL]: ends it, and waits until it has ended.
 end() {
 	# shellcheck disable=SC2016 # expanded by that shell
 	on "$1" sh -c 'kill -"$1" "$(cat "$0")"; rm "$0"' "/run/$2.pid" "${3:-TERM}" || true
@@ -47,7 +47,8 @@ received_on_wg0() { on "$1" cat /sys/class/net/wg0/statistics/rx_bytes; }
 
 received_more() { (($(received_on_wg0 "$1") >= $2)); }
 
-# flows HOST: five megabytes arrive there by the tunnel; of an emulated machine, one.
+# flows HOST [SECONDS]: waits until five megabytes have arrived there by the tunnel; fewer on a slow
+# machine.
 flows() {
 	wait_until "${2:-15}" received_more "$1" $(($(received_on_wg0 "$1") + 5000000 / PATIENCE))
 }
@@ -77,7 +78,7 @@ pings_off() {
 	end B pinger INT
 }
 
-# lost HOST: of its pings, but for one that was on its way at the end.
+# lost HOST: prints how many of its pings were lost, without one that was in flight at the end.
 lost() {
 	awk -F 'icmp_seq=' '
 		/bytes from/ { got++; last = $2 + 0 }
@@ -86,7 +87,7 @@ lost() {
 	' "$TMP/pinger-$1"
 }
 
-# lost_at_most N: of each direction's.
+# lost_at_most N: returns true if at most N pings of each direction were lost.
 lost_at_most() {
 	echo "lost by A: $(lost A), by B: $(lost B)"
 	(($(lost A) <= $1 && $(lost B) <= $1))
@@ -94,7 +95,7 @@ lost_at_most() {
 
 # ---- traces
 
-# note_ids HOST: the BPF objects that its daemon holds.
+# note_ids HOST: writes the ids of the BPF objects that its daemon holds to files.
 note_ids() {
 	# shellcheck disable=SC2016 # expanded by that shell
 	on "$1" sh -c 'cat /proc/"$0"/fdinfo/*' "$(daemon_pid "$1")" 2>/dev/null |
@@ -112,12 +113,12 @@ existing_ids() {
 	done | sort
 }
 
-# Of those noted: the kernel frees them a while after their last user is gone.
+# ids_left: prints which of those ids still exist. The kernel frees BPF objects with a delay.
 ids_left() { comm -12 <(sort -u "$TMP/ids") <(existing_ids); }
 
 no_ids_left() { [ -z "$(ids_left)" ]; }
 
-# world HOST: all that a daemon could leave behind there.
+# world HOST: prints all that a daemon could leave behind there.
 world() {
 	# shellcheck disable=SC2016 # no variables of ours
 	on "$1" sh -c '
@@ -137,7 +138,7 @@ same_world() {
 	cmp -s "$TMP/world" "$TMP/world.now"
 }
 
-# nothing_left HOST: but what was there when $TMP/world was written.
+# nothing_left HOST: nothing may be there that was not there when $TMP/world was written.
 nothing_left() {
 	if ! wait_until 10 same_world "$1"; then
 		diff "$TMP/world" "$TMP/world.now"
@@ -149,9 +150,9 @@ nothing_left() {
 	fi
 }
 
-# A namespace goes when nobody refers to it, and the veth with it.
+# namespace_goes: A's namespace, and with it the veth, must be freed, so nothing may refer to it.
 namespace_goes() {
-	on A ss -K -t -a >/dev/null # orphans that still send what nobody takes
+	on A ss -K -t -a >/dev/null # orphaned TCP sockets that still send
 	host_del A
 	wait_until 10 toA_gone
 }
@@ -161,7 +162,7 @@ toA_gone() { refute on B ip link show toA >/dev/null 2>&1; }
 # shellcheck disable=SC2016 # expanded by that shell
 descriptors() { on A sh -c 'ls "/proc/$0/fd" | wc -l' "$(daemon_pid A)"; }
 
-# note_use: what A's daemon has by now.
+# note_use: notes the resources that A's daemon uses now.
 note_use() {
 	note_ids A
 	sort -u "$TMP/ids.now" >"$TMP/ids.then"
@@ -171,7 +172,7 @@ note_use() {
 
 same_descriptors() { [ "$(descriptors)" = "$fds" ]; }
 
-# no_more_use: the same BPF objects, but for its links, and as many descriptors.
+# no_more_use: A's daemon must have the same BPF objects, as many links and as many descriptors.
 no_more_use() {
 	if ! wait_until 5 same_descriptors; then
 		on A ls -l "/proc/$(daemon_pid A)/fd"
@@ -181,14 +182,13 @@ no_more_use() {
 	note_ids A
 	diff <(grep -v link "$TMP/ids.then") <(sort -u "$TMP/ids.now" | grep -v link)
 	[ "$(grep -c link "$TMP/ids.then")" = "$(sort -u "$TMP/ids.now" | grep -c link)" ]
-	# Buffers that TCP happens to fill now and did not then; a leak has
-	# many rounds to be more than that.
+	# TCP may fill more buffers now than then; a leak would be more than that after many rounds.
 	memory_at_most $(($(rss_kb A) - kb)) 2048
 }
 
 # ---- rounds: start, configure, load, end
 
-# configure [ARGUMENTS of wg set...]: A, as wg_setup did.
+# configure [ARGUMENTS of wg set...]: configures A as wg_setup did.
 configure() {
 	on A wg set wg0 private-key "$TMP/A.key" listen-port "$PORT"
 	wg_up A
@@ -209,10 +209,10 @@ end_by() {
 	esac
 }
 
-# round N HOW: N counts from 1.
+# round N HOW: runs a round; N counts from 1.
 round() {
 	start_wg wgxdp A "${args[@]}"
-	# A new one does not take over what a killed one left.
+	# A new daemon must not keep the BPF objects of a killed one.
 	[ "$1" = 1 ] || wait_until 10 no_ids_left
 	if [ "$1" = 1 ]; then
 		wg_setup A B
@@ -222,21 +222,22 @@ round() {
 	load_on
 	[ -n "${args[*]}" ] || on_path A af_xdp
 	note_ids A
-	# That what is looked for at the end can be seen.
+	# Shows that ids_left finds ids.
 	refute no_ids_left
 	end_by "$2"
 	load_off
 }
 
-# What one that was killed leaves, the next start takes away.
+# start_and_stop: a start removes what a killed daemon left behind.
 start_and_stop() {
 	start_wg wgxdp A "${args[@]}"
 	stop_wg A
 }
 
-# A veth may throw away what is in its ring when XDP goes. In 180 changes with a ping
-# each 3 ms it did not; without XDP there is nothing that it could be.
-rounds() { # HOW ROUNDS MAX_LOST [ARGUMENTS of wgxdp]
+# rounds HOW ROUNDS MAX_LOST [ARGUMENTS of wgxdp]: runs rounds and checks that nothing is left. A
+# veth may drop the packets in its ring when XDP is detached. (In 180 changes with a ping each 3 ms
+# it did not.) Without XDP no ping may be lost.
+rounds() {
 	local i
 
 	read -ra args <<<"${4:-}"
@@ -282,13 +283,14 @@ rounds() { # HOW ROUNDS MAX_LOST [ARGUMENTS of wgxdp]
 
 # ---- down and up
 
-# Within 0.2 s. At an emulated machine's 30 Mbit/s, what TCP has under way takes seconds.
+# answers: returns true if B answers a ping within 0.2 s, or PATIENCE seconds on an emulated
+# machine: at its 30 Mbit/s, TCP's packets in flight take seconds.
 answers() {
 	on A ping -q -n -c 1 -W "$( ((PATIENCE == 1)) && echo 0.2 || echo "$PATIENCE")" \
 		"$(inner4 B)" >/dev/null
 }
 
-# back_within SECONDS: an answer first, then megabytes both ways.
+# back_within SECONDS: a ping must be answered within this time; then megabytes must flow both ways.
 back_within() {
 	wait_until "$1" answers
 	flows A
@@ -301,7 +303,7 @@ wg0_down_and_up() {
 	back_within 3
 }
 
-# times N COMMAND...
+# times N COMMAND...: runs it N times.
 times() {
 	local i
 
@@ -310,7 +312,8 @@ times() {
 	done
 }
 
-# flaps COMMAND [ARGUMENTS of wgxdp]: a few times to warm up, and twenty more.
+# flaps COMMAND [ARGUMENTS of wgxdp]: runs it a few times to warm up, and then many times, after
+# which no more resources may be in use.
 flaps() {
 	WGXDP_ARGS=${2:-} tunnel wgxdp wgxdp
 	load_on
@@ -336,7 +339,7 @@ flaps() {
 
 # ---- the NIC
 
-# The kernel takes the IPv6 addresses and routes away; nobody here needs them.
+# nic_down_and_up: the kernel removes the IPv6 addresses and routes, which these tests do not need.
 nic_down_and_up() {
 	on A ip link set toB down
 	on A ip link set toB up
@@ -349,7 +352,7 @@ nic_down_and_up() {
 
 detached() { status_is A '.nics == []'; }
 
-# The veth that comes instead has another index, and peers of its own.
+# new_nic: replaces the veth by a new one, which has another index.
 new_nic() {
 	on A ip link del toB
 	wait_until 5 detached
@@ -357,7 +360,7 @@ new_nic() {
 	back_within 5
 }
 
-@test "the NIC is removed under load: nothing grows, traffic is back by the next one" {
+@test "the NIC is removed under load: nothing grows, traffic is back with the next NIC" {
 	WGXDP_ARGS="" tunnel wgxdp wgxdp
 	load_on
 	times 2 new_nic
@@ -388,15 +391,15 @@ new_nic() {
 
 # ---- restarts
 
-# restart_a HOW [ARGUMENTS of wg set...]: with the same configuration.
+# restart_a HOW [ARGUMENTS of wg set...]: restarts A with the same configuration.
 restart_a() {
 	end_by "$1"
 	start_wg wgxdp A "${args[@]}"
 	configure "${@:2}"
 }
 
-# back_after_restart PEER [ARGUMENTS of wgxdp]: A's very first packet does it; the answer
-# has a second's time.
+# back_after_restart IMPL_B [ARGUMENTS of wgxdp]: after restarts of A, its very first packet must be
+# answered, within a second.
 back_after_restart() {
 	local how
 
@@ -416,7 +419,7 @@ back_after_restart() {
 	back_after_restart wireguard-go
 }
 
-# An answer under the old session would be lost on the side that was restarted.
+# The restarted side could not decrypt an answer that uses the old session.
 @test "after a restart under load the first packet is answered, AF_XDP" {
 	back_after_restart wgxdp
 }
@@ -425,8 +428,7 @@ back_after_restart() {
 	back_after_restart wgxdp "--nic none"
 }
 
-# With persistent keepalive the configuration alone is enough.
-@test "after a restart with persistent keepalive it needs no packet of its own" {
+@test "after a restart a persistent keepalive restores the tunnel without other packets" {
 	local how
 
 	args=()
@@ -439,14 +441,15 @@ back_after_restart() {
 	done
 }
 
-# ---- restarts of one that says nothing: the others find out
+# ---- restarts of hosts that then send nothing
 
-# A and D are restarted (SIGTERM, kill -9), E too, which is wireguard-go (kill -9); B is wgxdp
-# and C is wireguard-go, and both send to all of them without a pause.
+# A and D (wgxdp; SIGTERM, kill -9) and E (wireguard-go; kill -9) are restarted. B (wgxdp) and C
+# (wireguard-go) send to all of them without a pause.
 RESTARTED=(A D E)
 SENDERS=(B C)
 
-# link_all: links, keys, daemons; the restarted know where the senders are, not vice versa.
+# link_all: makes links, keys and daemons. Restarted hosts have endpoints of the senders, but the
+# senders have none.
 link_all() {
 	local host sender
 
@@ -468,7 +471,7 @@ impl_of() {
 	esac
 }
 
-# start_host HOST PEERS...
+# start_host HOST PEERS...: starts and configures a daemon.
 start_host() {
 	local host=$1 peer
 
@@ -489,7 +492,7 @@ kill_host() {
 	wait_wg "$1" || true
 }
 
-# each_pair COMMAND...: with a sender and a restarted host as last arguments.
+# each_pair COMMAND...: runs it with each sender and restarted host as last arguments.
 each_pair() {
 	local host sender
 
@@ -500,12 +503,12 @@ each_pair() {
 	done
 }
 
-# The restarted ones know where the senders are, so they have the first word.
+# answers_to SENDER HOST: waits for an answer to a ping from HOST, which has the endpoint.
 answers_to() { wait_until 10 pings "$2" "$(inner4 "$1")"; }
 
 send_to() { begin "$1" "to$2" ping -n -D -i 0.05 "$(inner4 "$2")"; }
 
-# silence SENDER HOST: the longest time between two answers, in ms.
+# silence SENDER HOST: prints the longest time between two answers, in ms.
 silence() {
 	sed -n 's/^\[\([0-9]*\)\.\([0-9]\{3\}\).*bytes from.*/\1\2/p' "$TMP/to$2-$1" | awk '
 		NR > 1 && $1 - last > most { most = $1 - last }
@@ -515,9 +518,9 @@ silence() {
 
 was_silent() { (($(silence "$1" "$2") >= 10000)); }
 
-# Not at once, for the restarted one said nothing; when 15 seconds passed without an
-# answer, the sender begins a new handshake, and that is answered; it or the one five
-# seconds later. (A slow machine loses some more.)
+# found_again SENDER HOST: the restarted host sends nothing, so the sender must begin a new
+# handshake after 15 seconds without an answer. That one, or the next one five seconds later, must
+# be answered. (A slow machine may lose more.)
 found_again() {
 	wait_until $((restarted + 21 - SECONDS)) was_silent "$1" "$2" || true
 	echo "$1 to $2: no answer for $(silence "$1" "$2") ms"
@@ -525,7 +528,7 @@ found_again() {
 	(($(silence "$1" "$2") <= 15000 + 6000 * PATIENCE))
 }
 
-@test "one that was restarted and says nothing is found again by those who send to it" {
+@test "a host that is restarted and sends nothing: its peers renew their sessions" {
 	local host restarted
 
 	link_all

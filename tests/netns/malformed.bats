@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
-# Junk from the wire is dropped under the right reason, and changes nothing.
+# Malformed packets are dropped, counted for the right reason, and change nothing.
 
 load lib
 
-# junk TYPE LENGTH [COUNT [RECEIVER]]: datagrams of random bytes behind a type word
-# and, given a receiver index, that; from B to A's port, over IPv4 and over IPv6.
+# junk TYPE LENGTH [COUNT [RECEIVER]]: sends COUNT datagrams from B to A's port over IPv4, and as
+# many over IPv6: the type word, the receiver index if given, and random bytes.
 junk() {
 	on B python3 - "$@" <<-'PY'
 		import os, socket, struct, sys
@@ -20,8 +20,8 @@ junk() {
 	PY
 }
 
-# counted SUM_OF_REASONS COUNT JUNK...: exactly so many more drops for these
-# reasons ("a+b": it may be any of them), and none for others.
+# counted REASONS COUNT JUNK...: sends junk, for which exactly COUNT more drops must be counted for
+# one of these reasons ("a+b"), and none for others.
 counted() {
 	local reasons=$1 count=$2 before
 
@@ -33,7 +33,7 @@ counted() {
 	grown all "$count" "$before"
 }
 
-# grown REASONS|all COUNT BEFORE
+# grown REASONS|all COUNT BEFORE: returns true if these drops have grown by COUNT.
 grown() {
 	# shellcheck disable=SC2016 # variables of jq
 	status_of A .drops | jq -e --arg reasons "$1" --argjson n "$2" --argjson before "$3" '
@@ -45,15 +45,16 @@ grown() {
 	}
 }
 
-# What must not change: where the peer is, when it last proved itself.
+# peer_state: prints what must not change: the peer's endpoint and its latest handshake.
 peer_state() { on A wg show wg0 dump | cut -f 1-5,8-; }
 
-# session_index: a receiver index that A knows.
+# session_index: prints a receiver index that A knows.
 session_index() {
 	on A bpftool -j map dump pinned "$PINS/wg0/sessions" | jq '.[0].formatted.key'
 }
 
-# What XDP does not know it passes: the reasons are the same on both paths.
+# junk_of_all_kinds: the reasons are the same on both paths, because XDP passes what it does not
+# know.
 junk_of_all_kinds() {
 	state=$(peer_state)
 	for kind in 0 5 255 0x0100 0x80000004 0xffffffff; do
@@ -114,7 +115,7 @@ not_authentic() {
 	ping_all A "$(inner4 B)" 20
 }
 
-# Frames that B sent are sent again as they were.
+# Sends frames of B's again, unchanged.
 @test "replayed messages" {
 	needs_wgxdp
 	tunnel wgxdp wireguard-go
@@ -155,7 +156,7 @@ not_authentic() {
 	[ "$seen" = "192.0.2.2:51820" ]
 }
 
-# Fragments and options go around AF_XDP, to the socket.
+# XDP passes fragments and packets with IP options to the UDP socket.
 @test "a fragmented datagram takes the UDP path" {
 	needs_wgxdp
 	tunnel wgxdp wireguard-go

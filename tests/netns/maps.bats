@@ -9,10 +9,10 @@ setup() {
 	tunnel wgxdp wireguard-go
 }
 
-# dump MAP: [{key: {...}, value: {...}}, ...] with field names.
+# dump MAP: prints it as [{key: {...}, value: {...}}, ...] with field names.
 dump() { on A bpftool -j map dump pinned "$PINS/wg0/$1" | jq 'map(.formatted // .)'; }
 
-# prefixes4, prefixes6: "PREFIX SLOT" a line, out of the tries.
+# prefixes4, prefixes6: print the tries as lines "PREFIX SLOT".
 prefixes4() {
 	dump allowed_ips4 | jq -r '.[] |
 		"\(.key.addr | map(tostring) | join("."))/\(.key.prefixlen) \(.value.peer)"'
@@ -27,7 +27,7 @@ for line in sys.stdin:
     print(f"{ipaddress.IPv6Address(bytes(json.loads(addr)))}/{prefixlen} {slot}")'
 }
 
-# What wg shows, with each key replaced by the peer's slot of the status.
+# expected: prints what wg shows as such lines, with the peers' slots from status.
 expected() {
 	local key prefixes prefix slot
 
@@ -41,7 +41,7 @@ expected() {
 
 maps_agree() { diff <(expected) <({ prefixes4; prefixes6; } | sort); }
 
-@test "the tries hold what wg shows, and follow it" {
+@test "the tries hold the prefixes that wg shows, also after changes" {
 	[ "$(prefixes4)" = "10.0.0.2/32 $(status_of A .peers[0].slot)" ]
 	[ "$(prefixes6)" = "fd00::2/128 $(status_of A .peers[0].slot)" ]
 	maps_agree
@@ -69,13 +69,13 @@ maps_agree() { diff <(expected) <({ prefixes4; prefixes6; } | sort); }
 	[ "$(dump sessions | jq length)" = 0 ]
 }
 
-# peer_stat FIELD: of the only peer, over all CPUs.
+# peer_stat FIELD: prints the only peer's counter, summed over all CPUs.
 peer_stat() {
 	dump peer_stats | jq --arg field "$1" \
 		'[.[] | .values // [.value] | .[] | (.value // .)[$field]] | add'
 }
 
-@test "peer_stats: packets and bytes of the inside, each way" {
+@test "peer_stats: inner packets and bytes, each way" {
 	on_path A af_xdp
 	to=$(peer_stat to_peer_packets)
 	to_bytes=$(peer_stat to_peer_bytes)
@@ -90,7 +90,7 @@ peer_stat() {
 	[ $(($(peer_stat nic_packets) - nic)) -ge 50 ]
 }
 
-@test "drops: every reason by its name" {
+@test "drops: each reason has its name" {
 	on A ip route add 10.9.9.0/24 dev wg0
 	on A bash -c 'for _ in 1 2 3 4 5; do echo >/dev/udp/10.9.9.9/9; done' || true
 	dump drops >"$TMP/drops"
@@ -101,7 +101,7 @@ peer_stat() {
 	[ "$(jq '[.. | .egress_no_peer? // empty] | add' "$TMP/drops")" = 5 ]
 }
 
-@test "worker_stats: what the workers count" {
+@test "worker_stats: the workers' counters" {
 	dump worker_stats | jq -e '[.[].value.rx_xdp_packets] | add >= 1'
 	dump worker_stats | jq -e '.[0].value.drops | has("replay")'
 }

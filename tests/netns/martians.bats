@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# What the kernel would not deliver to the UDP socket does not get in by AF_XDP either: martians,
-# reverse path filter, firewalls, NAT. Each test is run on both paths and wants the same outcome.
+# Packets that the kernel would not deliver to the UDP socket are not accepted by AF_XDP either:
+# martians, reverse path filter, firewalls, NAT. Each test expects the same result on both paths.
 # bats file_tags=waiting
 
 load lib
@@ -8,7 +8,7 @@ load lib
 rx_bytes() { wg_field A transfer | cut -f 1; }
 endpoint_of_b() { wg_field A endpoints; }
 
-# lost_at_first 4|6: what B sends is for a MAC of nobody's; what it is rewritten to is not.
+# lost_at_first 4|6: makes B send pings to a MAC that nobody has. Only rewritten copies arrive.
 lost_at_first() {
 	MAC=$(on A cat /sys/class/net/toB/address)
 	on B ip neigh replace "$(outer"$1" A)" lladdr 02:00:00:00:00:99 dev toA nud permanent
@@ -19,7 +19,7 @@ rewritten() { on B "$REPO/tests/tools/rewrite.py" toA "$@"; }
 
 grown() { (($(rx_bytes) > $1)); }
 
-# accepted FIELDS...
+# accepted FIELDS...: A must accept a message with these fields.
 accepted() {
 	local before
 
@@ -28,7 +28,8 @@ accepted() {
 	wait_until 5 grown "$before"
 }
 
-# refused NAME FIELDS...: the next good message is the first that counts, and the endpoint stays.
+# refused NAME FIELDS...: A must not accept a message with these fields, nor move the endpoint. Only
+# the good message that is sent after it is counted.
 refused() {
 	local name=$1 before here
 
@@ -43,7 +44,7 @@ refused() {
 	fi
 }
 
-# way NAME: A's options for that path.
+# way xdp|udp: prints the options for that path.
 way() { [ "$1" = xdp ] || echo "--nic none"; }
 
 martians_v4() {
@@ -54,7 +55,7 @@ martians_v4() {
 	for source in 127.0.0.1 127.1.2.3 0.0.0.0 224.0.0.1 255.255.255.255 192.0.2.1; do
 		refused "source $source" source=$source
 	done
-	# Debian's default; without it the kernel takes this one.
+	# Debian's default; without it the kernel accepts a source that no route leads to.
 	on A sysctl -qw net.ipv4.conf.toB.rp_filter=2
 	on A ip address add 198.51.100.1/24 dev toB
 	refused "a subnet's broadcast address" source=198.51.100.255
@@ -65,9 +66,9 @@ martians_v4() {
 	refused "UDP length" udp_len_less=16
 	TO=02:00:00:00:00:98 refused "another MAC"
 	[ "$(endpoint_of_b)" = "$(endpoint B 4)" ]
-	# IPv4 has packets without a UDP checksum.
+	# In IPv4 the UDP checksum is optional.
 	accepted udp_check=0
-	# What could be: the peer is there now.
+	# The same source is accepted with a route to it.
 	on A ip route add 192.0.2.77 dev toB
 	accepted source=192.0.2.77 sport=4711
 	wait_until 5 eval '[ "$(endpoint_of_b)" = 192.0.2.77:4711 ]'
@@ -90,8 +91,8 @@ martians_v6() {
 
 strict() { on A sysctl -qw net.ipv4.conf.toB.rp_filter=1; }
 
-# strict_rp_filter xdp|udp before|after: whether it is set before XDP is attached. The way back to
-# the wrong source leads elsewhere.
+# strict_rp_filter xdp|udp before|after: sets it before or after XDP is attached. The route to the
+# wrong source is by another device.
 strict_rp_filter() {
 	host_new A
 	host_new B
@@ -117,7 +118,7 @@ strict_rp_filter() {
 
 no_answer() { refute pings A "$(inner4 B)"; }
 
-# A rule on the NIC holds for what came by AF_XDP before, after 30 s at the latest.
+# firewall xdp|udp: a new rule on the NIC must stop packets that came by AF_XDP, within 30 s.
 firewall() {
 	WGXDP_ARGS=$(way "$1") tunnel wgxdp wireguard-go
 	[ "$1" != xdp ] || on_path A af_xdp
@@ -126,7 +127,7 @@ firewall() {
 	on A nft add chain inet fw in '{ type filter hook input priority 0; }'
 	on A nft add rule inet fw in iifname toB udp dport "$PORT" drop
 	wait_until 35 no_answer
-	# Nothing gets in later either, and B's handshakes do not.
+	# It stays so, also for B's handshakes.
 	wait_until 2 no_answer
 	refute pings B "$(inner4 A)"
 	on A nft delete table inet fw
@@ -137,7 +138,7 @@ firewall() {
 	went_by A "$1" "$before" 100
 }
 
-# Whoever gets to see a probe can do nothing with it: an ICMP error quotes it whole.
+# An ICMP error quotes a whole probe, with which an attacker must not be able to do anything.
 @test "a probe that leaks renews no flow, and moves none" {
 	has_nft
 	needs_wgxdp
@@ -150,7 +151,7 @@ firewall() {
 	on A nft add chain inet fw in '{ type filter hook input priority 0; }'
 	on A nft add rule inet fw in ip saddr "$(outer4 B)" udp dport "$PORT" reject
 	on B timeout 25 "$REPO/tests/tools/replay_probe.py" 198.51.100.7 "$(outer4 A)" "$PORT"
-	# What was replayed from elsewhere is refused, and the peer's flow lapses.
+	# The replayed probe is refused, and the peer's flow expires.
 	wait_until 5 eval '[ "$(drops A bad_tag)" -ge 1 ]'
 	on A nft delete table inet fw
 	wait_until 20 pings B "$(inner4 A)"
@@ -158,7 +159,8 @@ firewall() {
 	on_path A af_xdp
 }
 
-# published: A has a second address, whose port is a container's: C's. B has a peer in each.
+# published xdp|udp: A forwards the port of its second address to C, like that of a container. B has
+# both as peers.
 published() {
 	host_new A
 	host_new B
@@ -188,7 +190,7 @@ published() {
 	wait_until 10 pings B "$(inner4 C)"
 	ping_all B "$(inner4 C)" 20
 	ping_all B "$(inner4 A)" 20
-	# By the redirected port; XDP sees another one.
+	# By the redirected port, which XDP sees before NAT.
 	on B wg set wg0 peer "${PUBKEY[A]}" remove
 	wg_peer B A endpoint "$(outer4 A):443"
 	wait_until 10 pings B "$(inner4 A)"
@@ -197,7 +199,8 @@ published() {
 	[ "$1" != xdp ] || on_path A udp
 }
 
-# A gateway with a tunnel to S masquerades a client, whose own WireGuard to S has the same port.
+# masqueraded xdp|udp: the gateway G has a tunnel to S, and masquerades the client L, whose own
+# tunnel to S uses the same port.
 masqueraded() {
 	host_new L
 	host_new G
@@ -214,7 +217,7 @@ masqueraded() {
 	start_wg wireguard-go S
 	wg_setup G S
 	[ "$1" != xdp ] || has_xdp G toS
-	# G has not spoken yet: the client keeps its port.
+	# G has sent nothing yet, so NAT does not change the client's port.
 	start_wg wireguard-go L
 	wg_keys L
 	on L wg set wg0 private-key "$TMP/L.key" listen-port "$PORT"

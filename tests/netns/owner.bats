@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-# wg0 belongs to its daemon: nobody else gets a queue of it, though anybody may open /dev/net/tun.
+# Only the daemon gets queues of wg0, although anybody may open /dev/net/tun.
 
 load lib
 
-# ended_attacked HOST: so that a unit is started again.
+# ended_attacked HOST: the daemon must end with code 1, so that systemd starts the unit again.
 ended_attacked() {
 	local code=0
 
@@ -11,7 +11,7 @@ ended_attacked() {
 	[ $code = 1 ]
 }
 
-# 50 starts beside somebody who keeps a CPU busy.
+# For 50 starts while another process keeps a CPU busy.
 export BATS_TEST_TIMEOUT=$((300 * PATIENCE))
 
 setup() {
@@ -21,21 +21,21 @@ setup() {
 	mknod -m 666 "$TMP/tun" c 10 200
 	chmod 755 "$TMP"
 	install -m 755 "$BUILD/tests/tools/steal_queue" "$TMP/"
-	# bats keeps its directories to itself; the host has a mount namespace of its own.
+	# Users cannot enter bats' directories; mounts in the host's namespace do not affect others.
 	on A mkdir -m 755 /run/loot
 	on A mount --bind "$TMP" /run/loot
 }
 
-# as_nobody COMMAND...: on A, with nothing that a user could not have.
+# as_nobody COMMAND...: runs it on A without any privilege.
 as_nobody() {
 	on A setpriv --reuid=65534 --regid=65534 --clear-groups --no-new-privs \
 		--bounding-set=-all --inh-caps=-all "$@"
 }
 
-# tun FIELD: what `ip` says of wg0 as a TUN device.
+# tun FIELD: prints a field of `ip link show` about wg0 as a TUN device.
 tun() { on A ip -d -j link show wg0 | jq -r ".[0].linkinfo.info_data.$1"; }
 
-# ours_alone QUEUES
+# ours_alone QUEUES: wg0 must have that many queues, and no other.
 ours_alone() {
 	[ "$(tun numqueues)" = "$1" ]
 	[ "$(tun numdisabled)" = 0 ]
@@ -47,13 +47,13 @@ ours_alone() {
 	ours_alone 1
 	mac=$(on A cat /sys/class/net/wg0/address)
 	as_nobody /run/loot/steal_queue /run/loot/tun wg0 once </dev/null | tee "$TMP/said"
-	# EPERM, and EBADFD of a descriptor without a device.
+	# 1 is EPERM; 77 is EBADFD, for a descriptor without a device.
 	grep -qx "attach 1 persist 77 mac 77 header 77" "$TMP/said"
 	[ "$(on A cat /sys/class/net/wg0/address)" = "$mac" ]
 	ours_alone 1
 }
 
-@test "root without CAP_NET_ADMIN attaches none either" {
+@test "root without CAP_NET_ADMIN attaches no queue either" {
 	start_wg wgxdp A
 	on A setpriv --bounding-set=-net_admin --inh-caps=-net_admin --no-new-privs \
 		/run/loot/steal_queue /run/loot/tun wg0 once </dev/null | tee "$TMP/said"
@@ -82,9 +82,9 @@ ours_alone() {
 	grep -q "^attached 0 read 0$" "$TMP/said"
 }
 
-# ---- somebody who hears of new devices, whatever they are called
+# ---- a user who watches for new devices, whatever their names
 
-# slow_daemon: the daemon waits before it sets the owner.
+# slow_daemon: makes the daemon wait before it sets the owner.
 slow_daemon() {
 	cat >"$TMP/slow" <<-SH
 		#!/bin/sh
@@ -94,7 +94,7 @@ slow_daemon() {
 	WGXDP=$TMP/slow
 }
 
-# watcher HOW [MOST]: a user who attaches to new devices.
+# watcher HOW [MOST]: starts a user's process that attaches to new devices, MOST times at most.
 watcher() {
 	mkfifo "$TMP/stdin"
 	as_nobody /run/loot/steal_queue /run/loot/tun "$@" <"$TMP/stdin" >"$TMP/said" 3>&- &
@@ -103,8 +103,8 @@ watcher() {
 	wait_until 5 grep -q watching "$TMP/said"
 }
 
-# watched: ends the watcher, and says how often he got in. Shells that wait for daemons hold his
-# standard input, so the daemons are stopped before.
+# watched: ends the watcher, and sets `attached` to how often it attached. Daemons must have been
+# stopped before, because the shells that wait for them hold the watcher's stdin open.
 watched() {
 	exec 9>&-
 	wait "$watcher"
@@ -112,7 +112,7 @@ watched() {
 	attached=$(sed -n 's/^attached \([0-9]*\) read 0$/\1/p' "$TMP/said")
 }
 
-@test "somebody who attaches to a new device before it has an owner: it is made once more" {
+@test "a user attaches to a new device before it has an owner: wgxdp makes another one" {
 	slow_daemon
 	watcher watch 3
 	start_wg wgxdp A 9>&-
@@ -129,7 +129,7 @@ watched() {
 	refute grep -q wgxdp <(on A ip -o link)
 }
 
-@test "somebody who attaches to every new device: a start refuses, and leaves nothing" {
+@test "a user attaches to every new device: the start fails, and leaves nothing behind" {
 	slow_daemon
 	watcher watch
 	refute start_wg wgxdp A 9>&-
@@ -141,7 +141,7 @@ watched() {
 	refute grep -q wgxdp <(on A ip -o link)
 }
 
-@test "what somebody sets before there is an owner does not stay" {
+@test "settings that a user made before there was an owner are undone" {
 	host_new B
 	join A B
 	slow_daemon
@@ -158,7 +158,7 @@ watched() {
 	[ "$attached" -ge 1 ]
 }
 
-# ---- somebody with the capabilities that make him the owner
+# ---- a process with the capabilities to become the owner
 
 @test "the owner's uid is not enough without its group" {
 	start_wg wgxdp A
@@ -168,7 +168,8 @@ watched() {
 	ours_alone 1
 }
 
-# strip: as who has CAP_SETUID and CAP_SETGID, and nothing else.
+# strip COMMAND...: attaches as a process that has CAP_SETUID and CAP_SETGID only could, and removes
+# the filter.
 strip() {
 	"$@" setpriv --reuid=4294967294 --regid=4294967294 --clear-groups --no-new-privs \
 		--bounding-set=-all --inh-caps=-all /run/loot/steal_queue /run/loot/tun wg0 strip |
@@ -176,7 +177,7 @@ strip() {
 	grep -qx "attach 0 strip \(0\|77\)" "$TMP/said" # EBADFD: it was too late for that
 }
 
-@test "somebody takes the filter away by a queue that he closes at once: that ends wg0" {
+@test "another process removes the filter by a queue that it closes at once: wg0 ends" {
 	start_wg wgxdp A
 	on A ip address add 10.0.0.1/24 dev wg0
 	on A ip link set wg0 up
@@ -188,10 +189,10 @@ strip() {
 }
 
 
-@test "a queue of somebody else's is noticed when wg0 is looked at, and ends it" {
+@test "another process's queue is noticed when wgxdp reads the state of wg0, and ends wg0" {
 	start_wg wgxdp A
 	mkfifo "$TMP/stdin"
-	# With CAP_NET_ADMIN, whom no owner keeps away.
+	# With CAP_NET_ADMIN, which the owner does not restrict.
 	on A /run/loot/steal_queue /run/loot/tun wg0 once <"$TMP/stdin" >"$TMP/said" 3>&- &
 	exec 9>"$TMP/stdin"
 	wait_until 5 grep -q "^attach 0 " "$TMP/said"

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-# A session's end: 130 seconds of traffic see a rekey (REKEY_AFTER_TIME, 120 s).
+# The end of a session: a rekey must occur in 130 seconds of traffic (REKEY_AFTER_TIME, 120 s).
 
 # bats file_tags=waiting
 
 load lib
 
-# keep_pinging FROM TO: in the background, 135 s or, with the kernel's tick, a little
-# more; output in $TMP/FROM.ping.
+# keep_pinging FROM TO: pings in the background for 135 s, or with the kernel's tick a little
+# longer; output in $TMP/FROM.ping.
 keep_pinging() {
 	on "$1" ping -q -n -i 0.02 -c 6750 -W 2 "$(inner4 "$2")" >"$TMP/$1.ping" 3>&- &
 }
@@ -16,10 +16,10 @@ all_answered() {
 	grep -q "^6750 packets transmitted, 6750 received" "$TMP/$1.ping"
 }
 
-# The tunnels and both directions at once: it is the same two minutes.
+# All tunnels and both directions run at the same time, because each takes two minutes.
 setup_file() { export BATS_TEST_TIMEOUT=$((150 + 90 * PATIENCE)); }
 
-# C meets wireguard-go as responder, E as initiator.
+# wireguard-go is the responder for C, and the initiator for E.
 @test "rekey under traffic, no packet lost: with wgxdp and with wireguard-go" {
 	for host in A B C D E F; do
 		host_new $host

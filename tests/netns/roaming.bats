@@ -1,17 +1,18 @@
 # SPDX-License-Identifier: MIT
-# A peer is where its last authenticated message came from (whitepaper 2.1).
+# A peer's endpoint is the source of its last authenticated message (whitepaper 2.1).
 
 load lib
 
 seen_at() { [ "$(wg_field "$1" endpoints)" = "$2" ]; }
 
-# still_talks: B, having moved, speaks first; then both by AF_XDP again.
+# still_talks ENDPOINT: B, which has moved, sends first; then A must have this endpoint, and both
+# must use AF_XDP again.
 still_talks() {
 	wait_until 10 pings B "$(inner4 A)"
 	wait_until 10 seen_at A "$1"
 	on_path A af_xdp
 	on_path B af_xdp
-	# The first packet of a new flow comes by the UDP socket.
+	# The first packet of a new flow is received by the UDP socket.
 	pings B "$(inner4 A)"
 	before_a=$(paths A)
 	before_b=$(paths B)
@@ -28,7 +29,7 @@ new_address() {
 	on A ip route add 192.0.2.77/32 dev toB
 	on B ip address del 192.0.2.2 peer 192.0.2.1 dev toA
 	on B ip address add 192.0.2.77 peer 192.0.2.1 dev toA
-	# Debian 12's wireguard-go holds on to a source address that is gone.
+	# Debian 12's wireguard-go keeps using a source address that was removed.
 	[ "${IMPL["B wg0"]}" != wireguard-go ] || on B wg set wg0 peer "${PUBKEY[A]}" endpoint "$(endpoint A 4)"
 	still_talks "192.0.2.77:51820"
 }
@@ -74,7 +75,7 @@ new_family() {
 	still_talks "192.0.2.2:51820"
 }
 
-# The second link: the route to the peer moves, and the tunnel with it.
+# The route moves to a second link, and the tunnel must follow.
 @test "a new device: the route to the peer moves" {
 	needs_wgxdp
 	tunnel wgxdp wgxdp
@@ -95,8 +96,8 @@ new_family() {
 
 # ---- behind a NAT
 
-# natted: A reaches B through N, which hides it behind its own address and keeps a
-# mapping that is not used for two seconds at most.
+# natted: makes A and B with a NAT, N, between them. N masquerades A, and forgets a mapping that is
+# not used for two seconds.
 natted() {
 	host_new A
 	host_new B
@@ -128,8 +129,8 @@ seconds() { sed 's/[. ].*//' /proc/uptime; }
 
 after() { (($(seconds) >= $1)); }
 
-# The NAT gives A another port, as one does that has begun anew: a link that goes takes
-# its mappings along.
+# nat_forgets: makes the NAT give A another port, as after a restart. Setting the link down removes
+# the mappings.
 nat_forgets() {
 	on N nft flush chain ip nat out
 	on N nft add rule ip nat out oifname toB ip protocol udp masquerade to :40001
@@ -141,7 +142,7 @@ nat_forgets() {
 	has_nft
 	natted wgxdp
 	on_path A af_xdp
-	# Without it the way back closes: so it is not there for nothing.
+	# Without it the mapping expires, so the keepalive is what kept it.
 	wait_until 5 after $(($(seconds) + 3))
 	refute pings B "$(inner4 A)"
 	wait_until 5 pings A "$(inner4 B)"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# The way to a peer changes under a tunnel that is in use: the traffic follows, with no
-# more than a second lost and with nobody's help.
+# The path to a peer changes while its tunnel is in use: the traffic follows without help, and at
+# most a second of it is lost.
 
 load lib
 
@@ -10,15 +10,15 @@ setup() {
 }
 
 PINGS=80
-MAX_LOST=50 # a second
+MAX_LOST=50 # the pings of a second
 printf -v INTERVAL "%d.%02d" $((PATIENCE * 2 / 100)) $((PATIENCE * 2 % 100))
 
 answers() { (($(grep -c 'bytes from' "$TMP/follow") >= $1)); }
 
-# The very last one is answered: what was lost is not the end.
+# recovered: returns true if the very last ping was answered.
 recovered() { grep -q "bytes from.*icmp_seq=$PINGS " "$TMP/follow"; }
 
-# follows HOST ADDRESS COMMAND...: pings all the while, and COMMAND in the middle.
+# follows HOST ADDRESS COMMAND...: runs the command while HOST pings; few pings may be lost.
 follows() {
 	local host=$1 addr=$2 pinger received
 
@@ -35,7 +35,7 @@ follows() {
 	recovered
 }
 
-# second_link: another veth, called "second" in both A and B, up, without addresses.
+# second_link: joins A and B by another veth, called "second" in both, up, without addresses.
 second_link() {
 	nsenter --target "${HOST_PID[A]}" --net ip link add second type veth \
 		peer name second netns "${HOST_PID[B]}"
@@ -43,7 +43,7 @@ second_link() {
 	on B ip link set second up
 }
 
-# The links' addresses on the second link, too; routes stay with the first.
+# same_addresses: adds the first link's addresses to the second one; routes stay with the first.
 same_addresses() {
 	on A ip address add 192.0.2.1/32 dev second
 	on B ip address add 192.0.2.2/32 dev second
@@ -51,10 +51,10 @@ same_addresses() {
 
 goes_by() { status_is A ".peers[0] | .nic == \"$1\" and .path == \"af_xdp\""; }
 
-# received_on HOST DEVICE
+# received_on HOST DEVICE: prints how many packets it has received.
 received_on() { on "$1" ip -s -j link show "$2" | jq '.[0].stats64.rx.packets'; }
 
-# pings_by DEVICE: A's messages reach B there, and there alone.
+# pings_by toA|second: A's messages must reach B by that device, and hardly any by the other.
 pings_by() {
 	local toA second
 
@@ -69,7 +69,7 @@ pings_by() {
 
 # ---- marks
 
-# Two links; marked packets to B go by the second one.
+# mark_setup: makes two links; a rule sends marked packets to B by the second one.
 mark_setup() {
 	tunnel wgxdp wgxdp
 	second_link
@@ -78,7 +78,7 @@ mark_setup() {
 	on A ip rule add fwmark 0x42 lookup 100
 }
 
-@test "a mark sends the tunnel by another table, AF_XDP" {
+@test "a mark makes the tunnel use another routing table, AF_XDP" {
 	mark_setup
 	on_path A af_xdp
 	pings_by toA
@@ -95,7 +95,7 @@ mark_setup() {
 	pings_by toA
 }
 
-@test "a mark sends the tunnel by another table, UDP sockets" {
+@test "a mark makes the tunnel use another routing table, UDP sockets" {
 	WGXDP_ARGS="--nic none" mark_setup
 	pings_by toA
 	on A wg set wg0 fwmark 0x42
@@ -106,7 +106,7 @@ mark_setup() {
 	pings_by toA
 }
 
-# As wg-quick does it: all that bears no mark goes into wg0, the endpoint's address too.
+# As wg-quick does it: all packets without the mark go into wg0, also those to the endpoint.
 @test "a default route into wg0 that covers the endpoint" {
 	tunnel wgxdp wgxdp
 	on A wg set wg0 fwmark 51820 peer "${PUBKEY[B]}" allowed-ips 0.0.0.0/0,::/0
@@ -120,7 +120,7 @@ mark_setup() {
 	wait_until 5 pings A 198.51.100.1
 	wait_until 5 goes_by toB
 	ping_all A 198.51.100.1 50
-	# The endpoint's own address, from inside the tunnel.
+	# The endpoint's own address, through the tunnel.
 	ping_all A 192.0.2.2 50
 	on A wg set wg0 peer "${PUBKEY[B]}" remove
 	on A wg set wg0 peer "${PUBKEY[B]}" allowed-ips 0.0.0.0/0 endpoint "$(endpoint B 4)"
@@ -131,8 +131,8 @@ mark_setup() {
 
 sees() { [ "$(wg_field B endpoints)" = "$1" ]; }
 
-# writes_to FROM TO ENDPOINT: from now on. The first packets get no answer: one that TO
-# sent before it heard of the change would take FROM back.
+# writes_to FROM TO ENDPOINT: makes FROM send to this endpoint. The first pings get no answer,
+# because an answer from the old address would move FROM's endpoint back.
 writes_to() {
 	on "$2" sysctl -qw net.ipv4.icmp_echo_ignore_all=1
 	on "$1" wg set wg0 peer "${PUBKEY[$2]}" endpoint "$3"
@@ -141,8 +141,8 @@ writes_to() {
 	ping_all "$1" "$(inner4 "$2")" 20
 }
 
-# sticky FAMILY SECOND_ADDRESS SECOND_ENDPOINT FIRST_ENDPOINT: B writes to A's second address, and
-# would hear of it if A answered by another one.
+# sticky FAMILY SECOND_ADDRESS SECOND_ENDPOINT FIRST_ENDPOINT: B sends to A's second address. If A
+# answered from another address, B's endpoint for A would move.
 sticky() {
 	tunnel wgxdp wgxdp "$1"
 	on A ip address add "$2" dev toB
@@ -160,17 +160,17 @@ sticky() {
 	sees "$4"
 }
 
-@test "answers leave from the address written to, IPv4" {
+@test "answers leave from the address that the peer sent to, IPv4" {
 	sticky 4 192.0.2.101/32 192.0.2.101:51820 192.0.2.1:51820
 }
-@test "answers leave from the address written to, IPv6" {
+@test "answers leave from the address that the peer sent to, IPv6" {
 	sticky 6 2001:db8::101/128 "[2001:db8::101]:51820" "[2001:db8::1]:51820"
 }
-@test "answers leave from the address written to, UDP sockets" {
+@test "answers leave from the address that the peer sent to, UDP sockets" {
 	WGXDP_ARGS="--nic none" sticky 4 192.0.2.101/32 192.0.2.101:51820 192.0.2.1:51820
 }
 
-@test "a source address that does not arrive any more is left when an initiation is sent again" {
+@test "a repeated initiation leaves from another source address if the old one gets no answer" {
 	tunnel wgxdp wireguard-go
 	on A ip address add 192.0.2.101/32 dev toB
 	on B ip route add 192.0.2.101/32 dev toA
@@ -183,8 +183,9 @@ sticky() {
 	on B nft list table ip t | grep -q 'counter packets [1-9]'
 }
 
-# Two links with addresses of their own, B's address on neither: what left by the first
-# with its address must not leave by the second with that one, where B cannot answer it.
+# two_uplinks [ARGUMENTS...]: makes two links with different addresses; B's endpoint is on neither.
+# Packets with the first link's address must not leave by the second link, because B cannot answer
+# them there.
 two_uplinks() {
 	host_new A
 	host_new B
@@ -211,13 +212,12 @@ uplink_fails() {
 	follows A "$(inner4 B)" on A ip route add 203.0.113.2 via 192.0.2.2 metric 10
 }
 
-@test "one of two uplinks fails: the other one and its address, AF_XDP" { uplink_fails; }
-@test "one of two uplinks fails: the other one and its address, UDP sockets" {
+@test "one of two uplinks fails: the other one and its address are used, AF_XDP" { uplink_fails; }
+@test "one of two uplinks fails: the other one and its address are used, UDP sockets" {
 	uplink_fails --nic none
 }
 
-# An address that belongs to no link stays, whatever way leads there.
-@test "one of two uplinks fails: an address on lo stays" {
+@test "one of two uplinks fails: a source address on lo is kept" {
 	two_uplinks
 	on A ip address add 203.0.113.1/32 dev lo
 	on B sysctl -qw net.ipv4.conf.toA.ignore_routes_with_linkdown=1
@@ -264,7 +264,7 @@ unreachable_for_a_while() {
 	follows A "$(inner4 B)" unreachable_for_a_while
 }
 
-# multipath FAMILY ADDRESS NEXTHOP_BY_TOB NEXTHOP_BY_SECOND ENDPOINT
+# multipath FAMILY ADDRESS NEXTHOP_BY_TOB NEXTHOP_BY_SECOND ENDPOINT: one next hop fails.
 multipath() {
 	tunnel wgxdp wgxdp "$1"
 	second_link
@@ -285,10 +285,10 @@ multipath() {
 	wait_until 5 status_is A '.peers[0].path == "af_xdp"'
 }
 
-@test "a multipath route loses its way, IPv4" {
+@test "a multipath route loses a next hop, IPv4" {
 	multipath 4 203.0.113.2/32 "via 192.0.2.2" "via 198.51.100.2" 203.0.113.2:51820
 }
-@test "a multipath route loses its way, IPv6" {
+@test "a multipath route loses a next hop, IPv6" {
 	multipath 6 2001:db8:2::2/128 "via 2001:db8::2" "via 2001:db8:1::2" \
 		"[2001:db8:2::2]:51820"
 }
@@ -301,7 +301,7 @@ multipath() {
 	wait_until 5 pings A "$(inner4 B)"
 	wait_until 5 goes_by toB
 	ping_all A "$(inner4 B)" 20
-	# A gateway that no other route leads to.
+	# An on-link gateway that no other route leads to.
 	on B ip address add 203.0.113.77/32 dev lo
 	on A ip route replace 203.0.113.2 via 203.0.113.77 dev toB onlink
 	wait_until 5 pings A "$(inner4 B)"
@@ -309,7 +309,7 @@ multipath() {
 	ping_all A "$(inner4 B)" 20
 }
 
-# link_local HOST DEVICE
+# link_local HOST DEVICE: prints its link-local address.
 link_local() {
 	on "$1" ip -6 -j address show dev "$2" scope link |
 		jq -er '[.[].addr_info[] | select(.local)][0].local'
@@ -326,7 +326,7 @@ link_local() {
 	writes_to A B "[$b%toB]:51820"
 	wait_until 5 goes_by toB
 	ping_all A "$(inner4 B)" 20
-	# B learnt it, scope and all, and speaks there by itself.
+	# B has learnt the endpoint with its scope, and uses it.
 	sees "[$a%toA]:51820"
 	on_path B af_xdp
 	[ "$(wg_field A endpoints)" = "[$b%toB]:51820" ]
@@ -357,7 +357,7 @@ down_and_up() {
 	went_by A xdp "$before" 40
 }
 
-# The peer's NIC takes the carrier with it.
+# carrier_lost: setting B's end down takes the carrier from A's NIC.
 carrier_lost() {
 	on B ip link set toA down
 	wait_until 5 no_carrier
@@ -386,16 +386,16 @@ nic_made_anew() {
 	follows A "$(inner4 B)" made_anew
 }
 
-@test "the NIC is removed and made anew" {
+@test "the NIC is removed and created again" {
 	nic_made_anew ""
 	wait_until 5 goes_by toB
 	before=$(paths A)
 	ping_all A "$(inner4 B)" 40
 	went_by A xdp "$before" 40
 }
-@test "the NIC is removed and made anew, UDP sockets" { nic_made_anew "--nic none"; }
+@test "the NIC is removed and created again, UDP sockets" { nic_made_anew "--nic none"; }
 
-@test "the NIC that was demanded is removed and made anew" {
+@test "a NIC of the command line is removed and created again" {
 	host_new A
 	host_new B
 	join A B
@@ -426,28 +426,27 @@ renamed() {
 
 # ---- neighbours
 
-# neighbour_mac TELLS_OTHERS ARGUMENTS FAMILY
+# neighbour_mac NOTIFY ARGUMENTS FAMILY: B's MAC changes; with NOTIFY 1 B announces it.
 neighbour_mac() {
 	WGXDP_ARGS=$2 tunnel wgxdp wgxdp "$3"
 	on B sysctl -qw "net.ipv4.conf.all.arp_notify=$1" "net.ipv4.conf.toA.arp_notify=$1" \
 		"net.ipv6.conf.all.ndisc_notify=$1" "net.ipv6.conf.toA.ndisc_notify=$1"
 	follows A "$(inner4 B)" on B ip link set toA address 02:00:00:00:00:77
-	# The sender that moved is the one that speaks, too.
+	# Also if the host whose MAC changes is the one that sends.
 	follows B "$(inner4 A)" on B ip link set toA address 02:00:00:00:00:78
 	on A ip neigh show | tee "$TMP/neigh"
 	grep -q 02:00:00:00:00:78 "$TMP/neigh"
 }
 
-@test "the peer's MAC changes, and it says so" { neighbour_mac 1 "" 4; }
-@test "the peer's MAC changes without a word" { neighbour_mac 0 "" 4; }
+@test "the peer's MAC changes, and it announces that" { neighbour_mac 1 "" 4; }
+@test "the peer's MAC changes unannounced" { neighbour_mac 0 "" 4; }
 
-# Over IPv6 it says nothing, and what is sent to its old MAC it does not take: the kernel finds out
-# when it asks whether the neighbour is still there.
-@test "the peer's MAC changes without a word, IPv6" {
+# Packets to the old MAC are lost until the kernel asks whether the neighbour is still there.
+@test "the peer's MAC changes unannounced, IPv6" {
 	tunnel wgxdp wgxdp 6
 	on A sysctl -qw net.ipv6.neigh.toB.base_reachable_time_ms=1000 \
 		net.ipv6.neigh.toB.delay_first_probe_time=1 net.ipv6.neigh.toB.ucast_solicit=1
-	# What the kernel knows already it believes for the time that it began with, 15 to 45 s.
+	# The new times do not apply to the entry that exists, which stays valid for 15 to 45 s.
 	on A ip neigh del "$(outer6 B)" dev toB
 	wait_until 10 pings A "$(inner4 B)"
 	on_path A af_xdp
@@ -458,7 +457,7 @@ neighbour_mac() {
 	ping_all A "$(inner4 B)" 20
 	ping_all B "$(inner4 A)" 20
 }
-@test "the peer's MAC changes without a word, UDP sockets" { neighbour_mac 0 "--nic none" 4; }
+@test "the peer's MAC changes unannounced, UDP sockets" { neighbour_mac 0 "--nic none" 4; }
 
 @test "our own MAC changes" {
 	tunnel wgxdp wgxdp
@@ -475,9 +474,9 @@ needs_nft() {
 	fi
 }
 
-# An answer past NAT would have B's endpoint move to our own port, which a firewall on the
-# way may not let through.
-@test "a port redirected to ours: answers go back by it" {
+# An answer that bypasses NAT would move B's endpoint for A to A's own port, which a firewall on the
+# way may block.
+@test "a port redirected to wgxdp's port: answers leave from the redirected port" {
 	tunnel wgxdp wgxdp
 	on_path A af_xdp
 	needs_nft A
@@ -498,14 +497,14 @@ needs_nft() {
 	ping_all A "$(inner4 B)" 50
 	[ "$(wg_field B endpoints)" = "$(outer4 A):443" ]
 
-	# By the port itself again.
+	# By A's own port again.
 	on B wg set wg0 peer "${PUBKEY[A]}" endpoint "$(endpoint A 4)"
 	wait_until 10 pings B "$(inner4 A)"
 	on_path A af_xdp
 	ping_all A "$(inner4 B)" 50
 }
 
-@test "NAT that gives our port another number: by the socket, which it sees" {
+@test "NAT changes the source port: packets leave by the UDP socket, which NAT sees" {
 	WGXDP_ARGS="" tunnel wgxdp wgxdp
 	needs_nft A
 	on A nft -f - <<-NFT
@@ -527,7 +526,7 @@ needs_nft() {
 
 # ---- loops
 
-# busy HOST: clock ticks that its daemon has used.
+# busy HOST: prints the clock ticks that its daemon has used.
 busy() {
 	local stat
 
@@ -541,7 +540,7 @@ sent_into() { on A ip -s -j link show "$1" | jq '.[0].stats64.tx.packets'; }
 
 drops_of_wg1() { status_of A '.drops.egress_loop // 0' wg1; }
 
-# nothing_enters: for a second, but for a handshake.
+# nothing_enters: returns true if hardly any packet but a handshake enters the tunnels for a second.
 nothing_enters() {
 	local before
 
@@ -550,7 +549,7 @@ nothing_enters() {
 	(($(sent_into wg0) + $(sent_into wg1) - before <= 10))
 }
 
-# loop ARGUMENTS...: B's address is routed into the tunnel to B.
+# loop ARGUMENTS...: routes B's address into the tunnel to B; the packets must be dropped.
 loop() {
 	local ticks packets dropped
 
@@ -574,7 +573,7 @@ loop() {
 @test "an endpoint routed into its own tunnel, AF_XDP" { loop ""; }
 @test "an endpoint routed into its own tunnel, UDP sockets" { loop "--nic none"; }
 
-# second_tunnel: wg1 on both hosts, 10.0.1.N in it, at port 51821.
+# second_tunnel: makes wg1 on both hosts, with 10.0.1.N and port 51821.
 second_tunnel() {
 	local host other
 
@@ -597,14 +596,14 @@ second_tunnel() {
 	wait_until 10 pings A 10.0.1.2
 }
 
-@test "two tunnels, each routed into the other: what goes round ends soon" {
+@test "two tunnels, each routed into the other: looping packets are soon dropped" {
 	local before packets
 
 	WGXDP_ARGS="--nic none" tunnel wgxdp wgxdp
 	on A wg set wg0 peer "${PUBKEY[B]}" allowed-ips 0.0.0.0/0
 	second_tunnel
 	before=$(($(sent_into wg0) + $(sent_into wg1)))
-	# By port, for both have the same address outside.
+	# By port, because both have the same address outside.
 	on A ip route add default dev wg1 table 51
 	on A ip route add default dev wg0 table 50
 	on A ip rule add to 192.0.2.2 ipproto 17 dport 51820 lookup 51
@@ -624,7 +623,7 @@ second_tunnel() {
 
 # ---- queues
 
-# join_queues RX TX: of A's end; B's is the other way round.
+# join_queues RX TX: joins A and B by a veth; A's end has these numbers of queues, B's the reverse.
 join_queues() {
 	nsenter --target "${HOST_PID[A]}" --net ip link add toB numrxqueues "$1" numtxqueues "$2" \
 		type veth peer name toA numrxqueues "$2" numtxqueues "$1" netns "${HOST_PID[B]}"
@@ -656,8 +655,8 @@ join_queues() {
 	both_queues_used B
 }
 
-# A socket on the others can be had, and never sends anything.
-@test "a device with more queues to receive by than to send" {
+# A socket can be bound to a queue that only receives, but never sends anything.
+@test "a NIC with more receive queues than transmit queues" {
 	host_new A
 	host_new B
 	join_queues 4 1
@@ -672,7 +671,7 @@ join_queues() {
 	[ "$(drops A tx_ring_full)" = 0 ]
 }
 
-# Which queue of wg0 a flow takes is the kernel's choice: one of these takes the other.
+# many_flows FROM TO: runs 12 streams, because the kernel chooses a flow's queue of wg0.
 many_flows() {
 	local server
 
@@ -683,7 +682,7 @@ many_flows() {
 	wait "$server"
 }
 
-# Each worker received something by AF_XDP.
+# both_queues_used: returns true if each worker has received packets by AF_XDP.
 both_queues_used() {
 	# shellcheck disable=SC2153 # of lib.bash
 	on "$1" bpftool -j map dump pinned "$PINS/wg0/worker_stats" |

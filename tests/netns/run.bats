@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
-# What runs the tests (tests/run) and counts them: nothing that broke may look as if it had passed.
+# tests/run, which runs the tests and counts them: nothing that is broken may look as if it passed.
 
-# shellcheck disable=SC2016 # what such files are to expand
+# shellcheck disable=SC2016 # the test files expand it
 load lib
 
 setup() {
@@ -11,10 +11,11 @@ setup() {
 	export PEER=wireguard-go
 }
 
-# file NAME: a test file of what is on the standard input, where bats does not see its tests.
+# file NAME: writes a test file from stdin. "TEST" becomes "@test", which bats would find here.
 file() { sed 's/^TEST /@test /' >"$TMP/repo/tests/netns/$1.bats"; }
 
-# fresh COMMAND...: in place of the shell, knows nothing of the bats that runs this file.
+# fresh COMMAND...: replaces the shell by the command, without the variables of the bats that runs
+# this file.
 fresh() {
 	local name without=()
 
@@ -24,7 +25,7 @@ fresh() {
 	exec env "${without[@]}" "$@" 3>&-
 }
 
-# expect CODE LAST_LINE [FILE...]
+# expect CODE LAST_LINE [FILE...]: runs tests/run, which must exit and end its output so.
 expect() {
 	run fresh "$TMP/repo/tests/run" "${@:3}"
 	echo "$output"
@@ -32,7 +33,7 @@ expect() {
 	[ "${lines[-1]}" = "$2" ]
 }
 
-@test "tests/run counts what passed, failed and was skipped, and says what failed and why" {
+@test "tests/run counts passed, failed and skipped tests, and prints which failed and why" {
 	file good <<<'TEST "is good" { true; }'
 	expect 0 "1 passed, 0 failed, 0 skipped" netns
 	file mixed <<-'END'
@@ -45,7 +46,7 @@ expect() {
 	[[ $output == *"SKIP netns/mixed.bats: meets wireguard-go (no reason)"* ]]
 }
 
-@test "tests/run: a file that ends early, or not at all, or has no test, is broken" {
+@test "tests/run: a file that ends early, does not end or has no test is broken" {
 	printf '#!/bin/sh\necho 1..2\necho "ok 1 one"\n' >"$TMP/repo/early"
 	chmod +x "$TMP/repo/early"
 	expect 1 "1 passed, 1 failed, 0 skipped" early
@@ -57,7 +58,7 @@ expect() {
 	expect 1 "0 passed, 1 failed, 0 skipped" tests/netns/empty.bats
 }
 
-@test "tests/run: a test program that is not built is named, in one line, and nothing runs" {
+@test "tests/run: a test program that is not built is named in one line, and nothing runs" {
 	mkdir -p "$TMP/repo/tests/unit" "$TMP/repo/build/tests/unit"
 	touch "$TMP"/repo/tests/unit/test_{a,b}.c
 	printf '#!/bin/sh\ntouch ran\necho 1..1\necho "ok 1 one"\n' >"$TMP/repo/build/tests/unit/test_a"
@@ -71,8 +72,8 @@ expect() {
 	expect 0 "1 passed, 0 failed, 0 skipped" unit
 }
 
-# Each waits for the other.
-@test "tests/run: what waits runs beside what loads the machine, and is counted" {
+# Each of the two tests waits for the other.
+@test "tests/run: a file tagged waiting runs beside one tagged load, and both are counted" {
 	export MEET=$TMP
 	file load <<-'END'
 		# bats file_tags=load
@@ -89,7 +90,7 @@ expect() {
 	[ -z "$(ls "$TMP"/repo/build/test-logs/*.[0-9]*)" ]
 }
 
-@test "tests/run: others run two at a time, after those; on a slow machine nothing runs beside another" {
+@test "tests/run: files without a tag run last, two at a time; on a slow machine one at a time" {
 	local name
 
 	export RUNNING=$TMP/running
@@ -107,7 +108,7 @@ expect() {
 	awk '{ now += $1 } now > 1 { exit 1 }' "$RUNNING"
 }
 
-@test "tests/run names what failed just before it counts" {
+@test "tests/run prints the names of failed tests just before the counts" {
 	file bad <<<$'TEST "is bad" { false; }\nTEST "is good" { true; }'
 	file waiting <<<$'# bats file_tags=waiting\nTEST "is late" { false; }'
 	printf '#!/bin/sh\necho 1..2\necho "ok 1 one"\n' >"$TMP/repo/early"
@@ -124,7 +125,7 @@ expect() {
 	[ -z "$(ls "$TMP"/repo/build/test-logs/*.[0-9]*)" ]
 }
 
-@test "tests/run: interrupted, it leaves no test behind" {
+@test "tests/run: if interrupted, it leaves no test running" {
 	file endless <<<$'# bats file_tags=load\nTEST "one" { echo $$ >"$PIDS/endless"; sleep 60; }'
 	file waiting <<<$'# bats file_tags=waiting\nTEST "two" { echo $$ >"$PIDS/waiting"; sleep 60; }'
 	export PIDS=$TMP
@@ -138,7 +139,7 @@ expect() {
 	[ -z "$(ls "$TMP"/repo/build/test-logs/*.[0-9]*)" ]
 }
 
-@test "a process that nobody waits for has ended" {
+@test "ended: a zombie counts as ended" {
 	bash -c 'sleep 0.1 & echo $! >"$0"; exec sleep 60' "$TMP/pid" 3>&- &
 	wait_until 10 test -s "$TMP/pid"
 	wait_until 10 ended "$(cat "$TMP/pid")"

@@ -1,13 +1,13 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: MIT
 #
-# For scripts that are no tests: hosts of lib.bash, which are gone however the script ends.
+# lib.bash for scripts that are not tests. Removes the hosts whenever and however the script ends.
 
-# A decimal point, in $EPOCHREALTIME as in what programs print.
+# A decimal point in $EPOCHREALTIME and in what programs print.
 export LC_ALL=C
 # A failure within $(...) ends the script, too.
 shopt -s inherit_errexit
-# These are for tests by hand; here they would change who runs.
+# These are for tests; in a script they would change which implementation runs.
 unset PEER SUBJECT IFACE WGXDP_NIC
 
 if [ "$(id -u)" != 0 ]; then
@@ -15,13 +15,13 @@ if [ "$(id -u)" != 0 ]; then
 	exit 1
 fi
 
-# The library keeps its files where bats would have it: a directory of our own.
+# lib.bash keeps its files in the directory that bats makes for a test.
 BATS_TEST_TMPDIR=$(mktemp -d)
 readonly BATS_TEST_TMPDIR
 # shellcheck source=tests/netns/lib.bash
 source "$(dirname "${BASH_SOURCE[0]}")/lib.bash"
 
-# The shell's children end with their host; it need not hear of each.
+# Output is dropped because the shell would report each child that is killed.
 clean_up() {
 	local code=$?
 

@@ -23,7 +23,7 @@ clean_log() {
 	[ -z "$output" ]
 }
 
-@test "a warning, an oops, a lock-up, a leak: each is found, and shown" {
+@test "a warning, an oops, a lock-up, a leak: each is found and printed" {
 	while read -r line; do
 		{
 			clean_log
@@ -51,7 +51,7 @@ clean_log() {
 	END
 }
 
-@test "what follows a splat is of the same log" {
+@test "the lines after a splat are of the same log" {
 	echo "[ 1.0] WARNING: the last line" >"$TMP/console"
 	clean_log >"$TMP/log"
 	run "$SPLATS" "$TMP/console" "$TMP/log"

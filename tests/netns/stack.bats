@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-# What the stack around the tunnel sees of it: ICMP errors, ECN and DSCP, TTL, DF and
-# padding, and packets that go on to another device.
+# The tunnel as the network stack sees it: ICMP errors, ECN and DSCP, TTL, DF and padding, and
+# packets that are forwarded to another device.
 
 load lib
 
 # ---- ICMP
 
-# alone: A with a peer that has no endpoint, and routes that no peer has.
+# alone: makes A with a peer that has no endpoint, and with routes into wg0 that no peer has.
 alone() {
 	host_new A
 	start_wg wgxdp A
@@ -20,7 +20,7 @@ alone() {
 	on A ip -6 route add fd09::/64 dev wg0
 }
 
-# unreachable HOST ADDRESS FROM: ping hears so from that address, and at once.
+# unreachable HOST ADDRESS FROM: ping must get "unreachable" from the address FROM, at once.
 unreachable() {
 	local said="Destination Host Unreachable"
 
@@ -33,9 +33,9 @@ unreachable() {
 	grep -q "^From $3 icmp_seq=2 $said" "$TMP/ping"
 }
 
-# cannot_connect HOST ADDRESS [TIMES]: TCP and UDP fail with EHOSTUNREACH, TCP before a
-# retransmission. Not always: the kernel only notes an error that comes while the socket
-# is in use (TcpExtLockDroppedIcmps), as where connect(2) lost its CPU just after the SYN.
+# cannot_connect HOST ADDRESS [TIMES]: TCP and UDP must fail with EHOSTUNREACH, and TCP mostly
+# before a retransmission. The kernel drops an error that arrives while the socket is in use
+# (TcpExtLockDroppedIcmps), for example if connect(2) was preempted just after the SYN.
 cannot_connect() {
 	on "$1" python3 - "$2" "${3:-20}" <<-'PY'
 		import errno, socket, sys, time
@@ -53,7 +53,7 @@ cannot_connect() {
 		assert len(late) <= max(1, len(took) / 4)
 		s = socket.socket(family, socket.SOCK_DGRAM)
 		s.settimeout(5)
-		# IP_RECVERR, IPV6_RECVERR: UDP keeps errors that may pass to itself otherwise.
+		# IP_RECVERR, IPV6_RECVERR: otherwise UDP does not report transient errors.
 		if family == socket.AF_INET:
 		    s.setsockopt(socket.IPPROTO_IP, 11, 1)
 		else:
@@ -68,7 +68,7 @@ cannot_connect() {
 	PY
 }
 
-@test "a destination in nobody's allowed IPs: unreachable, the sender is told" {
+@test "a destination in no peer's allowed IPs: the sender gets unreachable" {
 	needs_wgxdp
 	alone
 	unreachable A 10.9.9.9 "$(inner4 A)"
@@ -80,7 +80,7 @@ cannot_connect() {
 	[ "$(drops A no_tag)" = 0 ]
 }
 
-@test "a peer without an endpoint: unreachable, the sender is told" {
+@test "a peer without an endpoint: the sender gets unreachable" {
 	needs_wgxdp
 	alone
 	unreachable A "$(inner4 B)" "$(inner4 A)"
@@ -91,18 +91,18 @@ cannot_connect() {
 	[ "$(drops A egress_no_peer)" = 0 ]
 }
 
-# behind_a: L, whose default route is A.
+# behind_a: makes L, whose default route is A.
 behind_a() {
 	alone
 	host_new L
 	join A L
 	on A sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
 	on L ip route add default via "$(outer4 A)"
-	# Not before the kernel has noticed that the link has its carrier.
+	# Fails until the kernel has noticed that the link has its carrier.
 	wait_until 5 on L ip -6 route add default via "$(outer6 A)"
 }
 
-@test "unreachable for a packet that was forwarded: from the address on the way back" {
+@test "unreachable for a forwarded packet: from the address on the way back" {
 	needs_wgxdp
 	behind_a
 	unreachable L 10.9.9.9 "$(outer4 A)"
@@ -113,7 +113,7 @@ behind_a() {
 	cannot_connect L fd09::9 1
 }
 
-# hub: A, by whose wg0 its peers B and C speak to each other.
+# hub: makes A, whose wg0 forwards between its peers B and C.
 hub() {
 	local host
 
@@ -136,10 +136,10 @@ hub() {
 	done
 }
 
-# redirects HOST: that it has sent.
+# redirects HOST: prints how many ICMP redirects it has sent.
 redirects() { on "$1" nstat -asz IcmpOutRedirects | awk '/^IcmpOutRedirects/ { print $2 }'; }
 
-# through HOST: B and C speak by its wg0, without redirects.
+# through HOST: B and C must reach each other by the wg0 there, without redirects.
 through() {
 	on "$1" sysctl -qw net.ipv4.ip_forward=1
 	wait_until 10 pings B "$(inner4 C)"
@@ -153,7 +153,7 @@ through() {
 	through A
 }
 
-@test "hub and spoke: no ICMP redirects where wg0 was moved to" {
+@test "hub and spoke: no ICMP redirects after wg0 was moved to another namespace" {
 	needs_wgxdp
 	hub
 	host_new D
@@ -167,7 +167,7 @@ needs_nft() {
 	fi
 }
 
-@test "unreachable for a packet that was masqueraded: the one behind is told" {
+@test "unreachable for a masqueraded packet: the host behind the NAT gets it" {
 	needs_wgxdp
 	behind_a
 	needs_nft
@@ -188,7 +188,7 @@ in_unreachables() {
 	on "$1" nstat -asz IcmpInDestUnreachs | awk '/^IcmpIn/ { print $2 }'
 }
 
-# flood_nobody HOST ADDRESS COUNT: datagrams, allowed to be broadcast.
+# flood_nobody HOST ADDRESS COUNT: sends datagrams; ADDRESS may be a broadcast address.
 flood_nobody() {
 	on "$1" python3 - "$2" "$3" <<-'PY'
 		import socket, sys
@@ -209,7 +209,7 @@ flood_nobody() {
 	begin=${EPOCHREALTIME/[.,]/}
 	flood_nobody A 10.9.9.9 20000
 	wait_until 5 drops_at_least A egress_no_peer 20000
-	unreachable A 10.9.9.9 "$(inner4 A)" # the last of the flood was read before
+	unreachable A 10.9.9.9 "$(inner4 A)" # after the flood in the queue
 	n=$(($(in_unreachables A) - before))
 	took=$((${EPOCHREALTIME/[.,]/} - begin))
 	echo "$n in $took us"
@@ -217,8 +217,8 @@ flood_nobody() {
 	[ $n -le $((50 + took / 1000)) ]
 }
 
-# The kernel's limits: six at once and one a second.
-@test "unreachable messages to another host are limited, and it keeps nobody else waiting" {
+# As the kernel limits them: six at once and one per second.
+@test "unreachable messages to another host are limited, and do not delay those to others" {
 	local begin n took
 
 	needs_wgxdp
@@ -234,7 +234,7 @@ flood_nobody() {
 	[ "$n" -le $((6 + took / 1000000)) ]
 }
 
-@test "nobody is told about multicast and broadcast" {
+@test "no unreachable messages for multicast and broadcast" {
 	local to before
 
 	needs_wgxdp
@@ -246,11 +246,11 @@ flood_nobody() {
 		flood_nobody A $to 10
 	done
 	drops_at_least A egress_no_peer 30
-	unreachable A 10.9.9.9 "$(inner4 A)" # after them
+	unreachable A 10.9.9.9 "$(inner4 A)" # after them in the queue
 	[ $(($(in_unreachables A) - before)) = 2 ]
 }
 
-@test "unreachable where wg0 is, in another network namespace" {
+@test "unreachable in the network namespace that wg0 was moved to" {
 	needs_wgxdp
 	alone
 	host_new C
@@ -260,13 +260,13 @@ flood_nobody() {
 	on C ip link set wg0 up
 	on C ip route add 10.9.9.0/24 dev wg0
 	on C ip -6 route add fd09::/64 dev wg0
-	# Until the programs are back, the TAP's filter drops everything without a word.
+	# Until the programs are back, the TAP's filter drops everything silently.
 	wait_until 10 grep "now in another network namespace" "$TMP/A-wg0.log"
 	unreachable C 10.9.9.9 "$(inner4 A)"
 	unreachable C fd09::9 "$(inner6 A)"
 	unreachable C "$(inner4 B)" "$(inner4 A)"
 	cannot_connect C 10.9.9.9
-	# It holds nothing there that would keep the namespace, and with it wg0.
+	# wgxdp must not keep the namespace, and with it wg0, alive.
 	host_del C
 	wait_until 10 daemon_dead "A wg0"
 	wait_wg A
@@ -274,9 +274,9 @@ flood_nobody() {
 
 # ---- the outer header
 
-# sniff HOST DEVICE: from now on a line for each IP packet that comes in or goes out, in
-# $TMP/sniff: in or out, version, tos, ttl, fragment field or flow label, length, sum of the
-# L4 checksum (ok, bad, none), protocol and what it begins with (UDP: the payload, others: the header).
+# sniff HOST DEVICE: starts writing a line to $TMP/sniff for each IP packet that is received or
+# sent: in or out, version, tos, ttl, fragment field or flow label, length, state of the L4 checksum
+# (ok, bad, none), protocol, first byte of the payload (UDP) or of the L4 header (others).
 sniff() {
 	cat >"$TMP/sniff.py" <<-'PY'
 		import socket, struct, sys
@@ -318,7 +318,7 @@ sniff() {
 
 sniffed() { grep -q "$1" "$TMP/sniff"; }
 
-# outer OUTER_FAMILY ARGUMENTS_OF_A: messages from A, as B's device sees them.
+# outer 4|6 ARGUMENTS_OF_A...: checks the outer headers of messages from A on B's device.
 outer() {
 	local family=$1 tos q inner
 
@@ -326,7 +326,7 @@ outer() {
 	host_new A
 	host_new B
 	join A B
-	# The socket's packets, too, with checksums.
+	# With checksums also in packets of the UDP socket.
 	on A ethtool -K toB tx off
 	on B ethtool -K toA tx off
 	start_wg wgxdp A "${@:2}"
@@ -334,14 +334,14 @@ outer() {
 	sniff B toA
 	wg_setup A B "$family"
 	wait_until 10 pings A "$(inner4 B)"
-	wait_until 5 sniffed "^in .* tos=136 .* proto=17 head=1$" # the initiation, AF41
+	wait_until 5 sniffed "^in .* tos=136 .* proto=17 head=1$" # the initiation has AF41
 	refute sniffed " tos=0 .* proto=17 head=[12]$"
-	# The answerer marks, too.
+	# The response, too.
 	wait_until 5 sniffed "^out .* tos=136 .* proto=17 head=2$"
 	if [ "${2:-}" != --nic ]; then
 		on_path A af_xdp
 	fi
-	# Outer lengths tell which packet was inside: 48 and 16 more for each.
+	# The outer length identifies the inner packet, which is 16 bytes longer each time.
 	for q in 0 1 2 3 184 185 186 187; do
 		inner=$((4 + (q & 3) + (q > 3) * 4))
 		tos=$((q & 3))
@@ -353,23 +353,24 @@ outer() {
 	refute grep "csum=bad" "$TMP/sniff"
 }
 
-# sniffed_message FAMILY TOS INNER_LENGTH: TTL 64, no flow label, and it may be fragmented.
+# sniffed_message FAMILY TOS INNER_LENGTH: waits for such a message, with TTL 64, no flow label and
+# no DF.
 sniffed_message() {
 	local len=$(($3 + 32 + 28 + ($1 == 6) * 20))
 
 	wait_until 5 sniffed "^in v=$1 tos=$2 ttl=64 frag=0x0 len=$len .* proto=17 head=4$"
 }
 
-@test "outer header by AF_XDP over IPv4: ECN is inside's, DSCP is not" { outer 4; }
-@test "outer header by AF_XDP over IPv6: ECN is inside's, DSCP is not" { outer 6; }
-@test "outer header by the UDP socket over IPv4: ECN is inside's, DSCP is not" {
+@test "outer header by AF_XDP over IPv4: ECN of the inner header, DSCP 0" { outer 4; }
+@test "outer header by AF_XDP over IPv6: ECN of the inner header, DSCP 0" { outer 6; }
+@test "outer header by the UDP socket over IPv4: ECN of the inner header, DSCP 0" {
 	outer 4 --nic none
 }
-@test "outer header by the UDP socket over IPv6: ECN is inside's, DSCP is not" {
+@test "outer header by the UDP socket over IPv6: ECN of the inner header, DSCP 0" {
 	outer 6 --nic none
 }
 
-# pads ARGUMENTS_OF_A: the padding of the largest packets.
+# pads ARGUMENTS_OF_A...: checks the padding of the largest packets.
 pads() {
 	needs_wgxdp
 	host_new A
@@ -382,13 +383,13 @@ pads() {
 	wait_until 10 pings A "$(inner4 B)"
 	on_path A "$([ $# = 0 ] && echo af_xdp || echo udp)"
 	sniff B toA
-	# 1340 is what fits the link without fragments; 1344 would be the padding.
+	# 1340 fits the link without fragments; padding to a multiple of 16 would make it 1344.
 	ping_all A "$(inner4 B)" 1 -s $((1337 - 28))
 	wait_until 5 sniffed "^in .*frag=0x0 len=1400 .* head=4$"
 	refute sniffed "^in .*frag=0x2000"
 	on A ip link set wg0 mtu 1302
 	wait_until 5 padded_to_mtu
-	# The interface's MTU says how far.
+	# Padding stops at wg0's MTU.
 	refute sniffed "^in .*len=$((1312 + 60)) "
 }
 
@@ -405,7 +406,7 @@ padded_to_mtu() {
 
 # ---- ECN on the way
 
-# Linux 7.3's nftables writes no traffic class.
+# needs_marking: skips the test if nftables cannot set ECN, as in Linux 7.3 for the traffic class.
 needs_marking() {
 	on M nft -f - <<-NFT
 		table inet t {
@@ -426,11 +427,11 @@ needs_marking() {
 
 pings_on_outer() { on A ping -q -n -c 1 -W 1 "$("outer$1" B)"; }
 
-# crosses FAMILY ARGUMENTS_OF_B: every mark by a router on the way meets every one of an
-# inner packet.
+# crosses 4|6 ARGUMENTS_OF_B...: tries each ECN mark that a router may set outside with each mark of
+# an inner packet.
 crosses() {
 	local outer inner want n=0 marks=(not-ect ect1 ect0 ce)
-	# By inner, then outer; x: dropped.
+	# By inner mark, then by outer mark; x: dropped.
 	local wants=(0 0 0 x 1 1 1 3 2 1 2 3 3 3 3 3)
 
 	needs_wgxdp
@@ -477,7 +478,7 @@ crosses() {
 	[ "$(drops B bad_inner)" = 0 ]
 }
 
-# crosses_with INNER WANT N: N makes it known by its length.
+# crosses_with INNER WANT N: N is in the length, to identify the packet.
 crosses_with() {
 	local dscp=184
 
@@ -501,7 +502,7 @@ crosses_with() {
 
 # ---- forwarded on
 
-# through_b ARGUMENTS: C is behind B, on a link whose devices do nothing for TCP and UDP.
+# through_b ARGUMENTS...: makes C behind B, on a link whose devices have no offloads.
 through_b() {
 	WGXDP_ARGS=$* tunnel wgxdp wgxdp
 	host_new C
@@ -519,9 +520,9 @@ through_b() {
 	sniff C toB
 }
 
-# sends_udp FROM TO ADDRESS HOW: 320 datagrams; HOW is plain, segmented (by the kernel or
-# the device) or unsummed (no checksum). Before Linux 6.11 no socket segments for a device
-# that does not help with checksums, as C's does not.
+# sends_udp FROM TO ADDRESS HOW: sends 320 datagrams. HOW is plain, segmented (by the kernel or the
+# device) or unsummed (no checksum). Before Linux 6.11 a socket cannot segment for a device without
+# checksum offload, like C's.
 sends_udp() {
 	if [ "$1 $4" = "C segmented" ] && ! printf '%s\n' 6.11 "$(uname -r)" | sort -CV; then
 		return
@@ -598,7 +599,7 @@ all_through_b() {
 	sends_udp A C "$(outer6 C)" unsummed
 	sends_udp C A "$(inner4 A)" unsummed
 	sends_udp C A "$(inner6 A)" unsummed
-	# What C's device saw: thousands of packets, each with its checksum, none too long.
+	# C's device must see thousands of packets, all with checksums, none too long.
 	[ "$(grep -c "csum=ok proto=6 " "$TMP/sniff")" -gt 10000 ]
 	[ $summed -ge 1920 ]
 	[ "$(grep -c "csum=ok proto=17 " "$TMP/sniff")" -ge $summed ]
@@ -607,7 +608,7 @@ all_through_b() {
 	awk 'sub(/.* len=/, "") && $1 > 1500 { bad = 1 } END { exit bad }' "$TMP/sniff"
 }
 
-@test "forwarded on to a device that helps with nothing" { all_through_b; }
-@test "forwarded on to a device that helps with nothing, without XDP" {
+@test "forwarded to a device without offloads" { all_through_b; }
+@test "forwarded to a device without offloads, without XDP" {
 	all_through_b --nic none
 }

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: MIT
-# The user's own filters, qdiscs and tcx programs on wg0: they are reached, and ours hold
-# nevertheless.
+# The user's filters, qdiscs and tcx programs on wg0 run, and wgxdp's programs work nevertheless.
 
 load lib
 
@@ -11,7 +10,7 @@ setup() {
 
 USER_TC=$BUILD/tests/tools/user_tc
 
-# has_tcx: Linux 6.6.
+# has_tcx: returns true if the kernel has tcx (Linux 6.6).
 has_tcx() {
 	host_new T
 	on T ip link add t0 type veth peer name t1
@@ -22,10 +21,10 @@ has_tcx() {
 
 needs_tcx() { has_tcx || skip "the kernel has no tcx"; }
 
-# clsact: the user's, or ours where the kernel has no tcx.
+# clsact: adds the user's clsact qdisc. On a kernel without tcx, wgxdp's is there already.
 clsact() { on A tc qdisc add dev wg0 clsact 2>/dev/null || on A tc qdisc show dev wg0 | grep clsact; }
 
-# sink: a veth of A's that counts in sunk what is mirrored there.
+# sink: adds a veth to A, where `sunk` counts mirrored packets.
 sink() {
 	on A ip link add sink type veth peer name drain
 	on A sysctl -qw net.ipv6.conf.sink.disable_ipv6=1 net.ipv6.conf.drain.disable_ipv6=1
@@ -35,10 +34,10 @@ sink() {
 
 sunk() { on A cat /sys/class/net/drain/statistics/rx_packets; }
 
-# user_filter DIRECTION ACTION...: for every packet, without a priority.
+# user_filter DIRECTION ACTION...: adds a filter for every packet, without a priority.
 user_filter() { on A tc filter add dev wg0 "$1" protocol all u32 match u32 0 0 "${@:2}"; }
 
-# user_tcx DIRECTION before|after RESULT
+# user_tcx DIRECTION before|after RESULT: attaches a tcx program that returns RESULT.
 user_tcx() {
 	rm -f "$TMP/attached"
 	on_bg A "$USER_TC" wg0 "$@" >"$TMP/attached"
@@ -50,10 +49,10 @@ talk() {
 	ping_all B "$(inner6 A)" 10
 }
 
-# in_echos: requests that A's stack has been given.
+# in_echos: prints how many echo requests A's stack has received.
 in_echos() { on A nstat -asz IcmpInEchos | awk '/^IcmpInEchos/ { print $2 }'; }
 
-# enforced: B may not use another source address.
+# enforced: a packet of B's with another source address must be dropped.
 enforced() {
 	local before
 
@@ -67,7 +66,7 @@ enforced() {
 
 # ---- filters
 
-# mirrors: both directions are seen, and the tunnel goes on.
+# mirrors: both directions must be mirrored, and the tunnel must work.
 mirrors() {
 	local before direction
 
@@ -91,7 +90,7 @@ mirrors() {
 	mirrors
 }
 
-# accepts: a filter that ends the chain with TC_ACT_OK.
+# accepts: adds filters that end the chain with TC_ACT_OK.
 accepts() {
 	local direction
 
@@ -107,8 +106,8 @@ accepts() {
 	[ "$(drops A egress_bypass)" = 0 ]
 }
 
-@test "filters that accept everything leave the tunnel alive" { accepts; }
-@test "filters that accept everything leave the tunnel alive: without tcx" {
+@test "filters that accept everything do not break the tunnel" { accepts; }
+@test "filters that accept everything do not break the tunnel: without tcx" {
 	without_tcx
 	accepts
 }
@@ -133,13 +132,13 @@ marks() {
 	enforced
 }
 
-@test "a filter's mark is on what comes in" { marks; }
-@test "a filter's mark is on what comes in: without tcx" {
+@test "received packets keep the mark of a user's filter" { marks; }
+@test "received packets keep the mark of a user's filter: without tcx" {
 	without_tcx
 	marks
 }
 
-# shaped DIRECTION: what goes that way passes an ifb.
+# shaped DIRECTION: redirects packets of that direction through an ifb, which must get them.
 shaped() {
 	local before
 
@@ -150,7 +149,7 @@ shaped() {
 	on A tc filter del dev wg0 "$1" prio 49152
 }
 
-# shapes: tbf on the ifb, which takes what the user's filter redirects.
+# shapes: makes an ifb with tbf, and shapes both directions.
 shapes() {
 	tunnel wgxdp wgxdp
 	on A ip link add ifb9 type ifb || skip "needs ifb"
@@ -164,8 +163,8 @@ shapes() {
 	enforced
 }
 
-@test "an ifb shapes what comes in and goes out" { shapes; }
-@test "an ifb shapes what comes in and goes out: without tcx" {
+@test "an ifb shapes both directions" { shapes; }
+@test "an ifb shapes both directions: without tcx" {
 	without_tcx
 	shapes
 }
@@ -189,12 +188,12 @@ shapes() {
 
 # ---- tcx programs
 
-# passed_by DIRECTION before|after: such a program that ends the chain with TCX_PASS.
+# passed_by DIRECTION before|after: attaches a program that ends the chain with TCX_PASS.
 passed_by() {
 	needs_tcx
 	tunnel wgxdp wgxdp
 	user_tcx "$1" "$2" 0
-	# The daemon looks once a second, or every five seconds if nothing comes in.
+	# The daemon checks once per second, or every five seconds if it receives nothing.
 	wait_until 10 pings A "$(inner4 B)"
 	talk
 	send_file A B 1000000

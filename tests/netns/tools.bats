@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# wg(8) beside traffic, and many of its kind at once.
+# wg(8) and `wgxdp status`: under traffic, many clients at once, clients that hang.
 
 load lib
 
@@ -11,13 +11,13 @@ setup() {
 	needs_wgxdp
 }
 
-# key N: a public key that nobody has.
+# key N: prints a public key that nobody has.
 key() { printf '%031d%s' "$1" B | base64 -w 0; }
 
-# A client that the program on standard input is.
+# client: runs the Python program on stdin, with the path of the socket.
 client() { on A python3 - "$SOCKETS/wg0.sock"; }
 
-# A file as large as a real one: the peer that matters and n more.
+# sync_conf FILE N: writes a configuration of A's peers and N more.
 sync_conf() {
 	local conf=$1 n=$2 i
 
@@ -29,11 +29,11 @@ sync_conf() {
 }
 
 @test "syncconf under traffic loses nothing" {
-	# An emulated machine has its one core busy with wg(8).
+	# On an emulated machine wg(8) keeps the only core busy.
 	local mbit=$((100 / PATIENCE / PATIENCE))
 
 	tunnel wgxdp wgxdp
-	# So many that they are not replaced in a moment.
+	# Many allowed IPs, so that replacing them takes time.
 	# shellcheck disable=SC2046,SC2183 # words on purpose, two per use of the format
 	on A wg set wg0 peer "${PUBKEY[B]}" allowed-ips \
 		"$(printf '10.99.%d.%d,' $(echo {0..9}_{0..255} | tr _ ' '))$(inner4 B),$(inner6 B)"
@@ -61,12 +61,12 @@ sync_conf() {
 	grep -q "^300 packets transmitted, 300 received" "$TMP/ping"
 	jq -e '.end.sum_received.bits_per_second > '"$mbit"' * 800000' "$TMP/iperf.json"
 	((syncs >= 10 / PATIENCE))
-	# The session is the one from the start.
+	# The session is the same as at the start.
 	[ "$(on A wg show wg0 latest-handshakes | grep -F "${PUBKEY[B]}" | cut -f 2)" = "$latest" ]
 	[ "$(on A wg show wg0 peers)" = "${PUBKEY[B]}" ]
 }
 
-# writer FIRST: fifty peers come and go, by wg(8), one request each.
+# writer FIRST: adds fifty peers and removes every other one, by a wg(8) per request.
 writer() {
 	local i
 
@@ -77,7 +77,7 @@ writer() {
 	done
 }
 
-# reader: each dump is whole, and of peers that are whole.
+# reader N: reads dumps, which must be complete, as must be each peer in them.
 reader() {
 	local i
 
@@ -109,7 +109,7 @@ reader() {
 	[ "$(on A wg show wg0 allowed-ips | wc -w)" = 750 ]
 }
 
-@test "a request, however it is cut into pieces" {
+@test "a request may be split anywhere" {
 	host_new A
 	start_wg wgxdp A
 	client <<-'PY'
@@ -131,8 +131,8 @@ reader() {
 	PY
 }
 
-# More than are served at once. The first half of them stops within a request, the
-# others ask again and again for what they never read.
+# hanging_clients: opens more connections than are served at once. The first half stop within a
+# request; the others send requests and never read the answers.
 hanging_clients() {
 	client >"$TMP/hanging" <<-'PY'
 		import socket, sys, time
@@ -173,11 +173,11 @@ hanging_clients() {
 	((${EPOCHREALTIME/./} - start < 10000000 * PATIENCE))
 	[ "$(on A wg show wg0 listen-port)" = "$PORT" ]
 	ping_all A "$(inner4 B)" 100
-	# What they cost is bounded.
+	# The memory for these clients is bounded.
 	memory_at_most "$(rss_kb A)" 64000
 }
 
-@test "status of a daemon that does not answer gives up, and says why" {
+@test "status gives up on a daemon that does not answer, and says why" {
 	host_new A
 	on A mkdir -p "$SOCKETS"
 	on_bg A timeout $((30 * PATIENCE)) socat "UNIX-LISTEN:$SOCKETS/wg0.sock" SYSTEM:'sleep 30'
@@ -211,7 +211,7 @@ hanging_clients() {
 	[ "$(grep -cx "    endpoint not known yet" "$TMP/out")" = 3 ]
 }
 
-# Of another version, or cut short.
+# From another version, or truncated.
 @test "status: an answer that is not understood is an error" {
 	local answer
 
@@ -226,12 +226,12 @@ hanging_clients() {
 		refute on A "$WGXDP" status wg0 2>"$TMP/err"
 		grep -qx "wgxdp: no wgxdp answers for wg0: its answer is not what this version understands" \
 			"$TMP/err"
-		# socat removes it when it ends: the next one must not lose its own.
+		# socat removes its socket when it ends; it must not remove the next one's.
 		wait_until 10 refute on A test -e "$SOCKETS/wg0.sock"
 	done
 }
 
-# A directory lists its files in the order of their hashes, or of their making.
+# A directory lists its files in another order: of hashes or of creation.
 @test "status of all is sorted by name" {
 	local name
 
@@ -243,7 +243,7 @@ hanging_clients() {
 	[ "$(on A "$WGXDP" status --json | jq -r .interface | xargs)" = "wg0 wg1 wg2 wg3" ]
 }
 
-@test "status of all: others' interfaces are passed over, one that died is named; only root may ask" {
+@test "status of all: skips other interfaces, names one that died; only root may ask" {
 	host_new A
 	start_wg wgxdp A
 	IFACE=wg1 start_wg wireguard-go A

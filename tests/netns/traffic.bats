@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: MIT
-# What goes through a tunnel arrives whole: packets of every size, streams, files.
+# Packets of every size, streams and files arrive unchanged and in order.
 # bats file_tags=load
 
 load lib
 
-# ping_sizes FROM ADDRESS HEADERS LARGEST: about the interface's MTU (1420, HEADERS
-# of which are IP and ICMP), the padding's steps, and fragments inside the tunnel.
+# ping_sizes FROM ADDRESS HEADERS LARGEST: pings with sizes near wg0's MTU (1420, of which HEADERS
+# are IP and ICMP) and near the steps of padding, and with inner fragments up to LARGEST.
 ping_sizes() {
 	local size mtu=$((1420 - $3))
 
@@ -26,7 +26,7 @@ all_sizes() {
 	ping_sizes B "$(inner6 A)" 48 65487
 }
 
-# Sizes: less than a segment, just over the largest GSO packet, many of those.
+# all_files: files of less than a segment, just over the largest GSO packet, and many of those.
 all_files() {
 	local size
 
@@ -39,8 +39,8 @@ all_files() {
 	done
 }
 
-# no_loss LENGTH KBIT/S [ARGUMENTS...]: nearly none, of nearly all that is sent in two seconds.
-# (A packet costs a slow machine a system call, a switch and a copy, all of them slow.)
+# no_loss LENGTH KBIT/S [ARGUMENTS...]: sends UDP for two seconds at nearly this rate, of which
+# nearly all must arrive. (The rate is lower on slow machines, because of system calls and copies.)
 no_loss() {
 	local rate=$(($2 / PATIENCE / PATIENCE))
 
@@ -82,9 +82,8 @@ all_streams() {
 @test "iperf3: wgxdp and wireguard-go" { all_streams wgxdp wireguard-go; }
 @test "iperf3: without XDP" { WGXDP_ARGS="--nic none" all_streams wgxdp wgxdp; }
 
-# datagrams receive COUNT | send COUNT ADDRESS: bursts of one size each, but for a few
-# datagrams; each says its number and is otherwise made of it. The receiver exits with 0
-# where all came whole, in their order.
+# datagrams receive COUNT | send COUNT ADDRESS: sends bursts, mostly of one size each. A datagram's
+# content follows from its number. The receiver succeeds if all arrived unchanged and in order.
 datagrams() {
 	python3 - "$@" <<-'PY'
 		import random, socket, sys, time
@@ -124,19 +123,20 @@ datagrams_in() {
 		bash -c "$(declare -f datagrams); datagrams \"\$@\"" - "${@:2}" 3>&-
 }
 
-@test "datagrams keep their bounds and their order" {
+@test "datagrams keep their boundaries and their order" {
 	all_datagrams wgxdp wgxdp
-	# Those of one size go into wg0 together, where it takes that (Linux 6.2).
+	# Datagrams of one size are written to wg0 as one, if it supports that (Linux 6.2).
 	if printf '%s\n' 6.2 "$(uname -r)" | sort -CV; then
 		status_is B '.paths.tap_writes < 2000'
 	fi
 }
 
-@test "datagrams keep their bounds and their order, without XDP" {
+@test "datagrams keep their boundaries and their order, without XDP" {
 	WGXDP_ARGS="--nic none" all_datagrams wgxdp wgxdp
 }
 
-# send_paced HOST ADDRESS SECONDS: small ones for count_ascending, thousands a second.
+# send_paced HOST ADDRESS SECONDS: sends thousands of small datagrams per second, for
+# count_ascending.
 send_paced() {
 	on "$1" python3 - "$2" "$3" <<-'PY'
 		import socket, struct, sys, time
@@ -152,7 +152,7 @@ send_paced() {
 	PY
 }
 
-# no_overtaking ARGUMENTS...: of a daemon. Each time the session begins amid a flow.
+# no_overtaking ARGUMENTS...: begins a session under traffic, three times.
 no_overtaking() {
 	WGXDP_ARGS="$*" tunnel wgxdp wgxdp
 	for _ in 1 2 3; do
@@ -163,11 +163,11 @@ no_overtaking() {
 	done
 }
 
-@test "what waited for a session is not overtaken: AF_XDP" { no_overtaking; }
-@test "what waited for a session is not overtaken: UDP" { no_overtaking --nic none; }
+@test "packets that waited for a session are not overtaken: AF_XDP" { no_overtaking; }
+@test "packets that waited for a session are not overtaken: UDP" { no_overtaking --nic none; }
 
-# send_uneven HOST ADDRESS: ten datagrams too long for a link's MTU of 1300 and a short one
-# in a system call (UDP_SEGMENT), again and again.
+# send_uneven HOST ADDRESS: sends ten datagrams too long for a link's MTU of 1300 and a short one
+# per system call (UDP_SEGMENT).
 send_uneven() {
 	on "$1" python3 - "$2" <<-'PY'
 		import socket, struct, sys, time
@@ -185,7 +185,7 @@ send_uneven() {
 	PY
 }
 
-@test "a short packet does not overtake those that are too long for AF_XDP" {
+@test "a short packet does not overtake packets that are too long for AF_XDP" {
 	local before
 
 	needs_wgxdp
@@ -214,7 +214,7 @@ send_uneven() {
 	before_b=$(paths B)
 	iperf A B
 	packets=$(jq '.end.sum_received.bytes / 1420 | floor' "$TMP/iperf")
-	# Data one way, acknowledgements the other.
+	# Data one way, acknowledgements the other way.
 	went_by A xdp "$before_a" $((packets / 200))
 	went_by B xdp "$before_b" $((packets / 200))
 	if is_wgxdp A; then
@@ -228,15 +228,15 @@ send_uneven() {
 	read -r _ rx tx <<<"$(on A wg show wg0 transfer)"
 	ping_all A "$(inner4 B)" 10 -s 68
 	read -r _ rx_after tx_after <<<"$(on A wg show wg0 transfer)"
-	# 96 bytes of IP packet, 32 of message, no padding.
+	# Each message: 96 bytes of IP packet, 32 of message header and tag, no padding.
 	[ $((rx_after - rx)) = 1280 ]
 	[ $((tx_after - tx)) = 1280 ]
 }
 
 # ---- one peer, several threads
 
-# count_ascending HOST SECONDS: the numbers in the datagrams that come in are ascending; how
-# many came, once the last, -1, has.
+# count_ascending HOST SECONDS: receives datagrams until one with the number -1, and prints their
+# count; fails if their numbers are not ascending.
 count_ascending() {
 	on "$1" python3 - "$2" <<-'PY'
 		import socket, struct, sys
@@ -255,7 +255,8 @@ count_ascending() {
 	PY
 }
 
-# ascending COMMAND...: what it sends to B comes in that order; how many came is in $TMP/count.
+# ascending COMMAND...: the datagrams that it sends to B must arrive in order; their count is in
+# $TMP/count.
 ascending() {
 	local receiver
 
@@ -266,8 +267,8 @@ ascending() {
 	wait "$receiver"
 }
 
-# send_ascending HOST ADDRESS SECONDS: 44 datagrams a system call (UDP_SEGMENT), as many
-# as will go.
+# send_ascending HOST ADDRESS SECONDS: sends 44 datagrams per system call (UDP_SEGMENT), as fast as
+# possible.
 send_ascending() {
 	on "$1" python3 - "$2" "$3" <<-'PY'
 		import socket, struct, sys, time
@@ -290,8 +291,8 @@ send_ascending() {
 
 helped() { status_of "$1" .paths.helped; }
 
-# How often a busy worker is helped is for the moment to say; that it is at all, for us.
-# until_helped COMMAND...: until they have been at both ends; ten times at most.
+# until_helped COMMAND...: repeats it until helpers have worked at both ends, ten times at most,
+# because workers may not need help each time.
 until_helped() {
 	local tries=0 a b
 
@@ -308,7 +309,7 @@ thousands_ascend() {
 	[ "$(cat "$TMP/count")" -gt 1000 ]
 }
 
-# What A's TCP has seen acknowledged out of order.
+# reordered: prints how often A's TCP has noticed reordering.
 reordered() {
 	on A nstat -asz TcpExtTCPSACKReorder TcpExtTCPTSReorder TcpExtTCPRenoReorder |
 		awk '/^TcpExt/ { n += $2; lines++ } END { print n; exit lines != 3 }'
@@ -321,17 +322,17 @@ in_order_with_helpers() {
 	[ "$(reordered)" = 0 ]
 }
 
-@test "one peer's packets, en- and decrypted by several threads, stay in order: AF_XDP" {
+@test "one peer's packets stay in order if several threads encrypt and decrypt: AF_XDP" {
 	needs_wgxdp
 	in_order_with_helpers
 }
 
-@test "one peer's packets, en- and decrypted by several threads, stay in order: UDP" {
+@test "one peer's packets stay in order if several threads encrypt and decrypt: UDP" {
 	needs_wgxdp
 	in_order_with_helpers --nic none
 }
 
-# What the kernel is asked meanwhile (control/flows.c) must not let messages overtake each other.
+# While the kernel is probed (control/flows.c), messages must not overtake each other.
 @test "one peer's packets stay in order while its flow is probed" {
 	needs_wgxdp
 	tunnel wgxdp wgxdp
@@ -347,7 +348,7 @@ in_order_with_helpers() {
 
 by_af_xdp() { status_of A .paths.rx_xdp_packets; }
 
-# seconds SECONDS COMMAND...: it holds all the time.
+# seconds SECONDS COMMAND...: the command must succeed all the time.
 seconds() {
 	local end=$((SECONDS + $1))
 
@@ -357,8 +358,8 @@ seconds() {
 	done
 }
 
-# With generic XDP, which sees our own probes.
-@test "a flow that is in use stays with AF_XDP, generic XDP" {
+# Generic XDP also sees wgxdp's own probes.
+@test "a flow that is in use stays on AF_XDP, generic XDP" {
 	needs_wgxdp
 	WGXDP_ARGS="--nic toB:skb" tunnel wgxdp wireguard-go
 	on_path A af_xdp
@@ -372,7 +373,8 @@ seconds() {
 	[ "$(drops A bad_tag)" = 0 ]
 }
 
-# id_gaps: where IDs of the data packets that B got from A do not follow on the one before.
+# id_gaps: prints how often the IPv4 ID of a data packet from A to B is not that of the one before
+# plus one.
 id_gaps() {
 	on B tcpdump -nn -v -r "$TMP/capture" 'udp[8:4] = 0x04000000' 2>/dev/null |
 		sed -n 's/.* id \([0-9]*\),.*/\1/p' |
@@ -382,8 +384,9 @@ id_gaps() {
 
 captured() { (($(on B tcpdump -nn -r "$TMP/capture" 2>/dev/null | wc -l) >= $1)); }
 
-# B goes without XDP, so that tcpdump sees what it gets. A path that is made anew starts anew.
-@test "no peer can count by IPv4 IDs what another is sent" {
+# B is without XDP, so that tcpdump sees its packets. Two gaps are allowed, because a new path
+# starts with another ID.
+@test "IPv4 IDs do not show a peer how many packets other peers are sent" {
 	if ! command -v tcpdump >/dev/null; then
 		skip "no tcpdump here"
 	fi

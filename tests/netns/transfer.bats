@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MIT
-# `wg show transfer` counts as kernel WireGuard counts: the UDP payload of what was sent
-# to the peer and of what was accepted from it, handshakes and keepalives included.
+# `wg show transfer` counts as the kernel's WireGuard does: the UDP payload of all messages that
+# were sent to the peer or accepted from it, handshakes and keepalives included.
 
 load lib
 
@@ -8,8 +8,8 @@ setup() { needs_root; }
 
 NONE="--nic none"
 
-# wire IMPL_A IMPL_B 4|6 ARGUMENTS: A and B on a bridge in M, where nothing goes past
-# the counters: each type of message, each way, packets and bytes from the IP header on.
+# wire IMPL_A IMPL_B 4|6 ARGUMENTS: makes A and B on a bridge in M, where nftables counts all
+# messages, by type and direction: packets, and bytes from the IP header on.
 wire() {
 	local host
 
@@ -58,8 +58,8 @@ counters() {
 	EOF
 }
 
-# on_wire HOST JQ: of {initiation: {packets, bytes}, ...} sent by the host; `bytes` are
-# UDP payload.
+# on_wire HOST JQ: prints a value of {initiation: {packets, bytes}, ...} for messages from HOST;
+# `bytes` are UDP payload.
 on_wire() {
 	# shellcheck disable=SC2016 # variables of jq
 	on M nft -j list counters table netdev "from$1" | jq --argjson headers "$HEADERS" '
@@ -70,11 +70,11 @@ on_wire() {
 
 sent_on_wire() { on_wire "$1" 'del(.cookie) | [.[].bytes] | add'; }
 
-# rx HOST, tx HOST
+# rx HOST, tx HOST: print the bytes that wg shows as received and sent.
 rx() { on "$1" wg show wg0 transfer | cut -f 2; }
 tx() { on "$1" wg show wg0 transfer | cut -f 3; }
 
-# Both count the same, and what the wire has seen; nothing is under way.
+# agree: returns true if both hosts and M count the same; nothing may be in flight.
 agree() {
 	local host
 
@@ -100,8 +100,8 @@ assert_agree() {
 	}
 }
 
-# message LENGTH...: bytes of the messages that carry inner packets of these lengths,
-# padded to 16, but not beyond the MTU of wg0.
+# message LENGTH...: prints the bytes of messages with inner packets of these lengths, padded to a
+# multiple of 16, but not beyond wg0's MTU.
 message() {
 	local len sum=0
 
@@ -112,13 +112,15 @@ message() {
 	echo $sum
 }
 
-# handshakes HOST: bytes of what is not data, which the wire has counted.
+# handshakes HOST: prints the bytes of handshake messages and keepalives from HOST, as M counts
+# them.
 handshakes() {
 	on_wire "$1" '148 * .initiation.packets + 92 * .response.packets
 		+ 32 * .keepalive.packets'
 }
 
-# is rx|tx HOST BYTES: a worker counts a batch a moment after it has left or arrived.
+# is rx|tx HOST BYTES: waits until HOST counts so much, because a worker counts a batch shortly
+# after sending or receiving it.
 is() {
 	wait_until 3 counts_to "$@" || {
 		echo "$1 of $2 is $("$1" "$2") instead of $3"
@@ -130,21 +132,21 @@ counts_to() { [ "$("$1" "$2")" = "$3" ]; }
 
 data_on_wire() { [ "$(on_wire "$1" .data.bytes)" = "$2" ]; }
 
-# expect HOST DATA: so many bytes of data messages from it, each of which counts.
+# expect HOST DATA: HOST must have sent so many bytes of data messages, and count them.
 expect() {
 	wait_until 3 data_on_wire "$@"
 	is tx "$1" $(($2 + $(handshakes "$1")))
 }
 
-# Inner packets about the padding's steps and the MTU: of so many bytes in all.
+# Lengths of inner packets, near the steps of padding and the MTU.
 SIZES="48 49 63 64 65 80 96 1000 1392 1408 1409 1419 1420"
 
-# first INNER: the handshake, by one ping of 84 bytes.
+# first ADDRESS HEADERS: causes the handshake by one ping of 84 bytes.
 first() {
 	on A ping -q -n -c 1 -W 4 -s $((84 - $2)) "$1" >/dev/null
 }
 
-# counts IMPL_A IMPL_B 4|6 ARGUMENTS
+# counts IMPL_A IMPL_B 4|6 ARGUMENTS: the counters must be right for packets of each of SIZES.
 counts() {
 	local way=xdp headers=28 inner data before size
 
@@ -158,7 +160,7 @@ counts() {
 		way=udp
 	fi
 	first "$inner" $headers
-	# Once, when all goes well.
+	# One each, unless a message is lost.
 	[ "$(on_wire A .initiation.packets)" -ge 1 ]
 	[ "$(on_wire B .response.packets)" -ge 1 ]
 	data=$(message 84)
@@ -202,8 +204,8 @@ keepalives() {
 	counts wgxdp wireguard-go 4 "$NONE"
 }
 
-# The first answer waits at the responder until the session is confirmed.
-@test "a handshake takes no keepalive where data waits" {
+# The responder's first answer waits until the initiator confirms the session.
+@test "a handshake is confirmed by data instead of a keepalive, if data waits" {
 	wire wgxdp wgxdp 4 ""
 	first "$(inner4 B)" 28
 	for _ in {1..5}; do
@@ -221,7 +223,7 @@ keepalives() {
 
 # ---- bulk
 
-# lost HOST: packets that the host knows to have dropped, anywhere.
+# lost HOST: prints how many packets all counters of the host show as dropped.
 lost() {
 	local n
 
@@ -238,7 +240,7 @@ lost_anywhere() { echo $(($(lost A) + $(lost B) + $(lost M))); }
 
 BULK=8000000
 
-# The window keeps it from overrunning the socket buffer of wireguard-go.
+# stream: sends BULK bytes by TCP, with a window that does not overrun wireguard-go's socket buffer.
 stream() {
 	local receiver
 
@@ -250,8 +252,8 @@ stream() {
 	wait $receiver
 }
 
-# segmented BEFORE: since that snapshot of A's paths it sent far more messages than it
-# read packets from wg0, or at least more where TCP is too slow to hand over large ones.
+# segmented BEFORE: since that snapshot of its paths, A must have sent many more messages than it
+# has read packets from wg0; on a slow machine, where TCP's packets are smaller, just more.
 segmented() {
 	local times=$((PATIENCE > 1 ? 1 : 3))
 
@@ -261,16 +263,16 @@ segmented() {
 		grown(.tx_xdp_packets + .tx_udp_packets) > $times * grown(.tap_reads)'
 }
 
-# Bytes that were sent and not received, so far: by A, by B.
+# missing: prints the bytes that were sent but not received so far: from A, from B.
 missing() { echo "$(($(tx A) - $(rx B))) $(($(tx B) - $(rx A)))"; }
 
-# agree_but MISSING: the same where so many were missing before.
+# agree_but MISSING: does what agree does, if this was missing before.
 agree_but() {
 	[ "$(missing)" = "$1" ] &&
 		[ "$(tx A)" = "$(sent_on_wire A)" ] && [ "$(tx B)" = "$(sent_on_wire B)" ]
 }
 
-# bulk ARGUMENTS of wire...: a stream in which nothing is lost, one of five at least.
+# bulk ARGUMENTS_OF_wire...: sends streams until nothing is lost in one, five at most.
 bulk() {
 	local before loss paths
 
@@ -283,7 +285,7 @@ bulk() {
 		stream
 		wait_until 5 settled
 		if [ "$(lost_anywhere)" = "$loss" ]; then
-			# Polled: a keepalive may be sent between the reading of two counters.
+			# Repeated, because a keepalive may be sent between reading two counters.
 			wait_until 5 agree_but "$before" || {
 				show_counters
 				return 1
@@ -312,10 +314,10 @@ settled() {
 @test "each byte counts: a stream on UDP sockets" { bulk wgxdp wgxdp 6 "$NONE"; }
 @test "each byte counts: a stream to wireguard-go" { bulk wgxdp wireguard-go 4 ""; }
 
-# ---- what does not count
+# ---- packets that do not count
 
-# replay COUNT: what B sends next goes to A so many times more, as it was and with its
-# last byte changed. It waits on M, and says when it is ready.
+# replayer COUNT: starts a program on M that sends B's next message to A COUNT more times, unchanged
+# and with its last byte changed. Waits until it is ready.
 replayer() {
 	cat >"$TMP/replayer" <<-'PY'
 		import socket, sys
@@ -334,7 +336,7 @@ replayer() {
 		    if frame[23] == 17 and frame[MESSAGE:MESSAGE + 4] == b"\x04\0\0\0":
 		        break
 		frame = bytearray(frame)
-		frame[40:42] = b"\0\0"  # no checksum: the NIC was to fill it in
+		frame[40:42] = b"\0\0"  # no checksum, because the NIC was to fill it in
 		for n in range(count):
 		    out.send(frame)
 		frame[-1] ^= 1
@@ -378,7 +380,7 @@ spoofs() {
 	wait_until 5 drops_at_least A ingress_bad_source 5
 	is tx B $((sent + 5 * $(message 96)))
 	is rx A "$before"
-	# Among honest ones, the honest ones count.
+	# Only the packets with the right source count.
 	on_bg B ping -q -c 100 -i 0.01 -W 0.2 -s 68 -I 10.0.0.99 "$(inner4 A)" >/dev/null
 	ping_all B "$(inner4 A)" 100 -s 500
 	wait_until 5 drops_at_least A ingress_bad_source 105
@@ -392,10 +394,11 @@ spoofs() {
 
 # ---- ip -s link
 
-# link HOST rx|tx: packets and bytes of wg0.
+# link HOST rx|tx: prints packets and bytes of wg0.
 link() { on "$1" ip -s -j link show wg0 | jq -r ".[0].stats64.$2 | \"\(.packets) \(.bytes)\""; }
 
-# grew HOST rx|tx BEFORE PACKETS BYTES: each may have an Ethernet header.
+# grew HOST rx|tx BEFORE PACKETS BYTES: wg0's counters must have grown so much; BYTES may be without
+# Ethernet headers.
 grew() {
 	local packets bytes before_packets before_bytes
 
@@ -408,7 +411,7 @@ grew() {
 	((bytes >= $5 && bytes <= $5 + 14 * packets))
 }
 
-@test "ip -s link: packets and bytes of the inside" {
+@test "ip -s link: inner packets and bytes" {
 	needs_wgxdp
 	wire wgxdp wgxdp 4 ""
 	first "$(inner4 B)" 28

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-# Who with whom, over what: A has the first word, so it is the initiator.
+# All pairs of implementations, over IPv4 and IPv6. A sends first, so it is the initiator.
 
 load lib
 
-# talks INITIATOR RESPONDER 4|6 [psk]: IPv4 and IPv6 inside, each way, by AF_XDP.
+# talks INITIATOR RESPONDER 4|6 [psk]: sends IPv4 and IPv6 packets each way by AF_XDP.
 talks() {
 	tunnel "$@"
 	on_path A af_xdp
@@ -11,7 +11,7 @@ talks() {
 	exchange xdp
 }
 
-# exchange xdp|udp: 40 packets each way and their answers.
+# exchange xdp|udp: sends 40 packets each way, which must be answered by this path.
 exchange() {
 	local before_a before_b
 
@@ -34,7 +34,7 @@ has_psk() {
 	fi
 }
 
-# talks_udp INITIATOR RESPONDER 4|6: the same without XDP.
+# talks_udp INITIATOR RESPONDER 4|6: does the same without XDP.
 talks_udp() {
 	WGXDP_ARGS="--nic none" tunnel "$@"
 	on_path A udp
@@ -103,7 +103,7 @@ no_xdp() {
 	exchange xdp
 }
 
-@test "WGXDP_NIC stands in for --nic" {
+@test "WGXDP_NIC replaces --nic" {
 	needs_wgxdp
 	host_new A
 	WGXDP_NIC=none start_wg wgxdp A
@@ -127,7 +127,7 @@ no_xdp() {
 	wait_until 20 pings A "$(inner4 B)"
 }
 
-@test "a keypair of ours is kept over a change of address of wg0: with wireguard-go" {
+@test "a keypair is kept if an address of wg0 changes: with wireguard-go" {
 	tunnel wgxdp wireguard-go
 	before=$(wg_field A latest-handshakes)
 	on A ip address add 10.0.0.100/24 dev wg0

@@ -1,33 +1,33 @@
 # SPDX-License-Identifier: MIT
-# Many handshake messages at once (whitepaper section 5.3): cookies in place of
-# handshakes, and everybody else goes on. F floods A; A and B have a tunnel.
+# Many handshake messages at once (whitepaper section 5.3): cookies instead of handshakes, and other
+# peers are not disturbed. F floods A; A and B have a tunnel.
 # bats file_tags=load
 
 load lib
 
 FLOOD=${FLOOD:-$BUILD/tests/tools/flood}
-# Messages a burst and milliseconds between them: always under load, and yet never
-# more than the queues hold, so that nobody's message is lost among them.
+# Messages per burst, and milliseconds between bursts: A is always under load, but its queues can
+# hold all messages, so that those of other peers are not lost.
 PACED=(--count 256 --burst 256 --interval 50 --sockets 4)
 
 setup() {
 	needs_root
 	needs_wgxdp
-	[ -x "$FLOOD" ] # by `make tests`
+	[ -x "$FLOOD" ] # built by `make tests`
 }
 
-# scene [ARGUMENTS of wgxdp]: the tunnel, and F with a key that A knows.
+# scene [ARGUMENTS of wgxdp]: makes the tunnel, and F with a key that A knows.
 scene() {
 	WGXDP_ARGS=$1 tunnel wgxdp wgxdp
 	host_new F
 	join A F
 	wg_keys F
-	# The endpoint has A attach to that link.
+	# The endpoint makes A attach XDP to that link.
 	wg_peer A F endpoint "$(outer4 F):9"
 	[ -n "$1" ] || wait_until 5 status_is A '[.nics[].name] | contains(["toF"])'
 }
 
-# flood_to ADDRESS [OPTIONS]: with the key $KEY, or F's.
+# flood_to ADDRESS [OPTIONS]: floods A with the key of $KEY, or F's.
 flood_to() {
 	local to=$1
 
@@ -39,7 +39,7 @@ flood_to() {
 
 flood() { flood_to "$(outer4 A)" "$@"; }
 
-# value NAME: what the latest flood said.
+# value NAME: prints a result of the latest flood.
 value() { sed -n "s/^$1=//p" "$TMP/flood"; }
 
 no_answer() {
@@ -48,12 +48,12 @@ no_answer() {
 	[ "$(value other)" = 0 ]
 }
 
-# udp_counter FIELD: of A's kernel. 2: datagrams that UDP sockets received; 6: those that found a
-# socket full.
+# udp_counter FIELD: prints a counter of A's kernel. 2: datagrams that UDP sockets received; 6:
+# those that were dropped because a socket was full.
 # shellcheck disable=SC2016 # variables of awk
 udp_counter() { on A awk -v f="$1" '/^Udp:/ { n = $f } END { print n }' /proc/net/snmp; }
 
-# load_it: long enough that A sees it.
+# load_it: floods A until it must have noticed the load.
 load_it() {
 	flood --count 1000 --sockets 4
 	[ "$(value under_load)" = yes ]
@@ -72,12 +72,12 @@ cookies_for_a_flood() {
 	flood --count 1000 --sockets 4
 	[ "$(value refused)" = 0 ]
 	[ "$(value other)" = 0 ]
-	# What it had in its queues when it saw the load.
+	# From its queues, after it noticed the load.
 	[ "$(value cookie_replies)" -ge 300 ]
-	# It took some until then; each costs it the whole computation.
+	# It answered few before; a response takes the whole computation.
 	[ "$(value responses)" -le 2 ]
 	[ "$(drops A initiation_flood)" -le 200 ]
-	# XDP does not know F's flows: these come by the UDP socket on both paths.
+	# XDP does not know F's flows, so these are received by the UDP socket in both tests.
 	[ $(($(udp_counter 2) - before)) -ge 300 ]
 }
 
@@ -92,12 +92,12 @@ few_are_no_load() {
 	[ "$(value responses)" -ge 1 ]
 }
 
-@test "a few at once get no cookies, by AF_XDP" { few_are_no_load ""; }
+@test "a few initiations at once get no cookies, by AF_XDP" { few_are_no_load ""; }
 
-@test "a few at once get no cookies, without XDP" { few_are_no_load "--nic none"; }
+@test "a few initiations at once get no cookies, without XDP" { few_are_no_load "--nic none"; }
 
-# The cookie holds for the address and port that it was sent to, and for no other;
-# the last answer shows that A was under load all the time.
+# cookie_works_from ADDRESS: a cookie must be accepted only from the address and port that it was
+# sent to. The last reply shows that A was under load all the time.
 cookie_works_from() {
 	flood_to "$1" --mode cookie --count 1000 --sockets 4
 	[ "$(value cookie)" = authentic ]
@@ -112,9 +112,9 @@ cookie_works() {
 	cookie_works_from "$(outer6 A)"
 }
 
-@test "with its cookie an initiation is answered under load, by AF_XDP" { cookie_works ""; }
+@test "an initiation with its cookie is answered under load, by AF_XDP" { cookie_works ""; }
 
-@test "with its cookie an initiation is answered under load, without XDP" {
+@test "an initiation with its cookie is answered under load, without XDP" {
 	cookie_works "--nic none"
 }
 
@@ -123,7 +123,7 @@ load_ends() {
 	load_it
 	begin=${EPOCHREALTIME/[.,]/}
 	flood
-	# Where this machine took a second for that, it tells nothing.
+	# If this took a second, the load may be over already.
 	if ((${EPOCHREALTIME/[.,]/} - begin < 900000)); then
 		[ "$(value cookie_replies)" = 1 ]
 		[ "$(value responses)" = 0 ]
@@ -133,11 +133,11 @@ load_ends() {
 	answers_one
 }
 
-@test "a second after the flood it is as before, by AF_XDP" { load_ends ""; }
+@test "the load ends a second after the flood, by AF_XDP" { load_ends ""; }
 
-@test "a second after the flood it is as before, without XDP" { load_ends "--nic none"; }
+@test "the load ends a second after the flood, without XDP" { load_ends "--nic none"; }
 
-# ---- what gets no answer, ever
+# ---- messages that never get an answer
 
 wrong_mac() {
 	scene "$1"
@@ -154,8 +154,8 @@ wrong_mac() {
 
 @test "a wrong mac1 gets no answer, without XDP" { wrong_mac "--nic none"; }
 
-# junk_is_no_load KIND REASON [ARGUMENTS of wgxdp]: anybody can send junk of that kind, so it is
-# no load and makes nobody wait.
+# junk_is_no_load KIND REASON [ARGUMENTS of wgxdp]: junk of this kind, which anybody can send, must
+# not count as load and must not delay others.
 junk_is_no_load() {
 	scene "$3"
 	before=$(drops A "$2")
@@ -164,7 +164,7 @@ junk_is_no_load() {
 	junk=$!
 	wait_until 5 drops_at_least A "$2" $((before + 512))
 	answers_one
-	# A peer that begins a new session is not made to wait for a cookie.
+	# A peer that begins a new session does not need a cookie.
 	on B wg set wg0 peer "${PUBKEY[A]}" remove
 	wg_peer B A endpoint "$(endpoint A 4)"
 	pings B "$(inner4 A)"
@@ -205,16 +205,16 @@ junk_is_no_load() {
 	[ "$(drops A replayed_initiation)" = 1 ]
 }
 
-# ---- everybody else
+# ---- other peers
 
-# flood_on OPTIONS...: in the background, until it is seen that A is under load.
+# flood_on OPTIONS...: floods A in the background, and waits until A is under load.
 flood_on() {
 	flood "$@" 3>&- >/dev/null &
 	flooding=$!
 	wait_until 10 grep -q under_load=yes "$TMP/flood"
 }
 
-# answered_of COUNT: pings both ways at once; the smaller number of answers.
+# answered_of COUNT: pings both ways at once, and prints the smaller number of answers.
 answered_of() {
 	on_bg B ping -q -n -i 0.01 -c "$1" -W 2 "$(inner4 A)" >"$TMP/B.ping"
 	on A ping -q -n -i 0.01 -c "$1" -W 2 "$(inner4 B)" >"$TMP/A.ping" || true
@@ -231,7 +231,7 @@ others_go_on() {
 	[ "$(answered_of 200)" = 200 ]
 	kill -0 $flooding
 	wait $flooding
-	# The tunnel is the same one.
+	# The session is the same.
 	[ "$(on A wg show wg0 latest-handshakes | grep -F "${PUBKEY[B]}" | cut -f 2)" = "$handshake" ]
 }
 
@@ -239,8 +239,8 @@ others_go_on() {
 
 @test "an established tunnel goes on under load, without XDP" { others_go_on "--nic none"; }
 
-# F's flow is one that XDP takes: its initiations come by the handshake ring.
-@test "a flood by a peer's own flow, by AF_XDP: everybody else goes on" {
+# XDP takes F's flow, so its initiations are received by the handshake ring.
+@test "a flood from a peer's flow, by AF_XDP: other peers are not disturbed" {
 	scene ""
 	start_wg wgxdp F
 	on F wg set wg0 private-key "$TMP/F.key" listen-port "$PORT"
@@ -262,8 +262,8 @@ others_go_on() {
 	[ $(($(udp_counter 2) - before)) -le $(($(value sent) / 10)) ]
 }
 
-# As much as the machine can send, most of which A must drop. The UDP socket is one
-# for all, and overflows: some of the tunnel's packets go the same way.
+# full_speed ARGUMENTS LEAST: floods A as fast as this machine can; A must drop most. Without XDP,
+# all share one UDP socket, which overflows, so packets of the tunnel are dropped, too.
 full_speed() {
 	scene "$1"
 	load_it
@@ -281,8 +281,8 @@ full_speed() {
 	ping_all A "$(inner4 B)" 20
 }
 
-# Nothing of what was sent vanishes: answered, or counted as dropped, by the kernel if it found
-# the UDP socket full.
+# every_initiation_accounted: each initiation must be answered, or counted as dropped by A, or by
+# the kernel if the UDP socket was full.
 every_initiation_accounted() {
 	local sent answered dropped
 
@@ -298,14 +298,14 @@ every_initiation_accounted() {
 
 @test "a flood at full speed, without XDP: tunnel and memory" { full_speed "--nic none" 75; }
 
-# ---- wgxdp as initiator, to one that is under load
+# ---- wgxdp as initiator, to a responder under load
 
-# captured FILTER: how many frames of the capture match.
+# captured FILTER: prints how many frames of the capture match.
 captured() { on C tcpdump -nn -r "$TMP/capture" "$@" 2>/dev/null | wc -l; }
 
 captured_one() { [ "$(captured "$@")" = 1 ]; }
 
-# C goes without XDP, so that tcpdump sees what it gets.
+# gets_through ARGUMENTS: C is without XDP, so that tcpdump sees its packets.
 gets_through() {
 	scene "$1"
 	host_new C
@@ -321,7 +321,7 @@ gets_through() {
 	wg_peer C A endpoint "$(endpoint A 4)"
 	wait_until 20 pings C "$(inner4 A)"
 	kill -0 $flooding
-	# A cookie came, was used (mac2 is not zero), and only then came a response.
+	# C got a cookie and used it (mac2 is not zero), and only then got a response.
 	wait_until 5 captured_one "src host $(outer4 A) and udp[8] = 2"
 	[ "$(captured "src host $(outer4 A) and udp[8] = 3")" -ge 1 ]
 	[ "$(captured "src host $(outer4 C) and udp[8] = 1 and udp[140:4] != 0")" -ge 1 ]

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: MIT
-# What lies under the tunnel: MTUs that do not fit, devices that merge packets, an
-# interface that goes down and up.
+# The network under the tunnel: MTUs that do not fit, devices that merge packets, an interface that
+# goes down and up.
 
 load lib
 
-set_mtus() { # UNDERLAY TUNNEL
+# set_mtus UNDERLAY TUNNEL
+set_mtus() {
 	link_mtu "$1"
 	on A ip link set wg0 mtu "$2"
 	on B ip link set wg0 mtu "$2"
@@ -17,7 +18,7 @@ set_mtus() { # UNDERLAY TUNNEL
 	ping_all A "$(inner4 B)" 3 -s 1392 -M "do"
 }
 
-# whole_by_xdp: packets of full size go by AF_XDP both ways.
+# whole_by_xdp: returns true if packets of full size go by AF_XDP both ways.
 whole_by_xdp() {
 	local before
 
@@ -79,8 +80,8 @@ whole_by_xdp() {
 	ping_all A "$(inner6 B)" 5 -s 60000
 }
 
-# The bridge has no XDP of its own, and the device under it merges datagrams.
-@test "our address is on a bridge" {
+# A bridge has only generic XDP, and the device under it merges datagrams.
+@test "the outer address is on a bridge" {
 	host_new A
 	host_new B
 	join A B
@@ -98,7 +99,7 @@ whole_by_xdp() {
 	status_is B '.nics == []'
 }
 
-@test "generic XDP where datagrams come merged" {
+@test "generic XDP on a device that merges datagrams" {
 	host_new A
 	host_new B
 	join A B
@@ -111,7 +112,7 @@ whole_by_xdp() {
 
 listens() { on "$1" ss -Hulpn "sport = :$PORT" | grep -q wgxdp; }
 
-@test "down and up at once, again and again: it listens" {
+@test "wg0 goes down and up many times: it listens" {
 	WGXDP_ARGS="--nic none" tunnel wgxdp wgxdp
 	for _ in {1..40}; do
 		printf 'link set wg0 down\nlink set wg0 up\n' | on A ip -batch -
@@ -122,7 +123,7 @@ listens() { on "$1" ss -Hulpn "sport = :$PORT" | grep -q wgxdp; }
 	wait_until 10 pings A "$(inner4 B)"
 }
 
-@test "the port is somebody else's when wg0 comes up: it is taken when free" {
+@test "the port is in use when wg0 comes up: wgxdp takes it when it is free" {
 	host_new A
 	start_wg wgxdp A
 	wg_keys A
@@ -143,15 +144,15 @@ has_udp() { on "$1" ss -Huln "sport = :$PORT" | grep -q .; }
 
 # ---- other devices
 
-# has_kind KIND [ARGUMENTS]: skips where the kernel knows no such device.
+# has_kind KIND [ARGUMENTS]: skips the test if the kernel has no such devices.
 has_kind() {
 	if unshare --net ip link add probe0 type "$@" 2>&1 | grep -q "Unknown device type"; then
 		skip "this kernel has no ${1} devices"
 	fi
 }
 
-# stacked upon|into KIND [ARGUMENTS of ip link add...]: the hosts' addresses are on a
-# device of that kind, which lies upon the veth or has it as its port.
+# stacked upon|into KIND [ARGUMENTS of ip link add...]: puts the hosts' addresses on a device of
+# that kind, which is upon the veth or has the veth as its port.
 stacked() {
 	host_new A
 	host_new B
@@ -170,7 +171,8 @@ stacked() {
 	no_trickle A B -R
 }
 
-upon() { # KIND... HOST DEVICE
+# upon KIND... HOST DEVICE
+upon() {
 	local kind=("${@:1:$#-2}") host=${*: -2:1} dev=${*: -1}
 
 	on "$host" ip address flush dev "$dev"
@@ -178,7 +180,8 @@ upon() { # KIND... HOST DEVICE
 	on "$host" ip link set upper up
 }
 
-into() { # KIND... HOST DEVICE
+# into KIND... HOST DEVICE
+into() {
 	local kind=("${@:1:$#-2}") host=${*: -2:1} dev=${*: -1}
 
 	on "$host" ip address flush dev "$dev"
@@ -206,7 +209,8 @@ into() { # KIND... HOST DEVICE
 	stacked into bond mode active-backup miimon 100
 }
 
-vxlan_on() { # HOST DEVICE; the addresses of the hosts move onto it
+# vxlan_on HOST DEVICE: adds a VXLAN, to which the host's addresses move.
+vxlan_on() {
 	local other=B
 
 	if [ "$1" = B ]; then
@@ -224,7 +228,7 @@ vxlan_on() { # HOST DEVICE; the addresses of the hosts move onto it
 	stacked vxlan_on
 }
 
-# A TUN device, which has no link-layer addresses.
+# wireguard-go's TUN device has no link-layer addresses.
 @test "over a device that is not Ethernet: inside wireguard-go" {
 	MTU=1340 tunnel wireguard-go wireguard-go
 	MTU=1340 inner_tunnel A B
@@ -233,8 +237,8 @@ vxlan_on() { # HOST DEVICE; the addresses of the hosts move onto it
 	inner_stream
 }
 
-# A and B talk by M, in which two interfaces make the tunnel, by lo. What M gets from
-# one side goes into that side's interface and comes out of the other's.
+# A and B reach each other through M, where two interfaces make a tunnel over lo. Packets from one
+# side enter that side's interface and leave by the other.
 @test "over lo: two interfaces of one host" {
 	host_new A
 	host_new M
@@ -266,7 +270,7 @@ vxlan_on() { # HOST DEVICE; the addresses of the hosts move onto it
 	status_is M '.nics == []' wg0
 }
 
-# inner_tunnel A B: wg1, 10.1.0.0/24, whose endpoints are in wg0.
+# inner_tunnel A B: makes wg1, 10.1.0.0/24, whose endpoints are reached by wg0.
 inner_tunnel() {
 	local host
 
@@ -297,7 +301,8 @@ inside() {
 @test "WireGuard inside WireGuard" { MTU=1340 inside; }
 @test "WireGuard inside WireGuard, which fragments it" { MTU=1420 inside; }
 
-fragments_in() { # IP|IP6
+# fragments_in IP|IP6
+fragments_in() {
 	on B cat /proc/net/snmp /proc/net/snmp6 | awk -v p="$1" '
 		$1 == "Ip:" && p == "IP" && !n { n = split($0, name); next }
 		$1 == "Ip:" && p == "IP" {
@@ -308,7 +313,7 @@ fragments_in() { # IP|IP6
 		$1 == "Ip6ReasmOKs" && p == "IP6" { print $2 }'
 }
 
-# fragments 4|6 IP|IP6 PREFIX METRIC: A's packets leave in pieces, B's whole; B has XDP on its NIC.
+# fragments 4|6 IP|IP6 PREFIX METRIC: A sends fragments, B does not. B has XDP on its NIC.
 fragments() {
 	local before
 
@@ -317,13 +322,13 @@ fragments() {
 	on A ip route replace "$3" dev toB metric "$4" mtu 1300
 	before=$(fragments_in "$2")
 	ping_all A "$(inner4 B)" 50 -s 1392 -M "do"
-	# The first ones may leave before the new MTU is known.
+	# The first packets may leave before wgxdp knows the new MTU.
 	(($(fragments_in "$2") - before >= 40))
 	no_trickle A B
 }
 
-@test "what comes in fragments, IPv4" { fragments 4 IP 192.0.2.2/32 0; }
-@test "what comes in fragments, IPv6" { fragments 6 IP6 2001:db8::2/128 256; }
+@test "fragments are received, IPv4" { fragments 4 IP 192.0.2.2/32 0; }
+@test "fragments are received, IPv6" { fragments 6 IP6 2001:db8::2/128 256; }
 
 @test "a wg0 MTU of 65000: the underlay fragments, IPv6" {
 	tunnel wgxdp wgxdp 6
@@ -332,37 +337,37 @@ fragments() {
 	no_trickle A B
 }
 
-# sleeps: how often the daemon's threads have gone to sleep.
+# sleeps: prints how often the daemon's threads have gone to sleep.
 # shellcheck disable=SC2016 # awk's
 sleeps() {
 	on A sh -c "cat /proc/$(daemon_pid A)/task/*/status" |
 		awk '/^voluntary_ctxt_switches/ { n += $2 } END { print n }'
 }
 
-@test "a NIC that goes down with packets to send wakes nobody" {
+@test "a NIC that goes down with packets to send does not keep waking threads" {
 	local sender before
 
 	tunnel wgxdp wgxdp
 	on_path A af_xdp
 	on A timeout 2 sh -c 'exec socat -u OPEN:/dev/zero "UDP4-SENDTO:$0:9"' "$(inner4 B)" 3>&- &
 	sender=$!
-	sleep 0.5 # amid what it sends
+	sleep 0.5 # while it sends
 	on A ip link set toB down
 	wait $sender || true
 	before=$(sleeps)
-	sleep 1 # what is measured
+	sleep 1 # this second is measured
 	[ $(($(sleeps) - before)) -lt 100 ]
 	on A ip link set toB up
 	on A ip route replace "$(outer4 B)" dev toB
 	wait_until 20 pings A "$(inner4 B)"
 }
 
-# full_size: packets that fill wg0's MTU.
+# full_size: pings with packets of wg0's MTU.
 full_size() { ping_all A "$(inner4 B)" 5 -s 1392 -M "do"; }
 
-# Nobody on the way cuts IPv6 packets, and there is no event of what is learnt of a path, nor
-# when it is forgotten.
-@test "a link further on carries less, IPv6" {
+# IPv6 routers do not fragment, and the kernel sends no event when it learns or forgets a path's
+# MTU.
+@test "a link beyond a router has a smaller MTU, IPv6" {
 	host_new A
 	host_new R
 	host_new B
@@ -380,12 +385,12 @@ full_size() { ping_all A "$(inner4 B)" 5 -s 1392 -M "do"; }
 	on_path A af_xdp
 	wait_until 5 full_size
 	on A ip -6 route flush cache
-	on A wg set wg0 fwmark 1 # resolves paths anew
+	on A wg set wg0 fwmark 1 # resolves paths again
 	wait_until 5 full_size
 	on_path A af_xdp
 }
 
-@test "IPv6's own MTU of a link is less" {
+@test "a link's IPv6 MTU is smaller than its MTU" {
 	local before
 
 	host_new A
@@ -399,8 +404,8 @@ full_size() { ping_all A "$(inner4 B)" 5 -s 1392 -M "do"; }
 	on_path A af_xdp
 	before=$(paths A)
 	full_size
-	# In fragments, which only the kernel makes. (B's link is as ever; Linux 6.1 sets that
-	# MTU back to the link's when the other end gets its XDP program.)
+	# In fragments, which only the kernel makes. (B's link is unchanged. Linux 6.1 resets that
+	# MTU to the link's when the other end gets an XDP program.)
 	# shellcheck disable=SC2016 # variables of jq
 	paths A | jq -e --argjson before "$before" '
 		.tx_udp_packets - $before.tx_udp_packets >= 5 and .tx_xdp_packets == $before.tx_xdp_packets'

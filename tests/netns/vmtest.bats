@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: MIT
-# What runs virtual machines (vmtest/), with a stand-in for QEMU that does what a test says in
-# $TMP/guest: a run that breaks down must not look like one that passed.
+# vmtest/ with a fake QEMU, which runs $TMP/guest: a run that breaks down must not look like one
+# that passed.
 
-# shellcheck disable=SC2016 # what the stand-in and the guest are to expand
+# shellcheck disable=SC2016 # the fake QEMU and the guest expand it
 load lib
 
-# A copy of vmtest/ with a kernel in its cache, and stand-ins for what only `make deps-vm`
-# installs.
+# Makes a copy of vmtest/, with a kernel in its cache, and fakes of programs that only `make
+# deps-vm` installs.
 setup() {
 	needs_root
 	REPO_COPY=$TMP/repo
@@ -25,7 +25,7 @@ setup() {
 			local,id=results,*) results=${argument#*path=} results=${results%%,*} ;;
 			esac
 		done
-		if [ -z "$results" ]; then # the trial of KVM
+		if [ -z "$results" ]; then # the test of KVM
 			[ ! -e "$TMP/kvm" ] || echo "vmtest: init runs"
 			exit
 		fi
@@ -42,10 +42,10 @@ setup() {
 	SH
 }
 
-# guest_does LINE: in place of its command's end.
+# guest_does LINE: makes the guest run this line instead of ending normally.
 guest_does() { printf 'echo quiet >"$results/dmesg"\n%s\n' "$1" >"$TMP/guest"; }
 
-# expect_code CODE WORDS: of a run, and what it says.
+# expect_code CODE WORDS: a run must exit with CODE and print the WORDS.
 expect_code() {
 	run "$REPO_COPY/vmtest/run.sh" 6.1 true
 	echo "$output"
@@ -68,22 +68,22 @@ expect_code() {
 	expect_code 99 "Kernel panic"
 }
 
-@test "vmtest: a guest that ends before its command, or says nothing of its log, breaks a run" {
+@test "vmtest: a guest that ends before its command, or writes no log, breaks a run" {
 	guest_does 'exit 0'
 	expect_code 99 "ended before its command"
 	echo 'echo 0 >"$results/exit"' >"$TMP/guest"
 	expect_code 99 "told nothing of its kernel's log"
 }
 
-@test "vmtest: QEMU that fails breaks a run, and its last words are shown" {
+@test "vmtest: QEMU that fails breaks a run, and its last lines are printed" {
 	guest_does 'echo "no such machine" >&2; exit 3'
 	expect_code 99 "QEMU ended with code 3: no such machine"
 	QEMU=$TMP/bin/none expect_code 99 "make deps-vm"
-	printf '#!/bin/sh\nexit 127\n' >"$TMP/bin/cpio" # as if there were none
+	printf '#!/bin/sh\nexit 127\n' >"$TMP/bin/cpio" # as if it were not installed
 	expect_code 99 "no initramfs; run 'make deps-vm'"
 }
 
-@test "vmtest: a guest that does not end is ended, and so is one whose run is" {
+@test "vmtest: a guest that does not end is killed, and a guest ends with its run" {
 	guest_does 'exec sleep 3600'
 	VMTEST_TIMEOUT=1s expect_code 99 "not done after 1s"
 	guest_does 'echo $$ >"$TMP/pid"; exec sleep 3600'
@@ -94,7 +94,7 @@ expect_code() {
 	wait_until 5 ended "$(cat "$TMP/pid")"
 }
 
-@test "vmtest: KVM where it boots a guest, else emulation; tried once a boot" {
+@test "vmtest: uses KVM if it boots a guest, else emulation; tests that once per boot" {
 	if [ ! -w /dev/kvm ]; then
 		skip "there is no /dev/kvm to try"
 	fi
@@ -109,20 +109,20 @@ expect_code() {
 	grep -q -- '-accel kvm' "$TMP/arguments"
 }
 
-# count PASSED FAILED SKIPPED: by the guest's tests.
+# count PASSED FAILED SKIPPED: prints a line that makes the guest's tests count so.
 count() {
 	printf 'mkdir -p "$results/test-logs"\necho "%s passed, %s failed, %s skipped" >"$results/test-logs/summary"\n' \
 		"$@"
 }
 
-# all_cells CODE CELL...
+# all_cells CODE CELL...: runs all.sh, which must exit with CODE.
 all_cells() {
 	run "$REPO_COPY/vmtest/all.sh" "${@:2}"
 	echo "$output"
 	[ "$status" = "$1" ]
 }
 
-@test "vmtest: a table of cells; what was counted is summed up" {
+@test "vmtest: prints a table of cells and the sums" {
 	cp -r "$TMP/cache/6.1" "$TMP/cache/6.12"
 	guest_does "$(count 5 0 2); echo 0 >\"\$results/exit\""
 	all_cells 0 6.1/vm 6.12/check
@@ -131,7 +131,7 @@ all_cells() {
 	[ "${lines[-1]}" = "10 passed, 0 failed, 4 skipped" ]
 }
 
-@test "vmtest: a cell that failed is counted, with or without a test that did" {
+@test "vmtest: a cell that failed is counted, with or without a failed test" {
 	guest_does "$(count 5 1 0); echo 1 >\"\$results/exit\""
 	all_cells 1 6.1/vm
 	[ "${lines[-1]}" = "5 passed, 1 failed, 0 skipped" ]
@@ -146,7 +146,7 @@ all_cells() {
 	all_cells 2 --help
 }
 
-@test "vmtest: no more guests at a time than there is memory for" {
+@test "vmtest: runs no more guests at a time than fit in memory" {
 	cp -r "$TMP/cache/6.1" "$TMP/cache/6.12"
 	guest_does 'ls "$TMP"/running.* 2>/dev/null >>"$TMP/together"; touch "$TMP/running.$$"; sleep 0.5
 		rm "$TMP/running.$$"; echo 0 >"$results/exit"'

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: MIT
-# wg-quick(8) with wgxdp as its implementation. A is set up by wg-quick alone; B runs
-# wgxdp as usual.
+# wg-quick(8) with wgxdp as its userspace implementation, on A; B runs wgxdp as usual.
 
 load lib
 
-FAR4=198.51.100.2 # B's, and to be reached only by A's default route
+FAR4=198.51.100.2 # an address of B that A reaches only by its default route
 FAR6=2001:db8:f::2
 
 setup() {
@@ -20,7 +19,7 @@ setup() {
 	wg_keys A B
 }
 
-# Where the kernel has WireGuard, wg-quick takes that one.
+# needs_userspace_wg: skips the test if the kernel has WireGuard, because wg-quick uses that.
 needs_userspace_wg() {
 	if on A ip link add wg-probe type wireguard 2>/dev/null; then
 		skip "this kernel has WireGuard, which wg-quick prefers"
@@ -43,7 +42,7 @@ peer_B() {
 	wg_peer B A
 }
 
-# conf [LINES OF INTERFACE...] -- [LINES OF PEER...]
+# conf [LINES OF INTERFACE...] -- [LINES OF PEER...]: writes A's wg0.conf.
 conf() {
 	{
 		echo "[Interface]"
@@ -58,7 +57,7 @@ conf() {
 	chmod 600 "$CONF"
 }
 
-# The interface with the daemon and all that it made is gone.
+# nothing_left: returns true if the interface, the daemon and all that it made are gone.
 nothing_left() {
 	refute on A ip link show wg0 2>/dev/null &&
 		refute on A pgrep -x wgxdp >/dev/null &&
@@ -66,11 +65,11 @@ nothing_left() {
 		refute has_xdp A toB
 }
 
-# Rules, routes and firewall: what wg-quick changes of the host.
+# routing: prints what wg-quick changes on the host: rules, routes and firewall.
 routing() {
 	on A ip -4 rule
 	on A ip -6 rule
-	# Gateways of multicast and link-local come and go with devices.
+	# Multicast and link-local routes come and go with devices.
 	on A ip -4 route show table all
 	on A ip -6 route show table all | grep -v -e '^multicast' -e '^fe80' -e '^ff00'
 	on A nft list tables
@@ -109,14 +108,14 @@ route_dev() { on A ip route get "$1" | grep -q "dev $2 "; }
 	[ "$(cat "$TMP/hooks")" = $'pre-up wg0\npost-up wg0\npre-down wg0\npost-down wg0' ]
 }
 
-@test "the MTU is the route's less 80 where none is told" {
+@test "the default MTU is the route's less 80" {
 	on A ip link set toB mtu 1460
 	conf "Address = 10.0.0.1/24" -- "AllowedIPs = 10.0.0.2/32" "Endpoint = $(endpoint B 6)"
 	up
 	[ "$(on A cat /sys/class/net/wg0/mtu)" = 1380 ]
 }
 
-@test "up twice is refused, and the first one goes on" {
+@test "a second up is refused, and does not harm the first" {
 	peer_B
 	conf "Address = 10.0.0.1/24" -- "AllowedIPs = 10.0.0.2/32" "Endpoint = $(endpoint B 4)"
 	up
@@ -167,7 +166,7 @@ one_daemon() { [ "$(on A pgrep -c -x wgxdp)" = 1 ]; }
 	up
 }
 
-@test "Table = off makes no route, Table = N makes them there" {
+@test "Table = off adds no route, Table = N adds routes to table N" {
 	conf "Address = 10.7.0.1/32" "Table = off" -- "AllowedIPs = 0.0.0.0/0, fd30::/48"
 	routing | grep -v '^ff' >"$TMP/before"
 	up
@@ -196,7 +195,7 @@ one_daemon() { [ "$(on A pgrep -c -x wgxdp)" = 1 ]; }
 	status_of A '.peers[0].path == "udp"'
 }
 
-@test "save writes what is set now" {
+@test "save writes the current settings" {
 	conf "Address = 10.0.0.1/24" "ListenPort = 4321" "PostUp = true" \
 		-- "AllowedIPs = 10.0.0.2/32" "Endpoint = $(endpoint B 4)"
 	up
@@ -215,7 +214,7 @@ one_daemon() { [ "$(on A pgrep -c -x wgxdp)" = 1 ]; }
 	[ "$(stat -c %a "$CONF")" = 600 ]
 }
 
-@test "SaveConfig saves at the end, and the next up has it" {
+@test "SaveConfig saves at down, and the next up restores the settings" {
 	peer_B
 	conf "Address = 10.0.0.1/24" "SaveConfig = true" -- "AllowedIPs = 10.9.0.0/16"
 	up
@@ -231,7 +230,7 @@ one_daemon() { [ "$(on A pgrep -c -x wgxdp)" = 1 ]; }
 	[ "$(grep -c . "$TMP/dump")" = 2 ]
 }
 
-@test "strip leaves what wg(8) takes" {
+@test "strip leaves only the settings for wg(8)" {
 	conf "Address = 10.0.0.1/24" "MTU = 1380" "Table = off" "PostUp = true" "DNS = 192.0.2.9" \
 		"ListenPort = 4321" -- "AllowedIPs = 10.0.0.2/32"
 	start_wg wgxdp A
@@ -244,9 +243,9 @@ one_daemon() { [ "$(on A pgrep -c -x wgxdp)" = 1 ]; }
 
 # ---- default routes
 
-# B is A's way to everything, C is behind B, and knows the way back into the tunnel.
-# A has nothing but the default route to the endpoint, so the endpoint is lost in the
-# tunnel where the mark is not on all that leaves.
+# behind_B: makes C behind B; B is A's default route, and C has a route back into the tunnel. A
+# reaches the endpoint only by its default route, so outer packets without the mark would go into
+# the tunnel.
 behind_B() {
 	host_new C
 	join B C
@@ -260,7 +259,7 @@ behind_B() {
 	on C ip -6 route add default via "$(outer6 B)" dev toB
 }
 
-# The way to a host behind the peer, and the traffic to it: by AF_XDP.
+# reaches_C ADDRESS: A must reach a host behind the peer by wg0 and AF_XDP.
 reaches_C() {
 	local address=$1 before
 
@@ -275,7 +274,7 @@ reaches_C() {
 	wait_until 5 listening_tcp C 9000
 	before=$(paths A)
 	on A timeout $((20 * PATIENCE)) iperf3 -c "$address" -p 9000 -n 20M -J >"$TMP/iperf.json"
-	# What the sender counts may be on its way when the receiver stops counting.
+	# Not sum_sent, because some of it may be in flight when the receiver stops counting.
 	jq -e '.end.sum_received.bytes > 10000000' "$TMP/iperf.json"
 	went_by A xdp "$before" 1000
 }
@@ -289,7 +288,7 @@ reaches_C() {
 	on A ip -4 rule | grep -q "not from all fwmark 0xca6c lookup 51820"
 	on A nft list tables | grep -qx "table ip wg-quick-wg0"
 	reaches_C "$(outer4 C)"
-	# What comes from elsewhere for the tunnel's address is dropped by that table.
+	# That table drops packets to the tunnel's address from outside.
 	refute on B ping -q -c 1 -W 1 -I toA "$(inner4 A)"
 	down
 	wait_until 10 nothing_left
@@ -372,7 +371,7 @@ crash() {
 	reaches_C "$(outer4 C)"
 	reaches_C "$(outer6 C)"
 
-	# Without the mark the endpoint is behind itself: nothing goes, and no loop.
+	# Without the mark the endpoint is routed into the tunnel: no packet leaves, and none loops.
 	on A wg set wg0 fwmark 0
 	refute pings A "$(outer4 C)"
 	on A wg set wg0 fwmark 0x77

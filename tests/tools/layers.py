@@ -1,15 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""Prints who includes whom in daemon/, and fails on an upward arrow or a circle.
+"""Prints which folders and files of daemon/ include which; fails on an upward arrow or a circle.
 
     layers.py SOURCES OBJECTS "FOLDER: FOLDER..."...
 
-SOURCES is daemon/, OBJECTS the directory that it is compiled into. Each further argument is a
-line of the Makefile's table: a folder and the folders that it may include. main.c is the folder
-`main`.
+SOURCES is daemon/, OBJECTS the directory with its object files. Each further argument is a line of
+the Makefile's table: a folder and the folders that it may include. main.c is the folder `main`.
 
-An arrow goes from a file to each header that it includes, and from NAME.c to each file that
-defines a symbol which NAME.c's object uses: so a declaration outside a header hides nothing.
+An arrow goes from a file to each header that it includes, and from NAME.c to each file that defines
+a symbol which NAME.c's object uses, because NAME.c may declare a function without its header.
 """
 
 import os
@@ -21,7 +20,7 @@ INCLUDE = re.compile(r'\s*#\s*include\s+"([^"]+)"')
 
 
 def file_of(path, top):
-    """('FOLDER', 'NAME.c')"""
+    """Returns ('FOLDER', 'NAME.c')."""
     folder, name = os.path.split(os.path.relpath(path, top))
     return (folder or "main", name)
 
@@ -58,7 +57,7 @@ def arrows_by_symbol(sources, objects):
     used, defined, made_of = [], {}, {}
     for source in files_below(sources, ".c"):
         path = os.path.join(objects, os.path.relpath(source, sources))[:-1] + "o"
-        if os.path.exists(path):  # not an engine that this machine cannot build
+        if os.path.exists(path):  # an AEAD engine may not be built on this machine
             made_of[path] = file_of(source, sources)
     out = subprocess.run(["nm", "-gA", *made_of], check=True, capture_output=True, text=True).stdout
     for line in out.splitlines():
@@ -74,7 +73,8 @@ def arrows_by_symbol(sources, objects):
 
 
 def circle_in(graph):
-    """A list of nodes, each of which points to the next and the last to the first; or None."""
+    """Returns a list of nodes, each of which points to the next and the last to the first; or
+    None."""
     done = set()
 
     def visit(node, way):
@@ -97,7 +97,7 @@ def circle_in(graph):
 
 
 def name_circle(circle, why=None):
-    """The circle as a line; below it, why each of its arrows is there."""
+    """Returns the circle as a line, followed by a line per arrow with its reasons."""
     pairs = list(zip(circle, circle[1:] + circle[:1]))
     return "\n    ".join([" > ".join(circle + circle[:1])] +
                          [f"{a} > {b}: {', '.join(sorted(why[a, b]))}" for a, b in pairs if why])
@@ -134,7 +134,7 @@ def main():
         folder, _, others = line.partition(":")
         may[folder.strip()] = others.split()
     between, inside, bad = check(sys.argv[1], sys.argv[2], may)
-    # From the top: what includes most stands first.
+    # The folder that may include most comes first.
     for folder in sorted(may, key=lambda f: -len(may[f])):
         print(f"{folder:10} > {' '.join(o for o in may[folder] if o in between[folder]) or '-'}")
         for file, others in sorted(inside[folder].items()):

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""rewrite.py DEVICE MAC [FIELD=VALUE...]: takes the next WireGuard data message that leaves by
-DEVICE, changes it and sends it once more, to MAC. All checksums are right unless they are a
-field themselves: source, sport, ip_check, udp_check, udp_len_less. Says "sent".
+"""rewrite.py DEVICE MAC [FIELD=VALUE...]: copies the next WireGuard data message that leaves by
+DEVICE, changes fields, sends it to MAC and prints "sent". Fields: source, sport, ip_check,
+udp_check, udp_len_less. Checksums are right unless they are among the fields.
 
-What left was addressed to a MAC of nobody's: so the message is new to who receives this one."""
+The test sends the original to a MAC that nobody has, so that the copy is no replay."""
 
 import ipaddress
 import socket

@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: MIT
-# The kernel's WireGuard as the peer, where it takes more than a name: PEER=kernel runs
-# the suites of tests/netns with it.
+# Tests for the kernel's WireGuard as the peer only. PEER=kernel runs tests/netns with it.
 
 load lib
 
@@ -14,8 +13,8 @@ setup() {
 
 # ---- MTU
 
-# sizes_at MTU xdp|udp: A and B ping each other with packets of the MTU of wg0, and of several
-# of them, and that is how A sends and receives them.
+# sizes_at MTU xdp|udp: A and B ping each other with packets of wg0's MTU, and of three times that.
+# A must send and receive them by this path.
 sizes_at() {
 	local host mtu=$1 before
 
@@ -33,7 +32,7 @@ sizes_at() {
 	went_by A "$2" "$before" 50
 }
 
-# mtus OUTER UNDERLAY PATH MTU...: for wg0, one after the other.
+# mtus 4|6 UNDERLAY_MTU PATH MTU...: tests these MTUs of wg0 over a link of UNDERLAY_MTU.
 mtus() {
 	local mtu
 
@@ -54,7 +53,7 @@ mtus() {
 	on_path A "$3"
 }
 
-# XDP takes no device with an MTU above some 3500 (a page less what the kernel needs of it).
+# XDP refuses devices with an MTU above about 3500 (a page less what the kernel needs of it).
 @test "MTU of 1280 to 3420 by AF_XDP, IPv4 outside" { mtus 4 3500 af_xdp 1280 1420 1500 3420; }
 @test "MTU of 1280 to 3420 by AF_XDP, IPv6 outside" { mtus 6 3500 af_xdp 1280 1420 1500 3420; }
 @test "MTU of 1280 to 9000 by UDP sockets, IPv4 outside" { mtus 4 9060 udp 1280 1420 4000 9000; }
@@ -62,7 +61,7 @@ mtus() {
 
 # ---- a bad link
 
-# spoiled ARGUMENTS of netem: a tunnel between wgxdp and the kernel over such a link.
+# spoiled NETEM_ARGUMENTS...: makes a tunnel between wgxdp and the kernel over such a link.
 spoiled() {
 	bridged A B
 	start_wg wgxdp A
@@ -74,13 +73,13 @@ spoiled() {
 	before=$(paths A)
 }
 
-# still_by_xdp: A has not left AF_XDP for the sake of a bad link.
+# still_by_xdp: A must still use AF_XDP.
 still_by_xdp() {
 	on_path A af_xdp
 	went_by A xdp "$before" 100
 }
 
-# pinged FROM TO LEAST: of 200 so many are answered at least, each once, by ping -i 0.02.
+# pinged FROM TO LEAST: sends 200 pings; at least LEAST must be answered, each once.
 pinged() {
 	on "$1" ping -n -i 0.02 -c 200 -W 2 "$(inner4 "$2")" >"$TMP/ping" || true
 	tail -n 3 "$TMP/ping"
@@ -88,7 +87,7 @@ pinged() {
 	refute grep -q DUP "$TMP/ping"
 }
 
-# out_of_order: the last answers to ping were.
+# out_of_order: the answers to the last ping command must be out of order.
 out_of_order() {
 	sed -n 's/.*icmp_seq=\([0-9]*\) .*/\1/p' "$TMP/ping" >"$TMP/order"
 	refute sort -n -C "$TMP/order"
@@ -117,10 +116,10 @@ out_of_order() {
 	still_by_xdp
 }
 
-# Handshakes are told apart by the second.
+# wg shows handshakes in seconds, so two in one second look the same.
 second_after() { (($(date +%s) > $1)); }
 
-# renewed HOST OTHER: it has forgotten its sessions, and has a new handshake with the other.
+# renewed HOST OTHER: makes HOST forget its sessions, and waits for a new handshake.
 renewed() {
 	local before
 
@@ -158,11 +157,11 @@ renewed() {
 
 # ---- under load
 
-# outer HOST 4|6: its address outside the tunnel.
+# outer HOST 4|6: prints its address outside the tunnel.
 outer() { "outer$2" "$1"; }
 
-# flood_on TARGET 4|6 OPTIONS...: in the background from F, until the target answers with
-# cookies.
+# flood_on TARGET 4|6 OPTIONS...: floods the target from F in the background, and waits until it
+# answers with cookies.
 flood_on() {
 	on F timeout $((60 * PATIENCE)) "$FLOOD" "${@:3}" "$(outer "$1" "$2")" "$PORT" \
 		"${PUBKEY[$1]}" "$TMP/F.key" >"$TMP/flood" 3>&- &
@@ -170,8 +169,9 @@ flood_on() {
 	wait_until 10 grep -q under_load=yes "$TMP/flood"
 }
 
-# first HOST FROM 4|6 TYPE [CONDITION]: when the first such message of that sender crossed the
-# link, in microseconds; fails if none has. CONDITION is on the octets behind UDP's header.
+# first HOST FROM 4|6 TYPE [CONDITION]: prints when the first message of that type and sender
+# crossed the link, in microseconds; fails if none has. CONDITION is about an octet after the UDP
+# header.
 first() {
 	local octet="udp[8 +" filter
 
@@ -182,8 +182,8 @@ first() {
 		awk '{ sub(/[.]/, "", $1); print $1; exit } END { exit !NR }'
 }
 
-# cookie_comes_first HOST OUTER: as that host sees the link, A gives C a cookie, then C's
-# initiation has a mac2, then A answers that.
+# cookie_comes_first HOST 4|6: returns true if in HOST's capture A sends C a cookie, then C sends an
+# initiation with a mac2, and then A sends a response.
 cookie_comes_first() {
 	local cookie second response
 
@@ -193,8 +193,8 @@ cookie_comes_first() {
 	((cookie < second && second < response))
 }
 
-# gets_through LOADED INITIATOR OUTER: A is flooded by F; C, new to it, gets a session by the
-# cookie that it is sent.
+# gets_through LOADED INITIATOR 4|6: F floods A. C, which has no session, must get one by the cookie
+# that A sends it.
 gets_through() {
 	local host outer=$3
 
@@ -212,7 +212,7 @@ gets_through() {
 	done
 	wg_peer A C
 	wg_peer A F endpoint "$(outer4 F):9"
-	# Where wgxdp takes packets, tcpdump does not see them: the kernel's side looks.
+	# On the kernel's side, because tcpdump does not see packets that wgxdp takes by XDP.
 	looking=$([ "$2" = kernel ] && echo C || echo A)
 	on_bg "$looking" tcpdump -Z root --immediate-mode -U -w "$TMP/capture" \
 		-i "to$(other "$looking" A C)" udp port "$PORT" 2>/dev/null
@@ -230,13 +230,13 @@ gets_through() {
 @test "under load: wgxdp uses the kernel's cookie, IPv4" { gets_through kernel wgxdp 4; }
 @test "under load: wgxdp uses the kernel's cookie, IPv6" { gets_through kernel wgxdp 6; }
 
-# ---- many
+# ---- many peers
 
 PEERS=1000
 
-# B has an interface, key, port and outer address a peer: who is 10.1.X.Y for A, at
-# 198.18.X.Y, sees A as 10.2.X.Y. (Many at one address would get 20 handshakes a second
-# under load, all together.) The kernel tells the public keys, all at once.
+# many_interfaces: gives B an interface, key, port and outer address per peer. For A the peer is
+# 10.1.X.Y at 198.18.X.Y; for the peer A is 10.2.X.Y. (All peers at one address would get only 20
+# handshakes per second under load.)
 many_interfaces() {
 	python3 - "$PEERS" "$TMP" "${PUBKEY[A]}" <<-'PY'
 		import base64, os, sys
@@ -265,7 +265,7 @@ many_interfaces() {
 	}' >"$TMP/A.conf"
 }
 
-# answering: how many of the peers answer an echo request, each asked from its own address.
+# answering: prints how many peers answer an echo request, each from the peer's address of A.
 answering() {
 	on A timeout $((60 * PATIENCE)) python3 - "$PEERS" "$((20 * PATIENCE))" <<-'PY'
 		import select, socket, struct, sys, time
@@ -322,15 +322,15 @@ all_answer() {
 	on A ip route add local 10.2.0.0/16 dev lo
 	all_answer
 	[ "$(with_session A)" = "$PEERS" ]
-	# With sessions once more: what each counts of that is what the other counts. (Before,
-	# answers to a handshake were lost or too late, which only their sender counts.)
+	# Both sides must count the same from here on. Before, they may not: only the sender counts
+	# answers to a handshake that are lost or too late.
 	wait_until 10 both_counted before
 	all_answer
 	wait_until 10 thousand_agree
 }
 
-# both_counted NAME: in order of the ports, what A has received from each and sent to it, and
-# what each has sent and received; nothing changes.
+# both_counted NAME: writes to $TMP/NAME, in order of ports, what A has received from each peer and
+# sent to it, and what that peer has sent and received. Returns true if nothing changes any more.
 both_counted() {
 	counts_now >"$TMP/$1"
 	counts_now | cmp -s "$TMP/$1" -

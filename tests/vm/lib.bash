@@ -1,13 +1,13 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: MIT
 #
-# What the tests for a virtual machine add to hosts and tunnels: NICs of the machine
-# itself, and links that lose packets.
+# For tests in a virtual machine: hosts joined by the machine's NICs, and links that lose packets.
 
 # shellcheck source=tests/netns/lib.bash
 source "${BASH_SOURCE[0]%/*}/../netns/lib.bash"
 
-# needs_wireguard: in the kernel. A virtual machine of ours has it, or is broken.
+# needs_wireguard: skips the test if the kernel has no WireGuard; fails in a machine of
+# vmtest/run.sh, which must have it.
 needs_wireguard() {
 	if ! unshare --net ip link add wg0 type wireguard; then
 		[ -z "${VMTEST_PAIRS:-}" ]
@@ -15,9 +15,9 @@ needs_wireguard() {
 	fi
 }
 
-# ---- NICs: vmtest/run.sh gives a machine pairs of them, each joined outside of it
+# ---- NICs: vmtest/run.sh gives a machine pairs of NICs, each joined outside of the machine
 
-# What the fifth byte of their addresses is.
+# The fifth byte of their MAC addresses.
 declare -gA PAIR=([virtio]=1 [spare]=2 [igb]=3)
 
 nics_of() {
@@ -32,8 +32,8 @@ nics_of() {
 
 has_pair() { [ "$(nics_of "$1" | wc -l)" = 2 ]; }
 
-# What was promised is there; a NIC comes back from a host some time after that has ended.
-# NICs of any other machine are not ours to take.
+# needs_pair PAIR: waits until both NICs are in the root namespace, because they come back from a
+# host some time after it has ended. Skips the test on other machines, whose NICs are in use.
 needs_pair() {
 	case " ${VMTEST_PAIRS:-} " in
 	*" $1 "*) wait_until 10 has_pair "$1" ;;
@@ -43,7 +43,7 @@ needs_pair() {
 
 driver_of() { if [ "$1" = igb ]; then echo igb; else echo virtio_net; fi; }
 
-# join_by_nics PAIR A B [MTU]: as join does by veth.
+# join_by_nics PAIR A B [MTU]: does what join does, but with two NICs instead of a veth pair.
 join_by_nics() {
 	local nics
 
@@ -60,12 +60,12 @@ give_nic() {
 	ip link set "$1" mtu "$4" netns "${HOST_PID[$2]}" name "$3"
 }
 
-# kernel_at_least MAJOR.MINOR
+# kernel_at_least MAJOR.MINOR: returns true if the kernel is that version or newer.
 kernel_at_least() { dpkg --compare-versions "$(uname -r)" ge "$1"; }
 
-# ---- links with something in between
+# ---- links through a bridge
 
-# bridged A B: joined by a bridge in M, whose ends netem may spoil.
+# bridged A B: makes two hosts, joined by a bridge in M, so that netem can disturb both ways.
 bridged() {
 	local host
 
@@ -85,11 +85,11 @@ bridged() {
 
 other() { if [ "$1" = "$2" ]; then echo "$3"; else echo "$2"; fi; }
 
-# netem ARGUMENTS...: on the way to A and on the way to B.
+# netem ARGUMENTS...: sets netem on the way to A and on the way to B.
 netem() {
 	on M tc qdisc replace dev A root netem "$@"
 	on M tc qdisc replace dev B root netem "$@"
 }
 
-# What netem has dropped on both ways.
+# netem_drops: prints how many packets netem has dropped on both ways.
 netem_drops() { on M tc -s -j qdisc show | jq '[.[] | select(.kind == "netem") | .drops] | add'; }

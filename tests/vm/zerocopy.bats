@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-# AF_XDP without copies, on NICs whose driver has it.
+# Zero-copy AF_XDP, on NICs whose driver has it.
 
 load lib
 
-# 100 MB through an emulated machine.
+# 100 MB take long in an emulated machine.
 export BATS_TEST_TIMEOUT=$((200 * PATIENCE))
 
 setup() { needs_root; }
@@ -15,7 +15,7 @@ teardown() {
 	cleanup
 }
 
-# What NICs and interrupts count in a second: whether packets still move.
+# show_nics: prints which counters of NICs and interrupts grow within a second.
 show_nics() {
 	count_nics >"$TMP/nics"
 	sleep 1
@@ -48,7 +48,8 @@ needs_zerocopy() {
 		skip "$driver has zero-copy since ${SINCE[$driver]}, this is $(uname -r)"
 }
 
-# zc_tunnel PAIR IMPL_B [MODE]: A and B by these two NICs; MODE, as ":zc", is demanded.
+# zc_tunnel PAIR IMPL_B [:MODE]: makes a tunnel between A and B, joined by these two NICs. With
+# ":zc", requires zero-copy on the command line.
 zc_tunnel() {
 	local host
 
@@ -75,7 +76,7 @@ is_zerocopy() {
 	on "$1" "$WGXDP" status wg0 | grep -q 'XDP native, AF_XDP zero-copy'
 }
 
-# transfer FROM TO BYTES: intact, by AF_XDP alone.
+# transfer FROM TO BYTES: sends a file, which must arrive unchanged and only by AF_XDP.
 transfer() {
 	local before_from before_to
 
@@ -86,8 +87,8 @@ transfer() {
 	went_by "$2" xdp "$before_to" $(($3 / 1500 / 50))
 }
 
-# sent_is_received PAIR: what one end has sent the other has received. (QEMU's igb loses what
-# comes while its ring is full: 1 in 100 at the most.)
+# sent_is_received PAIR: returns true if each end has received what the other has sent. (QEMU's igb
+# loses packets while its ring is full, at most 1 in 100.)
 sent_is_received() {
 	local least=100
 
@@ -111,18 +112,18 @@ both_zerocopy() {
 	wait_until 5 sent_is_received "$1"
 }
 
-@test "virtio_net: 100 MB each way, zero-copy demanded at both ends" {
+@test "virtio_net: 100 MB each way, zero-copy required at both ends" {
 	needs_zerocopy virtio
 	both_zerocopy virtio $LARGE
 }
 
-@test "virtio_net with queues to spare: they receive, and the kernel survives it" {
+@test "virtio_net with spare queues: they receive, and the kernel does not crash" {
 	needs_zerocopy spare
 	both_zerocopy spare 10000000
 	status_is A '.nics[0].xdp_queues >= 1'
 	on A "$WGXDP" status wg0 | grep -q 'queue(s) and [0-9]* that only receive'
-	# By the peer's port each queue gets its turn, and those that XDP added with it. Nothing
-	# comes around AF_XDP. (The first answer to one that has moved does go by the UDP socket.)
+	# The peer's ports spread packets over all queues, those that XDP added included. Nothing
+	# is received by the UDP socket. (The first answer after a move is sent by it.)
 	before=$(status_of A .paths.rx_udp_packets)
 	for port in {20001..20016}; do
 		on B wg set wg0 listen-port "$port"
@@ -141,7 +142,7 @@ both_zerocopy() {
 	is_zerocopy A
 }
 
-# start_again HOST ARGUMENTS...
+# start_again HOST ARGUMENTS...: starts wgxdp with the saved configuration.
 start_again() {
 	start_wg wgxdp "$@"
 	on "$1" wg setconf wg0 "$TMP/$1.conf"
@@ -157,7 +158,7 @@ killed_and_again() {
 	wait_until 10 pings A "$(inner4 B)"
 }
 
-@test "igb: 100 MB each way, zero-copy demanded at both ends" {
+@test "igb: 100 MB each way, zero-copy required at both ends" {
 	needs_zerocopy igb
 	both_zerocopy igb $LARGE
 }
@@ -171,25 +172,25 @@ with_kernel() {
 	wait_until 5 sent_is_received "$1"
 }
 
-@test "virtio_net: zero-copy unasked, the kernel's WireGuard at the other end" {
+@test "virtio_net: zero-copy by default, to the kernel's WireGuard" {
 	needs_zerocopy virtio
 	with_kernel virtio
 }
 
-@test "igb: zero-copy unasked, the kernel's WireGuard at the other end" {
+@test "igb: zero-copy by default, to the kernel's WireGuard" {
 	needs_zerocopy igb
 	with_kernel igb
 }
 
 # ---- several queues
 
-# What XDP has redirected from each queue of A's NIC, by the driver. (Linux 6.1 calls the
-# queues otherwise.)
+# queue_packets: prints how many packets XDP has redirected from each queue of A's NIC, as the
+# driver counts them. (The counters have another name in Linux 6.1.)
 queue_packets() {
 	on A ethtool -S toB | sed -n 's/^ *rx\(_queue_\)\?[0-9]*_xdp_redirects: //p'
 }
 
-# worker_packets: what each worker has received by AF_XDP.
+# worker_packets: prints how many packets each worker has received by AF_XDP.
 worker_packets() {
 	on A bpftool -j map dump pinned "$PINS/wg0/worker_stats" |
 		jq -c '[.[].formatted.value | .rx_xdp_packets]'
@@ -228,7 +229,7 @@ worker_packets() {
 	done
 	worker_packets
 	status_of A '.paths.rx_xdp_packets >= 160'
-	# Each of two workers has had some, and none has had all; so have the queues.
+	# At least two workers and two queues have received packets.
 	worker_packets | jq -e 'map(select(. >= 10)) | length >= 2'
 	queue_packets | jq -se 'debug | map(select(. >= 10)) | length >= 2'
 	if [ $mode = zc ]; then
@@ -238,7 +239,7 @@ worker_packets() {
 
 pings_from() { on "$1" ping -q -n -c 1 -W 1 -I "$2" "$3" >/dev/null; }
 
-# ---- where there is none
+# ---- without zero-copy
 
 refused() {
 	refute on A timeout $((20 * PATIENCE)) "$WGXDP" -f --nic "$1" wg0 2>"$TMP/refusal"
@@ -256,7 +257,7 @@ refused() {
 	refused toB:zc
 }
 
-@test "virtio_net of an older kernel: refused, and by itself with copies" {
+@test "virtio_net of an older kernel: zero-copy is refused, the default is copy mode" {
 	needs_pair virtio
 	if has_zerocopy virtio_net; then
 		skip "virtio_net of $(uname -r) has zero-copy"
