@@ -153,19 +153,25 @@ static __always_inline bool is_to(const struct nic_queues *nic, const struct eth
 	return !((ours[0] ^ to[0]) | (ours[1] ^ to[1]) | (ours[2] ^ to[2]));
 }
 
+/* Returns false for a frame in several buffers, which the sockets do not take. */
+static __always_inline bool is_in_one_buffer(struct xdp_md *ctx)
+{
+	return bpf_xdp_get_buff_len(ctx) == ctx->data_end - ctx->data;
+}
+
 /* xskmap: the map of data or of handshake sockets. */
-static __always_inline int redirect(const struct xdp_md *ctx,
-				    const struct nic_queues *nic, void *xskmap)
+static __always_inline int redirect(struct xdp_md *ctx, const struct nic_queues *nic,
+				    void *xskmap)
 {
 	__u32 queue = ctx->rx_queue_index;
 
-	if (queue >= nic->count || ctx->data_end - ctx->data > nic->max_frame)
+	if (queue >= nic->count || ctx->data_end - ctx->data > nic->max_frame ||
+	    !is_in_one_buffer(ctx))
 		return XDP_PASS;
 	return bpf_redirect_map(xskmap, nic->first_key + queue, XDP_PASS);
 }
 
-static __always_inline int steer_data(const struct xdp_md *ctx,
-				      const struct nic_queues *nic,
+static __always_inline int steer_data(struct xdp_md *ctx, const struct nic_queues *nic,
 				      const struct wg_data *message, __u32 length)
 {
 	__u32 receiver = message->receiver;
@@ -186,7 +192,7 @@ static __always_inline int steer_data(const struct xdp_md *ctx,
 	return verdict;
 }
 
-static __always_inline int steer(const struct xdp_md *ctx, const struct wg_config *c,
+static __always_inline int steer(struct xdp_md *ctx, const struct wg_config *c,
 				 const struct nic_queues *nic,
 				 const struct udp_datagram *d, const void *end)
 {
@@ -204,8 +210,7 @@ static __always_inline int steer(const struct xdp_md *ctx, const struct wg_confi
 		       : XDP_PASS;
 }
 
-SEC("xdp")
-int wg_nic(struct xdp_md *ctx)
+static __always_inline int judge(struct xdp_md *ctx)
 {
 	const void *data = (const void *)(long)ctx->data;
 	const void *end = (const void *)(long)ctx->data_end;
@@ -225,6 +230,20 @@ int wg_nic(struct xdp_md *ctx)
 	if (!nic || !is_to(nic, datagram.eth))
 		return XDP_PASS;
 	return steer(ctx, c, nic, &datagram, end);
+}
+
+/* This one lets the administrator raise the MTU to where the driver needs several buffers. */
+SEC("xdp.frags")
+int wg_nic(struct xdp_md *ctx)
+{
+	return judge(ctx);
+}
+
+/* For drivers that refuse that one. */
+SEC("xdp")
+int wg_nic_plain(struct xdp_md *ctx)
+{
+	return judge(ctx);
 }
 
 /* Attached nowhere: the daemon runs it on frames of its own (BPF_F_TEST_XDP_LIVE_FRAMES), which

@@ -5,6 +5,7 @@
 #include <sys/epoll.h>
 
 #include "clock.h"
+#include "default_routes.h"
 #include "flows.h"
 #include "listen.h"
 #include "log.h"
@@ -98,6 +99,7 @@ static void on_link(void *ctx, bool present, const struct rtnl_link *link,
 		wgif_other_link(&tunnel->wgif, ifindex, link);
 	note_link(tunnel, ifindex, present ? link : NULL);
 	paths_changed(tunnel);
+	default_routes_changed(tunnel);
 }
 
 static void on_addr(void *ctx, bool added, const struct rtnl_addr *addr)
@@ -113,11 +115,14 @@ static void on_addr(void *ctx, bool added, const struct rtnl_addr *addr)
 static void on_route(void *ctx, const struct ip_addr *prefix, unsigned len)
 {
 	stale_paths_by_prefix(ctx, prefix, len);
+	if (!len)
+		default_routes_changed(ctx);
 }
 
 static void on_routes_changed(void *ctx)
 {
 	paths_changed(ctx);
+	default_routes_changed(ctx);
 }
 
 static void on_neigh(void *ctx, uint32_t ifindex, const struct ip_addr *addr,
@@ -135,6 +140,7 @@ static void read_links(struct tunnel *tunnel, uint64_t now)
 {
 	tunnel->links_due = UINT64_MAX;
 	paths_changed(tunnel);
+	default_routes_changed(tunnel);
 	if (routing_read(&tunnel->routing, now)) {
 		tunnel->links_due = now + RETRY_NS;
 		return;

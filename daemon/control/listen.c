@@ -8,6 +8,7 @@
 
 #include "bpf_objects.h"
 #include "clock.h"
+#include "default_routes.h"
 #include "flows.h"
 #include "log.h"
 #include "paths.h"
@@ -166,5 +167,6 @@ int tunnel_set_fwmark(struct tunnel *tunnel, uint32_t fwmark)
 		return err;
 	tunnel->fwmark = fwmark;
 	paths_due(tunnel, clock_now());
+	default_routes_changed(tunnel);
 	return 0;
 }

@@ -17,6 +17,7 @@
 #include <urcu-qsbr.h>
 
 #include "clock.h"
+#include "default_routes.h"
 #include "handshake_intake.h"
 #include "kernel_events.h"
 #include "listen.h"
@@ -48,6 +49,7 @@ static uint64_t next_deadline(struct tunnel *tunnel)
 	const uint64_t deadlines[] = {
 		first_timer(tunnel),
 		kernel_events_deadline(tunnel),
+		default_routes_deadline(tunnel),
 		nics_deadline(tunnel),
 		paths_deadline(tunnel),
 		tunnel->listen_due,
@@ -99,10 +101,14 @@ static void wait_for_news(struct tunnel *tunnel)
 /* Attaches what is wanted; the paths that lead there are resolved in the next step. */
 static void serve_nics(struct tunnel *tunnel, uint64_t now)
 {
-	uint32_t ifindex = nics_serve(tunnel, now);
+	uint32_t ifindex;
 
-	if (ifindex)
-		stale_paths_by_link(tunnel, ifindex);
+	default_routes_serve(tunnel, now);
+	ifindex = nics_serve(tunnel, now);
+	if (!ifindex)
+		return;
+	stale_paths_by_link(tunnel, ifindex);
+	default_routes_changed(tunnel);
 }
 
 static int watch(struct tunnel *tunnel, int fd, uint32_t events)

@@ -63,6 +63,8 @@ struct tunnel {
 	/* When to resolve all paths again, ns; UINT64_MAX: nothing they are made of has
 	 * changed. */
 	uint64_t paths_due;
+	/* When to look for default routes, ns; UINT64_MAX: they have not changed. */
+	uint64_t default_routes_due;
 	struct stale_paths stale;
 	int path_error; /* of the latest look-up that failed, as the log knows it */
 	struct pmtu pmtu;

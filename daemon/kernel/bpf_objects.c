@@ -223,13 +223,16 @@ int bpf_objects_attach_tc(struct bpf_objects *bpf, uint32_t ifindex)
 	return tc_attach(&bpf->tc, ifindex);
 }
 
-int bpf_objects_attach_xdp(struct bpf_objects *bpf, uint32_t ifindex, bool native)
+int bpf_objects_attach_xdp(struct bpf_objects *bpf, uint32_t ifindex, enum xdp_kind kind)
 {
+	const struct bpf_program *prog = kind == XDP_KIND_FRAGS
+						 ? bpf->nic->progs.wg_nic
+						 : bpf->nic->progs.wg_nic_plain;
 	DECLARE_LIBBPF_OPTS(bpf_link_create_opts, opts,
-			    .flags = native ? XDP_FLAGS_DRV_MODE : XDP_FLAGS_SKB_MODE);
+			    .flags = kind == XDP_KIND_GENERIC ? XDP_FLAGS_SKB_MODE
+							      : XDP_FLAGS_DRV_MODE);
 
-	return bpf_link_create(bpf_program__fd(bpf->nic->progs.wg_nic), (int)ifindex,
-			       BPF_XDP, &opts);
+	return bpf_link_create(bpf_program__fd(prog), (int)ifindex, BPF_XDP, &opts);
 }
 
 bool bpf_objects_has_xdp(uint32_t ifindex)

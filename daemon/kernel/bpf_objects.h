@@ -36,9 +36,16 @@ bool bpf_objects_uses_clsact(const struct bpf_objects *bpf);
 /* Returns the descriptor of the program that filters what the TAP device reads; owned by
  * bpf. */
 int bpf_objects_filter_fd(const struct bpf_objects *bpf);
-/* Attaches the XDP program to a NIC, in native or generic mode. Returns the descriptor of the
- * BPF link, owned by the caller, or -errno. Closing it detaches the program. */
-int bpf_objects_attach_xdp(struct bpf_objects *bpf, uint32_t ifindex, bool native);
+
+enum xdp_kind {
+	XDP_KIND_FRAGS, /* native; takes frames in several buffers, so large MTUs, and passes them */
+	XDP_KIND_PLAIN, /* native */
+	XDP_KIND_GENERIC,
+};
+
+/* Attaches the XDP program to a NIC. Returns the descriptor of the BPF link, owned by the caller,
+ * or -errno. Closing it detaches the program. */
+int bpf_objects_attach_xdp(struct bpf_objects *bpf, uint32_t ifindex, enum xdp_kind kind);
 
 /* Returns true if the device has an XDP program, anybody's, in native or generic mode. */
 bool bpf_objects_has_xdp(uint32_t ifindex);

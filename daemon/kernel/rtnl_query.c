@@ -170,6 +170,63 @@ int rtnl_addr_link(struct rtnl *r, const struct ip_addr *addr, uint32_t *ifindex
 	return 0;
 }
 
+static void add_hop(struct rtnl_hops *hops, uint32_t ifindex)
+{
+	if (ifindex && hops->count < RTNL_HOPS_MAX)
+		hops->links[hops->count++] = ifindex;
+}
+
+static void add_hops(struct rtnl_hops *hops, const struct nlattr *multipath)
+{
+	const struct rtnexthop *hop = mnl_attr_get_payload(multipath);
+	int left = mnl_attr_get_payload_len(multipath);
+
+	for (; RTNH_OK(hop, left);
+	     left -= RTNH_ALIGN(hop->rtnh_len), hop = RTNH_NEXT(hop))
+		add_hop(hops, (uint32_t)hop->rtnh_ifindex);
+}
+
+/* ctx: struct rtnl_hops */
+static int parse_default(const struct nlmsghdr *nlh, void *ctx)
+{
+	const struct nlattr *tb[RTA_MAX + 1];
+	const struct rtmsg *rtm = rtnl_parse_message(nlh, sizeof(*rtm), tb, RTA_MAX);
+
+	if (!rtm || nlh->nlmsg_type != RTM_NEWROUTE)
+		return -EPROTO;
+	if (rtm->rtm_dst_len || rtm->rtm_type != RTN_UNICAST)
+		return 0;
+	if (tb[RTA_MULTIPATH])
+		add_hops(ctx, tb[RTA_MULTIPATH]);
+	else
+		add_hop(ctx, rtnl_attr_u32(tb[RTA_OIF]));
+	return 0;
+}
+
+/* Asks for the entry that matches an address that nobody has, and so no other route leads to: a
+ * dump would have all routes, of which a router may have a million. */
+int rtnl_default_hops(struct rtnl *r, int family, uint32_t fwmark, struct rtnl_hops *out)
+{
+	static const uint8_t v4[] = {255, 255, 255, 254}, v6[16] = {0x40, [15] = 1};
+	static const struct ip_addr none;
+	struct rtnl_request req;
+	struct ip_addr nobody;
+	struct nlmsghdr *nlh;
+	struct rtmsg *rtm;
+	int err;
+
+	out->count = 0;
+	rtnl_addr_set(&nobody, family, family == AF_INET ? v4 : v6,
+		      family == AF_INET ? sizeof(v4) : sizeof(v6));
+	nlh = route_request(&req, &nobody, &none);
+	rtm = mnl_nlmsg_get_payload(nlh);
+	rtm->rtm_flags = RTM_F_FIB_MATCH;
+	if (fwmark)
+		mnl_attr_put_u32(nlh, RTA_MARK, fwmark);
+	err = rtnl_query(r, nlh, parse_default, out);
+	return err && rtnl_is_momentary(err) ? err : 0;
+}
+
 bool rtnl_neigh_usable(uint16_t state)
 {
 	return state & (NUD_REACHABLE | NUD_STALE | NUD_DELAY | NUD_PROBE |

@@ -68,6 +68,18 @@ int rtnl_route_get(struct rtnl *r, const struct ip_addr *dst, const struct ip_ad
 		   uint32_t oif_scope, uint32_t fwmark, uint16_t sport, uint16_t dport,
 		   struct rtnl_route *out);
 
+/* More next hops than these are not looked at. */
+#define RTNL_HOPS_MAX 16
+
+struct rtnl_hops {
+	uint32_t links[RTNL_HOPS_MAX]; /* ifindexes; some may be the same */
+	unsigned count;
+};
+
+/* Finds the links that the default route of an AF_ family leads to, for a packet with this mark:
+ * rules decide about the table. None (0 and an empty *out) if there is no default route. */
+int rtnl_default_hops(struct rtnl *r, int family, uint32_t fwmark, struct rtnl_hops *out);
+
 /* Finds the link that has the address. -EADDRNOTAVAIL if it is not an address of this
  * host. */
 int rtnl_addr_link(struct rtnl *r, const struct ip_addr *addr, uint32_t *ifindex);

@@ -136,31 +136,52 @@ static unsigned count_tx_queues(const char *name)
 		       (c.rx_count < c.tx_count ? c.rx_count : c.tx_count));
 }
 
-/* Generic XDP sees packets after the kernel has merged them (GRO), and copies them twice, so it
- * is used only if it is asked for. */
-static int attach_xdp(struct bpf_objects *bpf, struct nic *nic, bool generic)
+/* Returns true if another kind of program may be attached where this error came. */
+static bool is_refusal(int err)
 {
-	if (nic->mode != NIC_SKB) {
-		nic->native = true;
-		nic->link_fd = bpf_objects_attach_xdp(bpf, nic->ifindex, true);
-		if (nic->link_fd >= 0)
-			return 0;
-		if (nic->mode != NIC_ANY || !generic || nic->link_fd == -EBUSY)
-			return nic->link_fd;
-	}
-	nic->native = false;
-	nic->link_fd = bpf_objects_attach_xdp(bpf, nic->ifindex, false);
+	return err && err != -EBUSY && err != -ENOMEM;
+}
+
+static int attach_as(struct bpf_objects *bpf, struct nic *nic, enum xdp_kind kind)
+{
+	nic->native = kind != XDP_KIND_GENERIC;
+	nic->frags = kind == XDP_KIND_FRAGS;
+	nic->link_fd = bpf_objects_attach_xdp(bpf, nic->ifindex, kind);
 	return nic->link_fd < 0 ? nic->link_fd : 0;
+}
+
+/* `frags`: try the program for several buffers first. Generic XDP sees packets after the kernel has
+ * merged them (GRO), and copies them twice, so it is used only if it is asked for. */
+static int attach_xdp(struct bpf_objects *bpf, struct nic *nic, bool generic, bool frags)
+{
+	int err = -EOPNOTSUPP;
+
+	if (nic->mode == NIC_SKB)
+		return attach_as(bpf, nic, XDP_KIND_GENERIC);
+	if (frags)
+		err = attach_as(bpf, nic, XDP_KIND_FRAGS);
+	if (is_refusal(err))
+		err = attach_as(bpf, nic, XDP_KIND_PLAIN);
+	if (is_refusal(err) && nic->mode == NIC_ANY && generic)
+		err = attach_as(bpf, nic, XDP_KIND_GENERIC);
+	return err;
+}
+
+static void detach(struct bpf_objects *bpf, struct nic *nic)
+{
+	bpf_objects_set_nic(bpf, nic->ifindex, NULL);
+	if (nic->link_fd >= 0)
+		close(nic->link_fd);
+	nic->link_fd = -1;
+	for (unsigned i = 0; i < nic->queue_count; i++)
+		nic_queue_close(nic->queues[i]);
+	nic->queue_count = 0;
 }
 
 void nic_close(struct bpf_objects *bpf, struct nic *nic)
 {
 	assert_control_thread();
-	bpf_objects_set_nic(bpf, nic->ifindex, NULL);
-	if (nic->link_fd >= 0)
-		close(nic->link_fd);
-	for (unsigned i = 0; i < nic->queue_count; i++)
-		nic_queue_close(nic->queues[i]);
+	detach(bpf, nic);
 	free(nic);
 }
 
@@ -239,6 +260,19 @@ static struct nic *nic_new(uint32_t ifindex, const struct rtnl_link *link, uint3
 	return nic;
 }
 
+static int attach(struct bpf_objects *bpf, struct nic *nic, bool generic, bool frags,
+		  const char **step)
+{
+	int err = attach_xdp(bpf, nic, generic, frags);
+
+	*step = "XDP";
+	if (err)
+		return err;
+	*step = "AF_XDP sockets";
+	err = open_queues(bpf, nic);
+	return err ? err : serve_queues(bpf, nic);
+}
+
 bool nic_fits(const struct nic *nic, uint32_t mtu)
 {
 	return mtu + FRAME_OVERHEAD <= nic->frame_size ||
@@ -250,7 +284,7 @@ int nic_open(struct bpf_objects *bpf, uint32_t ifindex, const struct rtnl_link *
 	     struct nic **out, char *why, size_t why_len)
 {
 	struct nic *nic = nic_new(ifindex, link, id, mode);
-	const char *step = "XDP";
+	const char *step;
 	int err;
 
 	assert_control_thread();
@@ -259,13 +293,12 @@ int nic_open(struct bpf_objects *bpf, uint32_t ifindex, const struct rtnl_link *
 		return -ENOMEM;
 	}
 	nic->frames = frames;
-	err = attach_xdp(bpf, nic, generic);
-	if (!err) {
-		step = "AF_XDP sockets";
-		err = open_queues(bpf, nic);
+	err = attach(bpf, nic, generic, true, &step);
+	/* A driver may refuse zero-copy sockets beside a program for several buffers. */
+	if (is_refusal(err) && nic->frags) {
+		detach(bpf, nic);
+		err = attach(bpf, nic, generic, false, &step);
 	}
-	if (!err)
-		err = serve_queues(bpf, nic);
 	if (err) {
 		say_why(why, why_len, nic, step, err);
 		nic_close(bpf, nic);

@@ -46,6 +46,7 @@ struct nic {
 	unsigned frames; /* per queue */
 	enum nic_mode mode;
 	bool native;
+	bool frags;  /* the XDP program takes frames in several buffers */
 	int link_fd; /* XDP attachment */
 	unsigned queue_count;
 	unsigned tx_queue_count; /* the first queues, which also send; see above */

@@ -691,6 +691,35 @@ static void unknown_flow_passes(void **state)
 	}
 }
 
+/* The sockets take one buffer only. What is behind the datagram is padding. */
+static void frame_in_several_buffers_passes(void **state)
+{
+	struct frame f = message(4, 4, 32);
+	struct nic_queues queues = {
+		.first_key = FIRST_KEY, .count = QUEUES, .max_frame = 16384};
+	static uint8_t bytes[8000];
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = bytes, .repeat = 1);
+	struct xdp_md ctx = {.ingress_ifindex = nic_ifindex};
+	int queues_fd = bpf_map__fd(nic->maps.nic_queues);
+
+	put_bytes(queues.mac, mac, 6);
+	put_bytes(bytes, f.bytes, f.len);
+	opts.ctx_in = &ctx;
+	opts.ctx_size_in = sizeof(ctx);
+	assert_int_equal(bpf_map_update_elem(queues_fd, &nic_ifindex, &queues, 0), 0);
+	ctx.data_end = opts.data_size_in = 1500;
+	assert_int_equal(
+		bpf_prog_test_run_opts(bpf_program__fd(nic->progs.wg_nic), &opts), 0);
+	assert_int_equal(opts.retval, XDP_REDIRECT);
+	opts.data_size_out = 0;
+	ctx.data_end = opts.data_size_in = sizeof(bytes);
+	assert_int_equal(
+		bpf_prog_test_run_opts(bpf_program__fd(nic->progs.wg_nic), &opts), 0);
+	assert_int_equal(opts.retval, XDP_PASS);
+	queues.max_frame = MAX_FRAME;
+	assert_int_equal(bpf_map_update_elem(queues_fd, &nic_ifindex, &queues, 0), 0);
+}
+
 static void a_flow_is_of_one_nic(void **state)
 {
 	struct frame f = message(4, 4, 32);
@@ -1073,6 +1102,7 @@ int main(void)
 		T(other_source_ports_pass),
 		T(other_sources_pass),
 		T(unknown_flow_passes),
+		T(frame_in_several_buffers_passes),
 		T(a_flow_is_of_one_nic),
 		T(ipv4_mapped_flow_over_ipv6_passes),
 		T(admitted_flow_is_all_taken),

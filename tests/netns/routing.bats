@@ -67,6 +67,52 @@ pings_by() {
 	((${!1} >= 50 && toA + second - ${!1} < 20))
 }
 
+# ---- default routes
+
+# attached DEVICE...: by A's wg0, these and no others.
+attached() {
+	[ "$(status_of A '[.nics[].name] | sort | join(" ")')" = "$*" ]
+}
+
+@test "the devices of default routes are attached without a peer, wg0 itself is not" {
+	host_new A
+	host_new B
+	join A B
+	second_link
+	on A ip route add default via "$(outer4 B)" dev toB
+	start_wg wgxdp A
+	attached ""
+	on A ip link set wg0 up
+	wait_until 5 attached toB
+	# As wg-quick does it, and without its marks.
+	on A wg set wg0 fwmark 51820
+	on A ip route add default dev wg0 table 51820
+	on A ip rule add not fwmark 51820 table 51820
+	on A ip route add default dev wg0 metric 1
+	on A ip -6 route add default dev second metric 9
+	wait_until 5 attached second toB
+	on A ip -6 route add default dev wg0 metric 1
+	on A ip route del default dev toB
+	# One that comes later, with several next hops.
+	on A ip link add tun0 type veth peer name tun1
+	on A ip link set tun0 up
+	on A ip link set tun1 up
+	on A ip route replace default metric 1 nexthop dev tun0 nexthop via "$(outer4 B)" dev toB
+	wait_until 5 attached second toB tun0
+}
+
+@test "a default route attaches nothing to devices that were not asked for" {
+	host_new A
+	host_new B
+	join A B
+	second_link
+	on A ip route add default via "$(outer4 B)" dev toB
+	start_wg wgxdp A --nic second
+	on A ip link set wg0 up
+	sleep 0.5
+	attached second
+}
+
 # ---- marks
 
 # mark_setup: makes two links; a rule sends marked packets to B by the second one.

@@ -73,6 +73,26 @@ whole_by_xdp() {
 	no_trickle A B
 }
 
+# veth refuses an MTU for the other end of a device that has XDP, as drivers do for their own.
+@test "a link's MTU is raised beyond a buffer while XDP is attached, and lowered" {
+	tunnel wgxdp wgxdp
+	on_path A af_xdp
+	on_path B af_xdp
+	link_mtu 9000
+	[ "$(on A cat /sys/class/net/wg0/mtu)" = 1420 ]
+	ping_all A "$(inner4 B)" 20
+	on A ip link set wg0 mtu 8920
+	on B ip link set wg0 mtu 8920
+	for size in 100 3000 4000 8000; do
+		wait_until 10 pings A "$(inner4 B)"
+		ping_all A "$(inner4 B)" 5 -s $size -M "do"
+	done
+	on_path A af_xdp
+	has_xdp B toA
+	link_mtu 1500
+	wait_until 10 whole_by_xdp
+}
+
 @test "a wg0 MTU of 65000: the underlay fragments" {
 	tunnel wgxdp wgxdp
 	set_mtus 1500 65000
