@@ -232,6 +232,14 @@ int bpf_objects_attach_xdp(struct bpf_objects *bpf, uint32_t ifindex, bool nativ
 			       BPF_XDP, &opts);
 }
 
+bool bpf_objects_lost_xdp(int link_fd)
+{
+	struct bpf_link_info info = {0};
+	uint32_t len = sizeof(info);
+
+	return !bpf_obj_get_info_by_fd(link_fd, &info, &len) && !info.xdp.ifindex;
+}
+
 bool bpf_objects_has_xdp(uint32_t ifindex)
 {
 	LIBBPF_OPTS(bpf_xdp_query_opts, opts);

@@ -39,6 +39,9 @@ int bpf_objects_filter_fd(const struct bpf_objects *bpf);
 /* Attaches the XDP program to a NIC, in native or generic mode. Returns the descriptor of the
  * BPF link, owned by the caller, or -errno. Closing it detaches the program. */
 int bpf_objects_attach_xdp(struct bpf_objects *bpf, uint32_t ifindex, bool native);
+/* Returns true if somebody has detached the link, which stays open, from its device. The kernel
+ * sends no event for that. False if it cannot be asked. */
+bool bpf_objects_lost_xdp(int link_fd);
 
 /* Returns true if the device has an XDP program, anybody's, in native or generic mode. */
 bool bpf_objects_has_xdp(uint32_t ifindex);

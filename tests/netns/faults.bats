@@ -42,3 +42,52 @@ injected() {
 	[[ "$output" == *"cannot wait for events: No space left on device"* ]]
 	[ "${#lines[@]}" = 1 ]
 }
+
+# ---- what others, or the kernel, do to a daemon that runs
+
+# links_of HOST TYPE: the IDs of its daemon's BPF links.
+links_of() {
+	# shellcheck disable=SC2016 # expanded by that shell
+	on "$1" sh -c 'cat /proc/$0/fdinfo/*' "$(daemon_pid "$1")" 2>/dev/null |
+		awk -v type="$2" '$1 == "link_type:" { is = $2 } $1 == "link_id:" && is == type { print $2 }'
+}
+
+said() { grep -q "$1" "$TMP/A-wg0.log"; }
+
+lacks_xdp() { ! has_xdp "$@"; }
+
+# detach_xdp: as an administrator may, with whom no netlink event comes.
+detach_xdp() { on A bpftool link detach id "$(links_of A xdp)"; }
+
+@test "an XDP link that somebody detached is told, and attached again within two seconds" {
+	needs_root
+	needs_wgxdp
+	tunnel wgxdp wgxdp
+	on_path A af_xdp
+	detach_xdp
+	lacks_xdp A toB
+	wait_until 2 has_xdp A toB
+	on_path A af_xdp
+	[ "$(grep -c "toB: somebody detached the XDP program" "$TMP/A-wg0.log")" = 1 ]
+	ping_all A "$(inner4 B)" 10
+	# Who does it again has his way for half a minute.
+	detach_xdp
+	wait_until 2 status_is A '.nics == [] and .peers[0].path == "udp"'
+	lacks_xdp A toB
+	ping_all A "$(inner4 B)" 10
+}
+
+@test "tcx links that somebody detached are put back within two seconds" {
+	local id
+
+	needs_root
+	needs_wgxdp
+	tunnel wgxdp wgxdp
+	for id in $(links_of A tcx); do
+		on A bpftool link detach id "$id"
+	done
+	[ -n "$id" ] || skip "the kernel has no tcx"
+	refute pings A "$(inner4 B)"
+	wait_until 2 said "put back"
+	ping_all A "$(inner4 B)" 10
+}

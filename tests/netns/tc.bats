@@ -194,7 +194,7 @@ passed_by() {
 	needs_tcx
 	tunnel wgxdp wgxdp
 	user_tcx "$1" "$2" 0
-	# The daemon looks once a second, or every five seconds if nothing comes in.
+	# The daemon looks once a second, or every 1.5 seconds if nothing comes in.
 	wait_until 10 pings A "$(inner4 B)"
 	talk
 	send_file A B 1000000
