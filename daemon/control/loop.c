@@ -19,6 +19,7 @@
 #include "clock.h"
 #include "handshake_intake.h"
 #include "kernel_events.h"
+#include "late_maps.h"
 #include "listen.h"
 #include "nics.h"
 #include "paths.h"
@@ -50,6 +51,7 @@ static uint64_t next_deadline(struct tunnel *tunnel)
 		kernel_events_deadline(tunnel),
 		nics_deadline(tunnel),
 		paths_deadline(tunnel),
+		late_maps_deadline(tunnel),
 		tunnel->listen_due,
 		tunnel->lazy_pending ? tunnel->dp.events.lazy_due : UINT64_MAX,
 		uapi_next_deadline(tunnel->uapi),
@@ -149,6 +151,7 @@ int control_run(struct tunnel *tunnel)
 		handshake_intake_serve(tunnel, now);
 		if (uapi_dispatch(tunnel->uapi, now))
 			tunnel->ending = true;
+		late_maps_serve(tunnel, now);
 		peer_events_reap(tunnel);
 	}
 	return tunnel->wgif.failed ? -EIO : 0;

@@ -186,8 +186,7 @@ static int open_queues(struct bpf_objects *bpf, struct nic *nic)
 	return err;
 }
 
-/* Lets the XDP program redirect packets to the queues. */
-static int serve_queues(struct bpf_objects *bpf, const struct nic *nic)
+int nic_serve_queues(struct bpf_objects *bpf, struct nic *nic)
 {
 	uint32_t room = nic->frame_size - KERNEL_HEADROOM,
 		 mtu_frame = nic->mtu + ETH_HLEN;
@@ -197,8 +196,12 @@ static int serve_queues(struct bpf_objects *bpf, const struct nic *nic)
 		.max_frame = mtu_frame < room ? mtu_frame : room,
 	};
 
+	int err;
+
 	memcpy(queues.mac, nic->mac, sizeof(queues.mac));
-	return bpf_objects_set_nic(bpf, nic->ifindex, &queues);
+	err = bpf_objects_set_nic(bpf, nic->ifindex, &queues);
+	nic->late = err;
+	return err;
 }
 
 static void say_why(char *why, size_t len, const struct nic *nic, const char *step,
@@ -265,7 +268,7 @@ int nic_open(struct bpf_objects *bpf, uint32_t ifindex, const struct rtnl_link *
 		err = open_queues(bpf, nic);
 	}
 	if (!err)
-		err = serve_queues(bpf, nic);
+		err = nic_serve_queues(bpf, nic);
 	if (err) {
 		say_why(why, why_len, nic, step, err);
 		nic_close(bpf, nic);
@@ -283,5 +286,5 @@ void nic_set_link(struct bpf_objects *bpf, struct nic *nic, const struct rtnl_li
 		return;
 	nic->mtu = link->mtu;
 	memcpy(nic->mac, link->mac, sizeof(nic->mac));
-	serve_queues(bpf, nic);
+	nic_serve_queues(bpf, nic);
 }
