@@ -171,15 +171,15 @@ static int set_peer_lines(struct tunnel *tunnel, const struct uapi_set *set, siz
 			  size_t end)
 {
 	struct peer *peer;
-	int err = find_peer(tunnel, set, i, &peer), err_end;
+	int err = find_peer(tunnel, set, i, &peer);
 
 	if (!peer)
 		return err;
 	for (i++; !err && i < end; i++)
 		err = set_peer(peer, &set->ops[i]);
-	err_end = allowedips_replace_end(&tunnel->peers.allowed, &peer->allowed);
+	allowedips_replace_end(&tunnel->peers.allowed, &peer->allowed);
 	peer_reschedule(peer);
-	return err ? err : err_end;
+	return err;
 }
 
 static bool may_be_refused(enum uapi_key key)
@@ -199,14 +199,45 @@ static int set_sockets(struct tunnel *tunnel, const struct uapi_set *set)
 	return err;
 }
 
-/* The request is well-formed. It can still fail because the port is in use, when nothing has
- * changed yet, or for lack of memory or room in maps, when the lines before have taken effect. */
+/* Returns how many peers there would be at most. */
+static size_t peers_after(struct tunnel *tunnel, const struct uapi_set *set, bool look)
+{
+	size_t n = tunnel->peers.count;
+
+	for (size_t i = 0; i < set->count; i++) {
+		const struct uapi_op *op = &set->ops[i];
+
+		if (op->key == UAPI_REPLACE_PEERS)
+			n = look = 0;
+		else if (op->key == UAPI_PUBLIC_KEY)
+			n += !look || (!peer_find(&tunnel->peers, op->value.key) &&
+				       !uapi_peer_has(set, i, UAPI_REMOVE) &&
+				       !uapi_peer_has(set, i, UAPI_UPDATE_ONLY));
+	}
+	return n;
+}
+
+/* Looks peers up only if their number alone does not say that there is room. */
+static int check_room(struct tunnel *tunnel, const struct uapi_set *set)
+{
+	if (peers_after(tunnel, set, false) <= WG_MAX_PEERS ||
+	    peers_after(tunnel, set, true) <= WG_MAX_PEERS)
+		return 0;
+	log_info("configuration refused, nothing changed: more than %u peers",
+		 WG_MAX_PEERS);
+	return -ENOSPC;
+}
+
+/* The request is well-formed. It can still be refused because it has too many peers, or because
+ * the port is in use, when nothing has changed yet. BPF maps that have no memory follow later. */
 int config_set(void *ctx, const struct uapi_set *set)
 {
 	struct tunnel *tunnel = ctx;
-	int err = set_sockets(tunnel, set);
+	int err = check_room(tunnel, set);
 
 	assert_control_thread();
+	if (!err)
+		err = set_sockets(tunnel, set);
 	for (size_t i = 0, end; !err && i < set->count; i = end) {
 		if (set->ops[i].key == UAPI_PUBLIC_KEY) {
 			end = uapi_peer_end(set, i);

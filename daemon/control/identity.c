@@ -8,7 +8,6 @@
 #include <urcu-qsbr.h>
 
 #include "bpf_objects.h"
-#include "log.h"
 #include "tunnel.h"
 
 /* Nothing is sent under the old key's sessions any more. The first initiation by the new key does
@@ -26,21 +25,20 @@ static void mac1_free(struct rcu_head *head)
 }
 
 /* Publishes the key to workers and to the XDP program. Takes over `check`; NULL: no key. */
-static int publish_mac1(struct tunnel *tunnel, struct mac1_check *check)
+static void publish_mac1(struct tunnel *tunnel, struct mac1_check *check)
 {
 	struct mac1_check *old = tunnel->dp.mac1;
 
 	rcu_assign_pointer(tunnel->dp.mac1, check);
 	if (old)
 		urcu_qsbr_call_rcu(&old->rcu, mac1_free);
-	return bpf_objects_set_mac1_key(tunnel->bpf, check ? check->key : NULL);
+	bpf_objects_set_mac1_key(tunnel->bpf, check ? check->key : NULL);
 }
 
 int tunnel_set_private_key(struct tunnel *tunnel, const uint8_t key[WG_KEY_LEN])
 {
 	struct mac1_check *check = malloc(sizeof(*check));
 	struct peer *peer;
-	int err;
 
 	if (!check)
 		return -ENOMEM;
@@ -51,9 +49,7 @@ int tunnel_set_private_key(struct tunnel *tunnel, const uint8_t key[WG_KEY_LEN])
 		free(check);
 		check = NULL;
 	}
-	err = publish_mac1(tunnel, check);
-	if (err)
-		log_error("handshakes go by the UDP socket: BPF map: %s", strerror(-err));
+	publish_mac1(tunnel, check);
 	if (tunnel->identity.set) {
 		peer = peer_find(&tunnel->peers, tunnel->identity.public_key);
 		if (peer)

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <sys/epoll.h>
 
+#include "bpf_objects.h"
 #include "clock.h"
 #include "default_routes.h"
 #include "flows.h"
@@ -16,6 +17,10 @@
 #include "thread.h"
 #include "tunnel.h"
 
+/* How often NICs are asked whether they still have our program: while the control thread is awake
+ * anyway, and while it would sleep. The kernel sends no event if a BPF link is detached. */
+#define NIC_LOOK_NS	 NS_PER_SEC
+#define NIC_IDLE_LOOK_NS (1500 * NS_PER_MS)
 /* After links could not be read. */
 #define RETRY_NS NS_PER_SEC
 
@@ -135,6 +140,38 @@ static void on_neigh(void *ctx, uint32_t ifindex, const struct ip_addr *addr,
 	stale_paths_by_neighbour(tunnel, ifindex, addr, &now);
 }
 
+/* --- NICs --- */
+
+static void look_at_nic(struct tunnel *tunnel, struct nic *nic, uint64_t now)
+{
+	uint32_t ifindex = nic->ifindex;
+
+	if (!bpf_objects_lost_xdp(nic->link_fd))
+		return;
+	detach(tunnel, nic, "somebody detached the XDP program");
+	nics_note_lost(tunnel, ifindex, now);
+	stale_paths_by_link(tunnel, ifindex);
+}
+
+static void look_at_nics(struct tunnel *tunnel, uint64_t now)
+{
+	tunnel->nics.looked = now;
+	for (unsigned i = 0; i < WG_MAX_NICS; i++)
+		if (tunnel->dp.nics[i])
+			look_at_nic(tunnel, tunnel->dp.nics[i], now);
+}
+
+/* When to look next, if nothing else happens. */
+static uint64_t nics_look_deadline(const struct tunnel *tunnel)
+{
+	for (unsigned i = 0; i < WG_MAX_NICS; i++)
+		if (tunnel->dp.nics[i])
+			return tunnel->nics.looked + NIC_IDLE_LOOK_NS;
+	return UINT64_MAX;
+}
+
+/* --- what serves all --- */
+
 /* After events of links were lost. */
 static void read_links(struct tunnel *tunnel, uint64_t now)
 {
@@ -195,6 +232,8 @@ void kernel_events_serve(struct tunnel *tunnel, uint64_t now)
 		read_links(tunnel, now);
 	if (wgif_tc_due(&tunnel->wgif, now))
 		wgif_check_tc(&tunnel->wgif, now);
+	if (now >= tunnel->nics.looked + NIC_LOOK_NS)
+		look_at_nics(tunnel, now);
 	pmtu_read(&tunnel->pmtu, tunnel_port(tunnel), on_too_big, tunnel);
 	if (far_links_heard(&tunnel->far_links, tunnel->wgif.tap.ifindex) ||
 	    now >= tunnel->wgif.look_due)
@@ -205,7 +244,7 @@ void kernel_events_serve(struct tunnel *tunnel, uint64_t now)
 uint64_t kernel_events_deadline(const struct tunnel *tunnel)
 {
 	const uint64_t due[] = {tunnel->wgif.look_due, wgif_tc_deadline(&tunnel->wgif),
-				tunnel->links_due};
+				tunnel->links_due, nics_look_deadline(tunnel)};
 	uint64_t next = UINT64_MAX;
 
 	for (unsigned i = 0; i < sizeof(due) / sizeof(due[0]); i++)

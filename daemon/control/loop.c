@@ -20,6 +20,7 @@
 #include "default_routes.h"
 #include "handshake_intake.h"
 #include "kernel_events.h"
+#include "late_maps.h"
 #include "listen.h"
 #include "nics.h"
 #include "paths.h"
@@ -52,6 +53,7 @@ static uint64_t next_deadline(struct tunnel *tunnel)
 		default_routes_deadline(tunnel),
 		nics_deadline(tunnel),
 		paths_deadline(tunnel),
+		late_maps_deadline(tunnel),
 		tunnel->listen_due,
 		tunnel->lazy_pending ? tunnel->dp.events.lazy_due : UINT64_MAX,
 		uapi_next_deadline(tunnel->uapi),
@@ -155,6 +157,7 @@ int control_run(struct tunnel *tunnel)
 		handshake_intake_serve(tunnel, now);
 		if (uapi_dispatch(tunnel->uapi, now))
 			tunnel->ending = true;
+		late_maps_serve(tunnel, now);
 		peer_events_reap(tunnel);
 	}
 	return tunnel->wgif.failed ? -EIO : 0;

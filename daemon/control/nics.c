@@ -24,6 +24,8 @@
 #define REFUSAL_NS     (30 * NS_PER_SEC)
 #define MOMENTARY_NS   NS_PER_SEC
 #define REFUSAL_MAX_NS (3600 * NS_PER_SEC)
+/* Whoever detaches our program twice within this time has his way for a while. */
+#define LOST_AGAIN_NS (30 * NS_PER_SEC)
 
 /* --- attached NICs --- */
 
@@ -155,7 +157,7 @@ static uint64_t refusal_wait(uint64_t before, int err)
 	return before < REFUSAL_MAX_NS / 2 ? before * 2 : REFUSAL_MAX_NS;
 }
 
-/* The log gets `why` once, not at each try that ends with the same error. */
+/* The log gets `why` once, not at each try that ends with the same error. NULL: nothing to say. */
 static void remember_refusal(struct tunnel *tunnel, uint32_t ifindex, int err,
 			     const char *why)
 {
@@ -164,7 +166,7 @@ static void remember_refusal(struct tunnel *tunnel, uint32_t ifindex, int err,
 	uint64_t wait = refusal_wait(r ? r->wait : 0, err), now = clock_now();
 	bool is_taken = err == -EBUSY && bpf_objects_has_xdp(ifindex);
 
-	if (!r || r->err != err)
+	if (why && (!r || r->err != err))
 		log_info("%s; using the UDP socket", why);
 	if (!r)
 		r = &tunnel->nics.refused[tunnel->nics.refused_next++ % WG_MAX_NICS];
@@ -278,6 +280,18 @@ void nics_want(struct tunnel *tunnel, uint32_t ifindex)
 			return;
 	if (nics->wanted_count < NICS_WANTED_MAX && may_attach(tunnel, ifindex, &mode))
 		nics->wanted[nics->wanted_count++] = ifindex;
+}
+
+void nics_note_lost(struct tunnel *tunnel, uint32_t ifindex, uint64_t now)
+{
+	struct nics *nics = &tunnel->nics;
+
+	assert_control_thread();
+	if (nics->lost == ifindex && now < nics->lost_at + LOST_AGAIN_NS)
+		remember_refusal(tunnel, ifindex, -ECANCELED, NULL);
+	nics->lost = ifindex;
+	nics->lost_at = now;
+	nics_want(tunnel, ifindex);
 }
 
 /* The first of the queue; 0: it is empty. */

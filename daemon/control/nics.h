@@ -52,6 +52,10 @@ struct nics {
 	unsigned refused_next;
 	uint32_t wanted[NICS_WANTED_MAX]; /* ifindexes that wait for nics_serve() */
 	unsigned wanted_count;
+	uint64_t looked; /* ns, the last time whether they still have our program */
+	uint32_t
+		lost; /* the device whose program somebody detached last, and when (ns) */
+	uint64_t lost_at;
 };
 
 /* Attaches XDP at once and opens the sockets of every queue. 0 or -errno, and then `why` gets
@@ -73,6 +77,9 @@ void nics_want(struct tunnel *tunnel, uint32_t ifindex);
 uint32_t nics_serve(struct tunnel *tunnel, uint64_t now);
 /* When nics_serve() has something to do, ns; 0: now, UINT64_MAX: nothing. */
 uint64_t nics_deadline(const struct tunnel *tunnel);
+/* Somebody detached the XDP program of this device, which is no NIC any more. Wants it again: at
+ * once, or later if that happened a short time ago, too. */
+void nics_note_lost(struct tunnel *tunnel, uint32_t ifindex, uint64_t now);
 /* A link changed, or went (NULL): it may have a new name, and one that was refused may be tried
  * again. */
 void nics_link_changed(struct tunnel *tunnel, uint32_t ifindex,

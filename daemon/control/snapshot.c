@@ -81,6 +81,8 @@ void snapshot_take(const struct tunnel *tunnel, struct snapshot *s)
 	s->listen_error = tunnel->listen_error;
 	snprintf(s->aead, sizeof(s->aead), "%s", tunnel->dp.aead->name);
 	s->workers = tunnel->workers.count;
+	s->late_changes = late_maps_count(tunnel);
+	s->guarded = !atomic_load(&tunnel->dp.unguarded);
 	take_nics(tunnel, s);
 	sum_stats(tunnel, &s->stats);
 }

@@ -49,6 +49,8 @@ struct snapshot {
 	int listen_error;		/* if they should be: why they are not, -errno */
 	char aead[32];			/* name of the AEAD engine */
 	unsigned workers;
+	bool guarded;	     /* wg0 is not known to lack a TC program */
+	size_t late_changes; /* that BPF maps have not yet */
 	struct nic_snapshot nics[WG_MAX_NICS];
 	unsigned nic_count;
 	/* Sum of all threads; `drops` also has those of the BPF programs and NICs. */

@@ -183,6 +183,8 @@ static struct json_object *tunnel_object(const struct snapshot *s)
 	put_number(&o, "uptime", s->uptime);
 	put_string(&o, "aead", s->aead);
 	put_number(&o, "workers", s->workers);
+	put_bool(&o, "tc_programs", s->guarded);
+	put_number(&o, "late_changes", s->late_changes);
 	put(&o, "nics", nics_array(s));
 	put(&o, "paths",
 	    counters_object(&s->stats, path_counters, LENGTH(path_counters)));

@@ -21,6 +21,7 @@
 #include "dataplane.h"
 #include "drops.h"
 #include "far_links.h"
+#include "late_maps.h"
 #include "nics.h"
 #include "noise.h"
 #include "peer.h"
@@ -66,6 +67,7 @@ struct tunnel {
 	/* When to look for default routes, ns; UINT64_MAX: they have not changed. */
 	uint64_t default_routes_due;
 	struct stale_paths stale;
+	struct late_maps late_maps;
 	int path_error; /* of the latest look-up that failed, as the log knows it */
 	struct pmtu pmtu;
 	struct far_links far_links; /* while wg0 is in another namespace */

@@ -37,7 +37,7 @@
 #include "wgif.skel.h"
 
 /* How long map_set() waits for memory, in all and per attempt. */
-#define NO_MEMORY_WAIT_NS NS_PER_SEC
+#define NO_MEMORY_WAIT_NS (20 * NS_PER_MS)
 #define NO_MEMORY_STEP_NS NS_PER_MS
 #define STATS_LEN	  (sizeof(struct worker_stats) * (WG_MAX_WORKERS + 1))
 
@@ -47,7 +47,8 @@ struct bpf_objects {
 	struct worker_stats *stats;
 	unsigned cpus;
 	struct wg_config config;
-	bool no_memory; /* the latest map_set() failed although it waited */
+	bool config_late; /* the map has not what is in `config` */
+	bool no_memory;	  /* the latest map_set() failed although it waited */
 	struct pins pins;
 	struct tc tc;
 };
@@ -235,6 +236,14 @@ int bpf_objects_attach_xdp(struct bpf_objects *bpf, uint32_t ifindex, enum xdp_k
 	return bpf_link_create(bpf_program__fd(prog), (int)ifindex, BPF_XDP, &opts);
 }
 
+bool bpf_objects_lost_xdp(int link_fd)
+{
+	struct bpf_link_info info = {0};
+	uint32_t len = sizeof(info);
+
+	return !bpf_obj_get_info_by_fd(link_fd, &info, &len) && !info.xdp.ifindex;
+}
+
 bool bpf_objects_has_xdp(uint32_t ifindex)
 {
 	LIBBPF_OPTS(bpf_xdp_query_opts, opts);
@@ -262,8 +271,8 @@ struct worker_stats *bpf_objects_worker_stats(struct bpf_objects *bpf)
 
 /* Writes an element. The kernel allocates it from a small pool that it refills in the
  * background. If many elements are added on a busy machine, the refill lags behind; so
- * map_set() waits for it. If the wait was in vain, further calls do not wait until one
- * succeeds. */
+ * map_set() waits for it, for a moment. If the wait was in vain, further calls do not wait until
+ * one succeeds, and callers try again later. */
 static int map_set(struct bpf_objects *bpf, const struct bpf_map *map, const void *key,
 		   const void *value)
 {
@@ -287,20 +296,27 @@ static int map_unset(const struct bpf_map *map, const void *key)
 	return err == -ENOENT ? 0 : err;
 }
 
-static int write_config(struct bpf_objects *bpf)
+int bpf_objects_write_config(struct bpf_objects *bpf)
 {
 	uint32_t key = 0;
+	int err = map_set(bpf, bpf->nic->maps.config, &key, &bpf->config);
 
-	return map_set(bpf, bpf->nic->maps.config, &key, &bpf->config);
+	bpf->config_late = err;
+	return err;
 }
 
-int bpf_objects_set_port(struct bpf_objects *bpf, uint16_t port)
+bool bpf_objects_config_late(const struct bpf_objects *bpf)
+{
+	return bpf->config_late;
+}
+
+void bpf_objects_set_port(struct bpf_objects *bpf, uint16_t port)
 {
 	bpf->config.listen_port = port;
-	return write_config(bpf);
+	bpf_objects_write_config(bpf);
 }
 
-int bpf_objects_set_mac1_key(struct bpf_objects *bpf, const uint8_t mac1_key[WG_KEY_LEN])
+void bpf_objects_set_mac1_key(struct bpf_objects *bpf, const uint8_t mac1_key[WG_KEY_LEN])
 {
 	uint32_t block[BLAKE2S_BLOCK_LEN / sizeof(uint32_t)];
 
@@ -310,7 +326,7 @@ int bpf_objects_set_mac1_key(struct bpf_objects *bpf, const uint8_t mac1_key[WG_
 		blake2s_load(block, mac1_key, WG_KEY_LEN);
 		blake2s_compress(bpf->config.mac1_state, block, BLAKE2S_BLOCK_LEN, 0);
 	}
-	return write_config(bpf);
+	bpf_objects_write_config(bpf);
 }
 
 /* The clock of bpf_ktime_get_coarse_ns(). */

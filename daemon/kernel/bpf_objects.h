@@ -46,6 +46,9 @@ enum xdp_kind {
 /* Attaches the XDP program to a NIC. Returns the descriptor of the BPF link, owned by the caller,
  * or -errno. Closing it detaches the program. */
 int bpf_objects_attach_xdp(struct bpf_objects *bpf, uint32_t ifindex, enum xdp_kind kind);
+/* Returns true if somebody has detached the link, which stays open, from its device. The kernel
+ * sends no event for that. False if it cannot be asked. */
+bool bpf_objects_lost_xdp(int link_fd);
 
 /* Returns true if the device has an XDP program, anybody's, in native or generic mode. */
 bool bpf_objects_has_xdp(uint32_t ifindex);
@@ -61,10 +64,15 @@ struct worker_stats *bpf_objects_worker_stats(struct bpf_objects *bpf);
 /* Writers of maps. Those that return a value return 0 or -errno. */
 
 /* port: host order, 0: not listening. */
-int bpf_objects_set_port(struct bpf_objects *bpf, uint16_t port);
+void bpf_objects_set_port(struct bpf_objects *bpf, uint16_t port);
 /* mac1_key: the key of mac1 in handshake messages to this tunnel (cookie.h); NULL: the tunnel
  * has no private key. */
-int bpf_objects_set_mac1_key(struct bpf_objects *bpf, const uint8_t mac1_key[WG_KEY_LEN]);
+void bpf_objects_set_mac1_key(struct bpf_objects *bpf,
+			      const uint8_t mac1_key[WG_KEY_LEN]);
+/* Returns true if what these two wrote is not in the map: bpf_objects_write_config() is to be
+ * called until it is. */
+bool bpf_objects_config_late(const struct bpf_objects *bpf);
+int bpf_objects_write_config(struct bpf_objects *bpf);
 /* The flow of what comes from this endpoint, to the address of ours that is its source, by the
  * device. Admitted, it is the XDP program's for WG_FLOW_LAPSED_NS. */
 int bpf_objects_admit_flow(struct bpf_objects *bpf, const struct endpoint *from,

@@ -131,8 +131,9 @@ struct peer {
 	uint64_t
 		neighbour_kept; /* when the kernel was last told that the neighbour is used */
 	struct allowedips_owner allowed;
-	struct cds_list_head list;   /* peers->list, in order of creation */
-	struct cds_lfht_node by_key; /* peers->by_key */
+	struct cds_list_head list;	/* peers->list, in order of creation */
+	struct cds_list_head uncounted; /* in peers->uncounted, or in no list */
+	struct cds_lfht_node by_key;	/* peers->by_key */
 };
 
 /* All by the control thread, except peer_publish_path(). */

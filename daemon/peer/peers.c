@@ -9,12 +9,13 @@
 #include <sodium.h>
 
 #include "bpf_objects.h"
-#include "log.h"
 #include "peer.h"
 #include "thread.h"
 
 #define CACHE_LINE  64
 #define KEY_BUCKETS 1024
+/* How much the BPF maps are told at a time. */
+#define CATCH_UP_MAX 1024
 
 /* --- the table --- */
 
@@ -23,6 +24,7 @@ int peers_init(struct peers *peers, const struct noise_identity *identity)
 	assert_control_thread();
 	CDS_INIT_LIST_HEAD(&peers->list);
 	CDS_INIT_LIST_HEAD(&peers->dead);
+	CDS_INIT_LIST_HEAD(&peers->uncounted);
 	CDS_INIT_LIST_HEAD(&peers->initiations);
 	CDS_INIT_LIST_HEAD(&peers->unresolved);
 	timerq_init(&peers->timers);
@@ -118,6 +120,7 @@ static void peer_init(struct peer *peer, struct peers *peers, const uint8_t *pub
 	timers_init(&peer->timers, randombytes_uniform);
 	CDS_INIT_LIST_HEAD(&peer->initiate);
 	CDS_INIT_LIST_HEAD(&peer->resolve);
+	CDS_INIT_LIST_HEAD(&peer->uncounted);
 }
 
 static void peer_free(struct peer *peer)
@@ -127,6 +130,23 @@ static void peer_free(struct peer *peer)
 	pthread_mutex_destroy(&peer->roam_lock);
 	sodium_memzero(peer, sizeof(*peer));
 	free(peer);
+}
+
+/* A peer works without counters, so it need not wait for memory in the kernel. */
+static int count_for(struct peer *peer)
+{
+	struct peers *peers = peer->peers;
+	int err = bpf_objects_add_peer(peers->bpf, peer->slot);
+	bool listed = !cds_list_empty(&peer->uncounted);
+
+	if (err && !listed) {
+		cds_list_add_tail(&peer->uncounted, &peers->uncounted);
+		peers->uncounted_count++;
+	} else if (!err && listed) {
+		cds_list_del_init(&peer->uncounted);
+		peers->uncounted_count--;
+	}
+	return err;
 }
 
 int peer_create(struct peers *peers, const uint8_t public_key[WG_KEY_LEN],
@@ -141,8 +161,6 @@ int peer_create(struct peers *peers, const uint8_t public_key[WG_KEY_LEN],
 		return -ENOMEM;
 	peer_init(peer, peers, public_key);
 	err = take_slot(peers, &peer->slot);
-	if (!err)
-		err = bpf_objects_add_peer(peers->bpf, peer->slot);
 	if (err) {
 		peer_free(peer);
 		return err;
@@ -153,6 +171,7 @@ int peer_create(struct peers *peers, const uint8_t public_key[WG_KEY_LEN],
 	cds_lfht_add(peers->by_key, key_hash(peers, public_key), &peer->by_key);
 	peers->count++;
 	rcu_assign_pointer(peers->slots[peer->slot], peer);
+	count_for(peer);
 	*out = peer;
 	return 0;
 }
@@ -162,12 +181,9 @@ int peer_create(struct peers *peers, const uint8_t public_key[WG_KEY_LEN],
 void peer_remove(struct peer *peer)
 {
 	struct peers *peers = peer->peers;
-	int err = allowedips_remove_owner(&peers->allowed, &peer->allowed);
 
 	assert_control_thread();
-	if (err)
-		log_error("allowed IPs of a removed peer stay in the map: %s",
-			  strerror(-err));
+	allowedips_remove_owner(&peers->allowed, &peer->allowed);
 	rcu_assign_pointer(peers->slots[peer->slot], NULL);
 	if (peer->flow_admitted)
 		bpf_objects_remove_flow(peers->bpf, &peer->flow.from, peer->flow.ifindex);
@@ -175,6 +191,8 @@ void peer_remove(struct peer *peer)
 	peer_end_handshake(peer);
 	peer_drop_keypairs(peer);
 	timerq_remove(&peers->timers, &peer->timer_node);
+	peers->uncounted_count -= !cds_list_empty(&peer->uncounted);
+	cds_list_del_init(&peer->uncounted);
 	cds_list_del_init(&peer->initiate);
 	cds_list_del_init(&peer->resolve);
 	peer_index_drop(&peers->by_hop, &peer->by_hop);
@@ -199,4 +217,20 @@ void peers_reap(struct peers *peers)
 		cds_list_del(&peer->list);
 		peer_free(peer);
 	}
+}
+
+int peers_catch_up(struct peers *peers)
+{
+	int err = allowedips_catch_up(&peers->allowed, CATCH_UP_MAX);
+
+	assert_control_thread();
+	for (unsigned i = 0; !err && i < CATCH_UP_MAX && peers->uncounted_count; i++)
+		err = count_for(
+			cds_list_first_entry(&peers->uncounted, struct peer, uncounted));
+	return err;
+}
+
+size_t peers_late(const struct peers *peers)
+{
+	return peers->allowed.late_count + peers->uncounted_count;
 }

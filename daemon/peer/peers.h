@@ -35,6 +35,8 @@ struct peers {
 	const struct noise_identity *identity; /* ours */
 	struct cds_list_head list;	       /* in order of creation */
 	struct cds_list_head dead;	       /* removed, until peers_reap() */
+	struct cds_list_head uncounted; /* peers that BPF programs cannot count for yet */
+	size_t uncounted_count;
 	struct cds_list_head initiations; /* peers to initiate with: handshake_want() */
 	struct cds_list_head unresolved;  /* peers whose paths to resolve: paths_want() */
 	struct cds_list_head *next_path;  /* in list; NULL: all paths are resolved */
@@ -57,9 +59,14 @@ int peers_init(struct peers *peers, const struct noise_identity *identity);
 void peers_destroy(struct peers *peers);
 
 /* Adds a peer of this public key, without an endpoint; *out belongs to the table. Returns 0,
- * -ENOSPC if no slot is left, -ENOMEM, or the error of the BPF maps. */
+ * -ENOSPC if no slot is left, or -ENOMEM. */
 int peer_create(struct peers *peers, const uint8_t public_key[WG_KEY_LEN],
 		struct peer **out);
+/* Writes what the BPF maps could not take before, some of it. Returns 0, or the error of what they
+ * still cannot take. */
+int peers_catch_up(struct peers *peers);
+/* Returns how many changes the BPF maps still lack. */
+size_t peers_late(const struct peers *peers);
 /* Returns the peer of this key, or NULL. */
 struct peer *peer_find(struct peers *peers, const uint8_t public_key[WG_KEY_LEN]);
 /* Returns the peer in this slot, or NULL. Any RCU thread, until its next quiescent state. */

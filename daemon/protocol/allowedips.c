@@ -13,8 +13,8 @@
  * deferred freeing), and hsearch(3) can neither remove nor grow. The hash is keyed
  * (SipHash) because prefixes may come from a configuration that others write.
  *
- * The table asks the mirror after everything that can fail here has succeeded, and
- * before anything has changed. So there is nothing to undo if the mirror refuses.
+ * A mirror in the kernel may have no memory for a moment. So it cannot refuse a change:
+ * what it could not follow is on a list, late, and it is told again.
  */
 #include <errno.h>
 #include <sodium.h>
@@ -99,14 +99,6 @@ static void grow(struct allowedips *table)
 	table->mask = mask;
 }
 
-static int tell_mirror(struct allowedips *table, const struct ip_addr *addr, uint8_t cidr,
-		       const struct allowedips_owner *owner, bool present)
-{
-	if (!table->mirror)
-		return 0;
-	return table->mirror(table->mirror_ctx, addr, cidr, owner->slot, present);
-}
-
 static void own(struct allowedips_owner *owner, struct allowedips_entry *e)
 {
 	e->owner = owner;
@@ -117,11 +109,25 @@ static void own(struct allowedips_owner *owner, struct allowedips_entry *e)
 
 static void disown(struct allowedips_entry *e)
 {
+	if (!e->owner)
+		return;
 	cds_list_del(&e->of_owner);
 	e->owner->count--;
+	e->owner = NULL;
 }
 
-/* Takes an entry out of the table and out of its owner's list, and frees it. */
+static void set_late(struct allowedips *table, struct allowedips_entry *e, bool late)
+{
+	if (late == !cds_list_empty(&e->late))
+		return;
+	if (late)
+		cds_list_add_tail(&e->late, &table->late);
+	else
+		cds_list_del_init(&e->late);
+	table->late_count += late ? 1 : -1;
+}
+
+/* Takes an entry that is nobody's out of the table, and frees it. */
 static void drop(struct allowedips *table, struct allowedips_entry *e)
 {
 	struct allowedips_entry **link = &table->buckets[e->hash & table->mask];
@@ -131,13 +137,38 @@ static void drop(struct allowedips *table, struct allowedips_entry *e)
 	*link = e->next;
 	table->count--;
 	--*length_count(table, e);
-	disown(e);
+	set_late(table, e, false);
 	free(e);
+}
+
+/* Tells the mirror whose the entry is. One that is nobody's is freed, unless the mirror still
+ * has it. `slot`: of its owner, or of the last one. */
+static int tell_mirror(struct allowedips *table, struct allowedips_entry *e,
+		       uint32_t slot)
+{
+	int err = !table->mirror ? 0
+				 : table->mirror(table->mirror_ctx, &e->addr, e->cidr,
+						 slot, e->owner != NULL);
+
+	if (!err && !e->owner)
+		drop(table, e);
+	else
+		set_late(table, e, err);
+	return err;
+}
+
+static void take_away(struct allowedips *table, struct allowedips_entry *e)
+{
+	uint32_t slot = e->owner->slot;
+
+	disown(e);
+	tell_mirror(table, e, slot);
 }
 
 int allowedips_init(struct allowedips *table, allowedips_mirror *mirror, void *mirror_ctx)
 {
 	memset(table, 0, sizeof(*table));
+	CDS_INIT_LIST_HEAD(&table->late);
 	table->buckets = calloc(MIN_BUCKETS, sizeof(struct allowedips_entry *));
 	if (!table->buckets)
 		return -ENOMEM;
@@ -175,24 +206,20 @@ static int insert_new(struct allowedips *table, struct allowedips_owner *owner,
 		      const struct prefix *p, uint32_t hash)
 {
 	struct allowedips_entry *e = malloc(sizeof(*e));
-	int err;
 
 	if (!e)
 		return -ENOMEM;
-	err = tell_mirror(table, &p->addr, p->cidr, owner, true);
-	if (err) {
-		free(e);
-		return err;
-	}
 	e->hash = hash;
 	e->addr = p->addr;
 	e->cidr = p->cidr;
+	CDS_INIT_LIST_HEAD(&e->late);
 	if (table->count > table->mask)
 		grow(table);
 	bucket_push(table->buckets, table->mask, e);
 	table->count++;
 	++*length_count(table, e);
 	own(owner, e);
+	tell_mirror(table, e, owner->slot);
 	return 0;
 }
 
@@ -200,10 +227,10 @@ int allowedips_insert(struct allowedips *table, struct allowedips_owner *owner,
 		      const struct ip_addr *addr, uint8_t cidr,
 		      struct allowedips_owner **previous)
 {
+	struct allowedips_owner *before;
 	struct allowedips_entry *e;
 	struct prefix p;
 	uint32_t hash;
-	int err;
 
 	if (previous)
 		*previous = NULL;
@@ -213,15 +240,16 @@ int allowedips_insert(struct allowedips *table, struct allowedips_owner *owner,
 	e = find(table, &p, hash);
 	if (!e)
 		return insert_new(table, owner, &p, hash);
-	if (e->owner == owner && !e->stale)
+	before = e->owner;
+	if (before == owner && !e->stale)
 		return 0;
-	err = e->owner == owner ? 0 : tell_mirror(table, &e->addr, e->cidr, owner, true);
-	if (err)
-		return err;
-	if (previous && e->owner != owner)
-		*previous = e->owner;
 	disown(e);
 	own(owner, e);
+	if (before == owner)
+		return 0;
+	if (previous)
+		*previous = before;
+	tell_mirror(table, e, owner->slot);
 	return 0;
 }
 
@@ -230,39 +258,30 @@ int allowedips_remove(struct allowedips *table, struct allowedips_owner *owner,
 {
 	struct allowedips_entry *e;
 	struct prefix p;
-	int err;
 
 	if (!prefix_set(&p, addr, cidr))
 		return -EINVAL;
 	e = find(table, &p, prefix_hash(table, &p));
 	if (!e || e->owner != owner)
 		return -ENOENT;
-	err = tell_mirror(table, &e->addr, e->cidr, owner, false);
-	if (!err)
-		drop(table, e);
-	return err;
+	take_away(table, e);
+	return 0;
 }
 
-static int remove_some(struct allowedips *table, struct allowedips_owner *owner,
-		       bool only_stale)
+static void remove_some(struct allowedips *table, struct allowedips_owner *owner,
+			bool only_stale)
 {
 	struct allowedips_entry *e, *next;
-	int err, first = 0;
 
 	cds_list_for_each_entry_safe (e, next, &owner->entries, of_owner) {
-		if (only_stale && !e->stale)
-			continue;
-		err = tell_mirror(table, &e->addr, e->cidr, owner, false);
-		if (!first)
-			first = err;
-		drop(table, e);
+		if (!only_stale || e->stale)
+			take_away(table, e);
 	}
-	return first;
 }
 
-int allowedips_remove_owner(struct allowedips *table, struct allowedips_owner *owner)
+void allowedips_remove_owner(struct allowedips *table, struct allowedips_owner *owner)
 {
-	return remove_some(table, owner, false);
+	remove_some(table, owner, false);
 }
 
 void allowedips_replace_begin(struct allowedips_owner *owner)
@@ -273,9 +292,22 @@ void allowedips_replace_begin(struct allowedips_owner *owner)
 		e->stale = true;
 }
 
-int allowedips_replace_end(struct allowedips *table, struct allowedips_owner *owner)
+void allowedips_replace_end(struct allowedips *table, struct allowedips_owner *owner)
 {
-	return remove_some(table, owner, true);
+	remove_some(table, owner, true);
+}
+
+int allowedips_catch_up(struct allowedips *table, size_t max)
+{
+	int err = 0;
+
+	for (; !err && max && table->late_count; max--) {
+		struct allowedips_entry *e =
+			cds_list_first_entry(&table->late, struct allowedips_entry, late);
+
+		err = tell_mirror(table, e, e->owner ? e->owner->slot : 0);
+	}
+	return err;
 }
 
 struct allowedips_owner *allowedips_lookup(const struct allowedips *table,
@@ -290,7 +322,7 @@ struct allowedips_owner *allowedips_lookup(const struct allowedips *table,
 		if (!count[cidr] || !prefix_set(&p, addr, (uint8_t)cidr))
 			continue;
 		e = find(table, &p, prefix_hash(table, &p));
-		if (e)
+		if (e && e->owner)
 			return e->owner;
 	}
 	return NULL;

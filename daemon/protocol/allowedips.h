@@ -27,6 +27,8 @@ struct allowedips_owner {
 /* One prefix. Other files may only read it, and only addr and cidr. */
 struct allowedips_entry {
 	struct cds_list_head of_owner;
+	struct cds_list_head late; /* in the table's list of that name, or empty */
+	/* NULL: nobody, but the mirror could not be told yet. */
 	struct allowedips_owner *owner;
 	struct allowedips_entry *next; /* in the same bucket */
 	uint32_t hash;
@@ -36,9 +38,8 @@ struct allowedips_entry {
 };
 
 /*
- * The table calls this before it changes. If `present`, the prefix is about to belong
- * to the peer of `slot`, otherwise to no peer. Returns 0, or -errno to refuse the
- * change.
+ * The table calls this when it has changed. If `present`, the prefix belongs to the peer
+ * of `slot`, otherwise to no peer. Returns 0, or -errno if the mirror cannot follow now.
  */
 typedef int allowedips_mirror(void *ctx, const struct ip_addr *addr, uint8_t cidr,
 			      uint32_t slot, bool present);
@@ -47,6 +48,8 @@ struct allowedips {
 	struct allowedips_entry **buckets;
 	size_t mask; /* number of buckets (a power of two) minus one */
 	size_t count;
+	struct cds_list_head late; /* entries that the mirror does not have right */
+	size_t late_count;
 	uint8_t hash_key[16];
 	uint32_t count4[33]; /* number of prefixes of each length */
 	uint32_t count6[129];
@@ -69,37 +72,36 @@ void allowedips_owner_init(struct allowedips_owner *owner, uint32_t slot);
  * Gives a prefix to an owner. If another owner has it, the prefix moves and
  * *previous is set to that owner; otherwise *previous is set to NULL. If this owner
  * has it already, it keeps it. Host bits of `addr` are ignored; `previous` may be
- * NULL. Returns 0, -EINVAL if the prefix is impossible, -ENOMEM, or the mirror's
- * error. After an error the table is unchanged.
+ * NULL. Returns 0, -EINVAL if the prefix is impossible, or -ENOMEM. After an error
+ * the table is unchanged.
  */
 int allowedips_insert(struct allowedips *table, struct allowedips_owner *owner,
 		      const struct ip_addr *addr, uint8_t cidr,
 		      struct allowedips_owner **previous);
 
 /*
- * Takes a prefix from its owner. Returns 0, -EINVAL if the prefix is impossible,
- * -ENOENT if it does not belong to that owner, or the mirror's error. After an error
- * the table is unchanged.
+ * Takes a prefix from its owner. Returns 0, -EINVAL if the prefix is impossible, or
+ * -ENOENT if it does not belong to that owner.
  */
 int allowedips_remove(struct allowedips *table, struct allowedips_owner *owner,
 		      const struct ip_addr *addr, uint8_t cidr);
 
-/*
- * Takes all prefixes from an owner, in time proportional to their number. Returns 0
- * or the mirror's first error. An error means that the mirror still holds a prefix,
- * so the owner's slot must not be used again. The owner is empty afterwards even if
- * the mirror refuses, because the owner is about to go away.
- */
-int allowedips_remove_owner(struct allowedips *table, struct allowedips_owner *owner);
+/* Takes all prefixes from an owner, in time proportional to their number. */
+void allowedips_remove_owner(struct allowedips *table, struct allowedips_owner *owner);
 
 /*
  * Replaces all prefixes of an owner by those that are inserted between _begin() and
  * _end(). A prefix that stays is not removed even for a moment, so that its traffic
- * goes on. _end() returns 0 or the mirror's first error, as allowedips_remove_owner()
- * does.
+ * goes on.
  */
 void allowedips_replace_begin(struct allowedips_owner *owner);
-int allowedips_replace_end(struct allowedips *table, struct allowedips_owner *owner);
+void allowedips_replace_end(struct allowedips *table, struct allowedips_owner *owner);
+
+/*
+ * Tells the mirror of up to `max` changes that it could not follow before, and ends at
+ * the first one that it still cannot follow. Returns 0, or that error.
+ */
+int allowedips_catch_up(struct allowedips *table, size_t max);
 
 /* Returns the owner of the longest prefix that covers the address, or NULL. */
 struct allowedips_owner *allowedips_lookup(const struct allowedips *table,

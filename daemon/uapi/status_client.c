@@ -214,6 +214,19 @@ static void print_listening(struct json_object *o)
 		printf(" (the interface is down)");
 }
 
+/* What keeps packets from passing, and is being mended. */
+static void print_troubles(struct json_object *o)
+{
+	if (json_object_object_get(o, "tc_programs") && !flag(o, "tc_programs"))
+		printf("  the interface lacks its TC programs: NO PACKETS PASS; trying "
+		       "to "
+		       "put them back\n");
+	if (number(o, "late_changes"))
+		printf("  BPF maps lack %s changes, for which the kernel has no memory; "
+		       "trying again\n",
+		       text(o, "late_changes"));
+}
+
 static void print_tunnel(struct json_object *o)
 {
 	bool has_key = json_object_object_get(o, "public_key");
@@ -227,6 +240,7 @@ static void print_tunnel(struct json_object *o)
 		printf("  fwmark 0x%" PRIx64 "\n", number(o, "fwmark"));
 	printf("  version %s, running for %s s\n", text(o, "version"), text(o, "uptime"));
 	printf("  AEAD engine %s, %s worker(s)\n", text(o, "aead"), text(o, "workers"));
+	print_troubles(o);
 	print_nics(o);
 	print_paths(o);
 	print_drops(o);

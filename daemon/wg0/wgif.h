@@ -23,7 +23,7 @@ struct bpf_objects;
 /* How often tcx programs are looked for, because the kernel sends no event for them: while the
  * control thread is awake anyway, and while it would sleep. */
 #define WGIF_TC_LOOK_NS	     1000000000ULL
-#define WGIF_TC_IDLE_LOOK_NS (5 * WGIF_TC_LOOK_NS)
+#define WGIF_TC_IDLE_LOOK_NS 1500000000ULL
 
 /* What somebody may do again and again is not logged each time. */
 struct wgif_said {

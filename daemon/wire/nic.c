@@ -207,8 +207,7 @@ static int open_queues(struct bpf_objects *bpf, struct nic *nic)
 	return err;
 }
 
-/* Lets the XDP program redirect packets to the queues. */
-static int serve_queues(struct bpf_objects *bpf, const struct nic *nic)
+int nic_serve_queues(struct bpf_objects *bpf, struct nic *nic)
 {
 	uint32_t room = nic->frame_size - KERNEL_HEADROOM,
 		 mtu_frame = nic->mtu + ETH_HLEN;
@@ -217,9 +216,12 @@ static int serve_queues(struct bpf_objects *bpf, const struct nic *nic)
 		.count = nic->queue_count,
 		.max_frame = mtu_frame < room ? mtu_frame : room,
 	};
+	int err;
 
 	memcpy(queues.mac, nic->mac, sizeof(queues.mac));
-	return bpf_objects_set_nic(bpf, nic->ifindex, &queues);
+	err = bpf_objects_set_nic(bpf, nic->ifindex, &queues);
+	nic->late = err;
+	return err;
 }
 
 static void say_why(char *why, size_t len, const struct nic *nic, const char *step,
@@ -270,7 +272,7 @@ static int attach(struct bpf_objects *bpf, struct nic *nic, bool generic, bool f
 		return err;
 	*step = "AF_XDP sockets";
 	err = open_queues(bpf, nic);
-	return err ? err : serve_queues(bpf, nic);
+	return err ? err : nic_serve_queues(bpf, nic);
 }
 
 bool nic_fits(const struct nic *nic, uint32_t mtu)
@@ -316,5 +318,5 @@ void nic_set_link(struct bpf_objects *bpf, struct nic *nic, const struct rtnl_li
 		return;
 	nic->mtu = link->mtu;
 	memcpy(nic->mac, link->mac, sizeof(nic->mac));
-	serve_queues(bpf, nic);
+	nic_serve_queues(bpf, nic);
 }

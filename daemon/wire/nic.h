@@ -48,6 +48,7 @@ struct nic {
 	bool native;
 	bool frags;  /* the XDP program takes frames in several buffers */
 	int link_fd; /* XDP attachment */
+	bool late;   /* the XDP program's map does not have its MTU or address right */
 	unsigned queue_count;
 	unsigned tx_queue_count; /* the first queues, which also send; see above */
 	struct nic_queue *queues[WG_MAX_QUEUES];
@@ -64,6 +65,9 @@ int nic_open(struct bpf_objects *bpf, uint32_t ifindex, const struct rtnl_link *
 void nic_close(struct bpf_objects *bpf, struct nic *nic);
 /* Takes over the device's name, MTU and address, which may have changed. Control thread. */
 void nic_set_link(struct bpf_objects *bpf, struct nic *nic, const struct rtnl_link *link);
+/* Lets the XDP program redirect packets to the queues. 0 or -errno; if it was served before, it is
+ * `late` then, and this is to be called again. Control thread. */
+int nic_serve_queues(struct bpf_objects *bpf, struct nic *nic);
 /* The losses of all queues. Any thread. */
 struct nic_losses nic_losses(const struct nic *nic);
 /* Returns true if the frames hold packets of this MTU, or cannot be larger. */

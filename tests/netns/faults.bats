@@ -42,3 +42,125 @@ injected() {
 	[[ "$output" == *"cannot wait for events: No space left on device"* ]]
 	[ "${#lines[@]}" = 1 ]
 }
+
+# ---- what others, or the kernel, do to a daemon that runs
+
+# links_of HOST TYPE: the IDs of its daemon's BPF links.
+links_of() {
+	# shellcheck disable=SC2016 # expanded by that shell
+	on "$1" sh -c 'cat /proc/$0/fdinfo/*' "$(daemon_pid "$1")" 2>/dev/null |
+		awk -v type="$2" '$1 == "link_type:" { is = $2 } $1 == "link_id:" && is == type { print $2 }'
+}
+
+said() { grep -q "$1" "$TMP/A-wg0.log"; }
+
+lacks_xdp() { ! has_xdp "$@"; }
+
+# detach_xdp: as an administrator may, with whom no netlink event comes.
+detach_xdp() { on A bpftool link detach id "$(links_of A xdp)"; }
+
+@test "an XDP link that somebody detached is told, and attached again within two seconds" {
+	needs_root
+	needs_wgxdp
+	tunnel wgxdp wgxdp
+	on_path A af_xdp
+	detach_xdp
+	lacks_xdp A toB
+	wait_until 2 has_xdp A toB
+	on_path A af_xdp
+	[ "$(grep -c "toB: somebody detached the XDP program" "$TMP/A-wg0.log")" = 1 ]
+	ping_all A "$(inner4 B)" 10
+	# Who does it again has his way for half a minute.
+	detach_xdp
+	wait_until 2 status_is A '.nics == [] and .peers[0].path == "udp"'
+	lacks_xdp A toB
+	ping_all A "$(inner4 B)" 10
+}
+
+@test "tcx links that somebody detached are put back within two seconds" {
+	local id
+
+	needs_root
+	needs_wgxdp
+	tunnel wgxdp wgxdp
+	for id in $(links_of A tcx); do
+		on A bpftool link detach id "$id"
+	done
+	[ -n "$id" ] || skip "the kernel has no tcx"
+	refute pings A "$(inner4 B)"
+	wait_until 2 said "put back"
+	ping_all A "$(inner4 B)" 10
+}
+
+# ---- system calls that fail for a while
+
+# fail_calls HOST CALL ERROR: from now on each call of its daemon does, until they_work.
+fail_calls() {
+	# shellcheck disable=SC2016 # expanded by that shell
+	on_bg "$1" sh -c 'echo $$ >/run/strace.pid
+		exec strace -f -o /dev/null -p "$0" -e trace="$1" -e inject="$1:error=$2"' \
+		"$(daemon_pid "$1")" "$2" "$3" 2>"$TMP/strace"
+	wait_until 5 grep -q attached "$TMP/strace"
+}
+
+they_work() { # HOST
+	local pid
+
+	pid=$(on "$1" cat /run/strace.pid)
+	on "$1" kill -TERM "$pid"
+	wait_until 5 refute on "$1" kill -0 "$pid"
+}
+
+# many_peers COUNT: lines of `wg addconf` with an allowed IP each.
+many_peers() {
+	python3 - "$1" <<-'E'
+		import base64, sys
+		for i in range(int(sys.argv[1])):
+		    key = base64.b64encode((i + 1).to_bytes(32, "big")).decode()
+		    print(f"[Peer]\nPublicKey = {key}\nAllowedIPs = 10.77.{i // 256}.{i % 256}/32")
+	E
+}
+
+in_maps() { # HOST MAP COUNT
+	[ "$(on "$1" bpftool -j map dump pinned "$PINS/wg0/$2" | jq length)" = "$3" ]
+}
+
+# As on a busy machine, where the kernel's pool of map elements is refilled too late.
+@test "a set while the kernel has no memory for maps is done whole, and the maps follow" {
+	needs_root
+	needs_wgxdp
+	tunnel wgxdp wgxdp
+	many_peers 300 >"$TMP/peers"
+	fail_calls A bpf ENOMEM
+	on A wg addconf wg0 "$TMP/peers"
+	on A wg set wg0 peer "${PUBKEY[B]}" allowed-ips "$(inner4 B)/32,10.77.0.0/32"
+	[ "$(on A wg show wg0 peers | wc -l)" = 301 ]
+	status_is A '.late_changes >= 300'
+	on A "$WGXDP" status wg0 | grep -q "BPF maps lack"
+	wait_until 3 said "BPF maps lack [0-9]* changes, trying again: Cannot allocate memory"
+	they_work A
+	wait_until 2 status_is A '.late_changes == 0'
+	said "BPF maps have all changes now"
+	[ "$(grep -c "BPF maps" "$TMP/A-wg0.log")" = 2 ]
+	in_maps A allowed_ips4 301
+	in_maps A allowed_ips6 0
+	in_maps A peer_stats 301
+	ping_all A "$(inner4 B)" 10
+}
+
+@test "a set of more peers than there can be changes nothing" {
+	needs_root
+	needs_wgxdp
+	host_new A
+	start_wg wgxdp A
+	python3 - <<-'E' >"$TMP/request"
+		print("set=1")
+		for i in range(131073):
+		    print(f"public_key={i + 1:064x}")
+		print()
+	E
+	on A socat -t 60 - "UNIX-CONNECT:$SOCKETS/wg0.sock" <"$TMP/request" >"$TMP/answer"
+	grep -q "^errno=-\?28$" "$TMP/answer"
+	[ -z "$(on A wg show wg0 peers)" ]
+	said "configuration refused, nothing changed: more than 131072 peers"
+}

@@ -193,7 +193,7 @@ passed_by() {
 	needs_tcx
 	tunnel wgxdp wgxdp
 	user_tcx "$1" "$2" 0
-	# The daemon checks once per second, or every five seconds if it receives nothing.
+	# The daemon looks once per second, or every 1.5 seconds if it receives nothing.
 	wait_until 10 pings A "$(inner4 B)"
 	talk
 	send_file A B 1000000

@@ -710,7 +710,7 @@ static void test_slots_wrap(void **state)
 	assert_null(peer_at(&f->tunnel.peers, WG_SLOT_NONE));
 }
 
-/* As if every slot but one were taken. */
+/* As if every slot but one were taken. A request that needs two changes nothing. */
 static void test_no_slot_left(void **state)
 {
 	struct fixture *f = *state;
@@ -719,11 +719,16 @@ static void test_no_slot_left(void **state)
 	for (uint32_t i = 0; i < WG_MAX_PEERS; i++)
 		f->tunnel.peers.slots[i] = &somebody;
 	f->tunnel.peers.slots[77] = NULL;
+	f->tunnel.peers.count = WG_MAX_PEERS - 1;
 	assert_int_equal(set(&f->tunnel, BOB ALICE_PEER "allowed_ip=10.0.0.0/8\n"),
 			 -ENOSPC);
+	assert_null(peer_of(&f->tunnel, BOB_PUBLIC));
+	assert_set(&f->tunnel, ALICE_PEER "remove=true\n" BOB);
+	assert_set(&f->tunnel, BOB ALICE_PEER "update_only=true\n");
 	for (uint32_t i = 0; i < WG_MAX_PEERS; i++)
 		if (f->tunnel.peers.slots[i] == &somebody)
 			f->tunnel.peers.slots[i] = NULL;
+	f->tunnel.peers.count = 1;
 	assert_int_equal(peer_of(&f->tunnel, BOB_PUBLIC)->slot, 77);
 	assert_null(peer_of(&f->tunnel, ALICE_PUBLIC));
 	assert_int_equal(f->tunnel.peers.allowed.count, 0);
@@ -740,15 +745,40 @@ static void test_memory_of_maps_is_late(void **state)
 	assert_int_equal(f->tunnel.peers.count, 1);
 }
 
+/* The request is done, and the maps follow. */
 static void test_no_memory_for_maps(void **state)
+{
+	struct fixture *f = *state;
+	uint32_t slot;
+
+	no_memory = UINT_MAX;
+	assert_int_equal(set(&f->tunnel, BOB "allowed_ip=10.0.0.2/32\n"), 0);
+	assert_int_equal(f->tunnel.peers.count, 1);
+	assert_int_equal(f->tunnel.peers.allowed.count, 1);
+	assert_int_equal(late_maps_count(&f->tunnel), 2);
+	slot = peer_of(&f->tunnel, BOB_PUBLIC)->slot;
+	assert_false(has_peer_stats(slot));
+	late_maps_serve(&f->tunnel, 1);
+	assert_int_equal(late_maps_count(&f->tunnel), 2);
+	no_memory = 0;
+	late_maps_serve(&f->tunnel, 1);
+	assert_int_equal(late_maps_count(&f->tunnel), 2); /* not yet */
+	late_maps_serve(&f->tunnel, SEC_NS);
+	assert_int_equal(late_maps_count(&f->tunnel), 0);
+	assert_true(has_peer_stats(slot));
+	assert_int_equal(late_maps_deadline(&f->tunnel), UINT64_MAX);
+}
+
+/* What is removed meanwhile is not late any more. */
+static void test_removed_before_maps_have_it(void **state)
 {
 	struct fixture *f = *state;
 
 	no_memory = UINT_MAX;
-	assert_int_equal(set(&f->tunnel, BOB "allowed_ip=10.0.0.2/32\n"), -ENOMEM);
-	no_memory = 0;
-	assert_int_equal(f->tunnel.peers.count, 0);
 	assert_int_equal(set(&f->tunnel, BOB "allowed_ip=10.0.0.2/32\n"), 0);
+	no_memory = 0;
+	assert_set(&f->tunnel, BOB "remove=true\n");
+	assert_int_equal(late_maps_count(&f->tunnel), 0);
 }
 
 /* --- NICs --- */
@@ -969,6 +999,7 @@ static void test_strangers_cost_the_same_with_many_peers(void **state)
 	print_message("%ju and %ju us\n", (uintmax_t)one / 1000, (uintmax_t)many / 1000);
 	assert_true(many < 4 * one + NS_PER_MS);
 	/* Nor does an address that no flow has look at all peers. */
+	settle(tunnel); /* events of the new link may come late */
 	one = cpu_now();
 	for (unsigned i = 0; i < 1000; i++)
 		flows_forget_addr(tunnel, &peer_number(tunnel, 1)->endpoint.addr);
@@ -2773,6 +2804,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_no_slot_left),
 	T(test_memory_of_maps_is_late),
 	T(test_no_memory_for_maps),
+	T(test_removed_before_maps_have_it),
 	T(test_what_has_no_xdp_is_tried_more_and_more_seldom),
 	T(test_refused_device_is_named_when_its_time_is_over),
 	T(test_wanted_devices_are_queued_once_and_bounded),
