@@ -54,6 +54,7 @@ struct tunnel {
 	struct wgif wgif;
 	bool up;
 	struct noise_identity identity;
+	struct peer_walk rekeying; /* peers that do not know of a new identity yet */
 	struct cookie_checker cookies;
 	struct ratelimit ratelimit;
 	uint64_t under_load_until; /* ns */
