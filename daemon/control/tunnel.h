@@ -21,6 +21,7 @@
 #include "dataplane.h"
 #include "drops.h"
 #include "far_links.h"
+#include "flows.h"
 #include "nics.h"
 #include "noise.h"
 #include "peer.h"
@@ -65,6 +66,7 @@ struct tunnel {
 	 * changed. */
 	uint64_t paths_due;
 	struct stale_paths stale;
+	struct flows_flush flush;
 	int path_error; /* of the latest look-up that failed, as the log knows it */
 	struct pmtu pmtu;
 	struct far_links far_links; /* while wg0 is in another namespace */

@@ -52,9 +52,9 @@
 /* Of the one client that may have more than CLIENT_MEMORY: a part of its answer. */
 #define ANSWER_MAX    (512U << 20)
 #define CLIENT_MEMORY (1U << 20)
-/* Clients per call, and the time of the job. */
+/* Clients per call, and the time of each and of the job. */
 #define EVENTS_A_ROUND 8
-#define JOB_NS	       (2 * NS_PER_MS)
+#define SHARE_NS       (2 * NS_PER_MS)
 #define LINES_A_SHARE  256
 
 struct buffer {
@@ -428,7 +428,7 @@ static struct client *next_in_turn(const struct uapi *u)
 /* Takes as much time as a round may, and at least one share. */
 static void jobs_serve(struct uapi *u, uint64_t now)
 {
-	uint64_t until = clock_now() + JOB_NS;
+	uint64_t until = clock_now() + SHARE_NS;
 	struct client *c;
 	int ret;
 
@@ -540,19 +540,33 @@ static ssize_t client_take(struct uapi *u, struct client *c)
 	return in;
 }
 
-/* Reads, serves and writes, each at most once. Returns the bytes that were moved, or -errno. */
+/* Writes, and makes the next parts, for as long as the client takes them and a round may last.
+ * Returns the bytes that were written, or -errno. */
+static ssize_t client_answer(struct uapi *u, struct client *c)
+{
+	uint64_t until = clock_now() + SHARE_NS;
+	ssize_t n, sum = 0;
+
+	do {
+		if (!buffer_len(&c->out))
+			answer_more(u, c);
+		n = client_write(c);
+		if (n < 0)
+			return n;
+		sum += n;
+	} while (c->answering && !buffer_len(&c->out) && clock_now() < until);
+	return sum;
+}
+
+/* Reads and serves at most once, and writes. Returns the bytes that were moved, or -errno. */
 static ssize_t client_round(struct uapi *u, struct client *c)
 {
 	ssize_t in = 0, out = 0;
 
-	if (!buffer_len(&c->out)) {
-		if (c->answering)
-			answer_more(u, c);
-		else
-			in = client_take(u, c);
-	}
-	if (in >= 0 && buffer_len(&c->out))
-		out = client_write(c);
+	if (!buffer_len(&c->out) && !c->answering)
+		in = client_take(u, c);
+	if (in >= 0 && (buffer_len(&c->out) || c->answering))
+		out = client_answer(u, c);
 	client_shrink(u, c);
 	if (in < 0)
 		return in;

@@ -143,6 +143,17 @@ static int write_all(uapi_answer *part, struct tunnel *tunnel, FILE *f)
 	return err;
 }
 
+static void add_peers(struct tunnel *tunnel, unsigned n)
+{
+	char line[128];
+
+	for (unsigned i = 1; i <= n; i++) {
+		snprintf(line, sizeof(line),
+			 "public_key=%064x\nendpoint=192.0.2.9:1234\n", i);
+		assert_set(tunnel, line);
+	}
+}
+
 /* For the caller to free. */
 static char *get(struct tunnel *tunnel)
 {
@@ -1561,6 +1572,30 @@ static void test_probes_of_a_round_are_bounded(void **state)
 	without_nics(f);
 }
 
+/* All are forgotten in the end, also if that is asked for again before. */
+static void test_flows_of_many_are_flushed_in_shares(void **state)
+{
+	struct fixture *f = *state;
+	struct tunnel *tunnel = &f->tunnel;
+	struct peer *bob;
+	unsigned rounds = 0;
+
+	add_peers(tunnel, 1500);
+	bob = with_nics(f); /* the last one */
+	flows_admit(bob, &bob_there, 71, 100 * SEC_NS);
+	flows_flush(tunnel);
+	assert_true(has_flow(71));
+	flows_flush(tunnel);
+	/* The walk is at that one: it is removed. */
+	peer_remove(cds_list_entry(tunnel->flush.walk.next, struct peer, list));
+	for (; tunnel->flush.walk.next && rounds < 100; rounds++) {
+		flows_serve_flush(tunnel);
+		assert_false(has_flow(71));
+	}
+	assert_in_range(rounds, 2, 10);
+	without_nics(f);
+}
+
 /* What XDP should have taken, and what it could not. */
 static void test_flow_that_is_translated(void **state)
 {
@@ -2696,17 +2731,6 @@ static size_t heap_for_status(struct tunnel *tunnel, struct meter *m)
 	return m->in_use > before ? m->in_use - before : 0;
 }
 
-static void add_peers(struct tunnel *tunnel, unsigned n)
-{
-	char line[128];
-
-	for (unsigned i = 1; i <= n; i++) {
-		snprintf(line, sizeof(line),
-			 "public_key=%064x\nendpoint=192.0.2.9:1234\n", i);
-		assert_set(tunnel, line);
-	}
-}
-
 static void test_status_needs_no_memory_per_peer(void **state)
 {
 	struct tunnel *tunnel = &((struct fixture *)*state)->tunnel;
@@ -2806,6 +2830,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_flow_not_in_use_is_not_probed),
 	T(test_probe_only_renews),
 	T(test_probes_of_a_round_are_bounded),
+	T(test_flows_of_many_are_flushed_in_shares),
 	T(test_flow_that_is_translated),
 	T(test_persistent_keepalive_waits_for_up),
 	T(test_sessions_as_initiator),
