@@ -111,6 +111,15 @@ struct peer_stats {
 	__u64 nic_bytes;
 };
 
+/* What wg_read_stats is asked for, and answers. */
+#define WG_STATS_AT_ONCE 64
+struct peer_stats_view {
+	__u32 count;
+	__u32 slots[WG_STATS_AT_ONCE];
+	__u32 found[WG_STATS_AT_ONCE]; /* CPUs; 0: there is no such peer */
+	struct peer_stats stats[WG_STATS_AT_ONCE];
+};
+
 /*
  * Everything that is refused, by reason: X(name, explanation). Those of the TC
  * programs first, then those of the daemon. XDP drops nothing.

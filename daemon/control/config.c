@@ -16,53 +16,77 @@
 #include "thread.h"
 #include "tunnel.h"
 
+/* Of a "set", before others have their turn. */
+#define PEERS_A_SHARE 16
+#define LINES_A_SHARE 64
+
 /* --- get --- */
 
-static void put_peer(FILE *out, struct peer *peer)
+static void put_peer(FILE *out, const struct peer *peer, const struct peer_snapshot *p)
 {
 	const struct allowedips_entry *entry;
-	struct peer_snapshot p;
 
-	snapshot_peer(peer, &p);
-	uapi_put_key(out, "public_key", p.public_key);
+	uapi_put_key(out, "public_key", p->public_key);
 	uapi_put_key(out, "preshared_key", peer->remote.psk);
 	uapi_put_number(out, "protocol_version", 1);
-	if (p.has_endpoint)
-		uapi_put_endpoint(out, &p.endpoint);
-	uapi_put_number(out, "last_handshake_time_sec", p.latest_handshake / NS_PER_SEC);
-	uapi_put_number(out, "last_handshake_time_nsec", p.latest_handshake % NS_PER_SEC);
-	uapi_put_number(out, "tx_bytes", p.tx_bytes);
-	uapi_put_number(out, "rx_bytes", p.rx_bytes);
-	uapi_put_number(out, "persistent_keepalive_interval", p.persistent_keepalive);
+	if (p->has_endpoint)
+		uapi_put_endpoint(out, &p->endpoint);
+	uapi_put_number(out, "last_handshake_time_sec", p->latest_handshake / NS_PER_SEC);
+	uapi_put_number(out, "last_handshake_time_nsec",
+			p->latest_handshake % NS_PER_SEC);
+	uapi_put_number(out, "tx_bytes", p->tx_bytes);
+	uapi_put_number(out, "rx_bytes", p->rx_bytes);
+	uapi_put_number(out, "persistent_keepalive_interval", p->persistent_keepalive);
 	cds_list_for_each_entry (entry, &peer->allowed.entries, of_owner)
 		uapi_put_allowed_ip(out, &entry->addr, entry->cidr);
 }
 
-int config_get(void *ctx, FILE *out)
+static void put_tunnel(FILE *out, const struct tunnel *tunnel)
 {
-	struct tunnel *tunnel = ctx;
-	struct peer *peer;
-
-	assert_control_thread();
 	if (tunnel->identity.set)
 		uapi_put_key(out, "private_key", tunnel->identity.private_key);
 	if (tunnel_port(tunnel))
 		uapi_put_number(out, "listen_port", tunnel_port(tunnel));
 	if (tunnel->fwmark)
 		uapi_put_number(out, "fwmark", tunnel->fwmark);
-	cds_list_for_each_entry (peer, &tunnel->peers.list, list)
-		put_peer(out, peer);
-	return 0;
+}
+
+int config_get(void *ctx, void **state, FILE *out)
+{
+	struct tunnel *tunnel = ctx;
+	struct snapshot_walk *walk = *state;
+
+	assert_control_thread();
+	if (!walk) {
+		*state = walk = snapshot_walk_new(&tunnel->peers);
+		if (!walk)
+			return -ENOMEM;
+		put_tunnel(out, tunnel);
+	}
+	if (!snapshot_walk_next(walk)) {
+		snapshot_walk_free(walk);
+		return 0;
+	}
+	for (unsigned i = 0; i < walk->count; i++)
+		put_peer(out, walk->peers[i], &walk->taken[i]);
+	return 1;
+}
+
+void config_end_answer(void *ctx, void *state)
+{
+	snapshot_walk_free(state);
 }
 
 /* --- set --- */
 
-static void replace_peers(struct tunnel *tunnel)
+/* Returns 1 if there are more. */
+static int remove_peers(struct tunnel *tunnel)
 {
-	struct peer *peer, *next;
+	struct cds_list_head *list = &tunnel->peers.list;
 
-	cds_list_for_each_entry_safe (peer, next, &tunnel->peers.list, list)
-		peer_remove(peer);
+	for (unsigned i = 0; i < PEERS_A_SHARE && !cds_list_empty(list); i++)
+		peer_remove(cds_list_first_entry(list, struct peer, list));
+	return !cds_list_empty(list);
 }
 
 /* `wg syncconf` sends the key that is set already: that must not end the sessions. */
@@ -71,6 +95,8 @@ static int set_private_key(struct tunnel *tunnel, const uint8_t *key)
 	struct noise_identity id;
 	bool same;
 
+	if (tunnel->rekeying.next)
+		return tunnel_rekey_peers(tunnel, PEERS_A_SHARE);
 	noise_identity_set(&id, key);
 	same = id.set == tunnel->identity.set &&
 	       !sodium_memcmp(id.private_key, tunnel->identity.private_key, WG_KEY_LEN);
@@ -78,6 +104,7 @@ static int set_private_key(struct tunnel *tunnel, const uint8_t *key)
 	return same ? 0 : tunnel_set_private_key(tunnel, key);
 }
 
+/* Returns 1 if it is to be called once more. */
 static int set_device(struct tunnel *tunnel, const struct uapi_op *op)
 {
 	switch (op->key) {
@@ -88,8 +115,7 @@ static int set_device(struct tunnel *tunnel, const struct uapi_op *op)
 	case UAPI_FWMARK:
 		return tunnel_set_fwmark(tunnel, op->value.fwmark);
 	case UAPI_REPLACE_PEERS:
-		replace_peers(tunnel);
-		return 0;
+		return remove_peers(tunnel);
 	default:
 		return -EINVAL;
 	}
@@ -167,16 +193,37 @@ static int find_peer(struct tunnel *tunnel, const struct uapi_set *set, size_t i
 	return peer ? 0 : peer_create(&tunnel->peers, key, out);
 }
 
-static int set_peer_lines(struct tunnel *tunnel, const struct uapi_set *set, size_t i,
-			  size_t end)
+static int begin_peer(struct tunnel *tunnel, struct uapi_set *set, struct peer **out)
+{
+	int err = find_peer(tunnel, set, set->next, out);
+
+	set->peer = set->next++;
+	return err;
+}
+
+static bool is_at_peers_end(const struct uapi_set *set)
+{
+	return set->next == set->count || set->ops[set->next].key == UAPI_PUBLIC_KEY;
+}
+
+/* Carries out lines of one peer, all of them or LINES_A_SHARE. */
+static int set_peer_lines(struct tunnel *tunnel, struct uapi_set *set)
 {
 	struct peer *peer;
-	int err = find_peer(tunnel, set, i, &peer);
+	int err = 0;
 
-	if (!peer)
+	if (set->ops[set->next].key == UAPI_PUBLIC_KEY)
+		err = begin_peer(tunnel, set, &peer);
+	else
+		peer = peer_find(&tunnel->peers, set->ops[set->peer].value.key);
+	if (!peer) {
+		set->next = uapi_peer_end(set, set->peer);
 		return err;
-	for (i++; !err && i < end; i++)
-		err = set_peer(peer, &set->ops[i]);
+	}
+	for (unsigned i = 0; !err && i < LINES_A_SHARE && !is_at_peers_end(set); i++)
+		err = set_peer(peer, &set->ops[set->next++]);
+	if (!err && !is_at_peers_end(set))
+		return 0;
 	allowedips_replace_end(&tunnel->peers.allowed, &peer->allowed);
 	peer_reschedule(peer);
 	return err;
@@ -228,27 +275,47 @@ static int check_room(struct tunnel *tunnel, const struct uapi_set *set)
 	return -ENOSPC;
 }
 
-/* The request is well-formed. It can still be refused because it has too many peers, or because
- * the port is in use, when nothing has changed yet. BPF maps that have no memory follow later. */
-int config_set(void *ctx, const struct uapi_set *set)
+static int set_line(struct tunnel *tunnel, struct uapi_set *set)
 {
-	struct tunnel *tunnel = ctx;
+	const struct uapi_op *op = &set->ops[set->next];
+	int ret = may_be_refused(op->key) ? 0 : set_device(tunnel, op);
+
+	if (!ret)
+		set->next++;
+	return ret;
+}
+
+static bool is_of_peer(enum uapi_key key)
+{
+	return key >= UAPI_PUBLIC_KEY;
+}
+
+/* Whether the request, which has not begun, can be carried out. */
+static int begin_set(struct tunnel *tunnel, const struct uapi_set *set)
+{
 	int err = check_room(tunnel, set);
 
+	return err ? err : set_sockets(tunnel, set);
+}
+
+/* The request is well-formed. It can still be refused because it has too many peers, or because
+ * the port is in use, when nothing has changed yet. BPF maps that have no memory follow later. */
+int config_set(void *ctx, struct uapi_set *set)
+{
+	struct tunnel *tunnel = ctx;
+	int ret = set->begun ? 0 : begin_set(tunnel, set);
+
 	assert_control_thread();
-	if (!err)
-		err = set_sockets(tunnel, set);
-	for (size_t i = 0, end; !err && i < set->count; i = end) {
-		if (set->ops[i].key == UAPI_PUBLIC_KEY) {
-			end = uapi_peer_end(set, i);
-			err = set_peer_lines(tunnel, set, i, end);
-		} else {
-			end = i + 1;
-			if (!may_be_refused(set->ops[i].key))
-				err = set_device(tunnel, &set->ops[i]);
-		}
-	}
-	return err;
+	set->begun = true;
+	if (ret || set->next == set->count)
+		return ret;
+	if (is_of_peer(set->ops[set->next].key))
+		ret = set_peer_lines(tunnel, set);
+	else
+		ret = set_line(tunnel, set);
+	if (ret)
+		return ret;
+	return set->next < set->count;
 }
 
 void config_refused(void *ctx, const struct uapi_error *error)

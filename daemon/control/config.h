@@ -7,11 +7,14 @@
 
 #include "uapi_proto.h"
 
-/* Prints the configuration and counters as the UAPI defines. 0. */
-int config_get(void *ctx, FILE *out);
-/* Carries out a request that is well-formed. 0 or -errno: -EADDRINUSE and others of the sockets,
- * with nothing changed; -ENOMEM or -ENOSPC, after a part of the request has been carried out. */
-int config_set(void *ctx, const struct uapi_set *set);
+/* Prints the configuration and counters as the UAPI defines, in parts. */
+int config_get(void *ctx, void **state, FILE *out);
+/* Ends an answer of config_get() or status_write() before its last part. */
+void config_end_answer(void *ctx, void *state);
+/* Carries out a share of a request that is well-formed. Returns 1 if there is more to do; 0; or
+ * -errno: -EADDRINUSE and others of the sockets, with nothing changed; -ENOMEM or -ENOSPC, after a
+ * part of the request has been carried out. */
+int config_set(void *ctx, struct uapi_set *set);
 /* Logs a request that was not well-formed. */
 void config_refused(void *ctx, const struct uapi_error *error);
 

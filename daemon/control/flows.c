@@ -39,6 +39,8 @@
 #define PROBES_ROUND_NS (5 * NS_PER_MS)
 /* How often the log is told of probes that cannot be made. */
 #define PROBE_ERROR_PAUSE_NS (600 * NS_PER_SEC)
+/* Peers whose flows are forgotten at once. */
+#define FLUSHED_A_ROUND 1024
 /* What the kernel delivered so lately is admitted when XDP is attached. */
 #define LATELY_NS (10 * NS_PER_SEC)
 
@@ -183,13 +185,36 @@ void flows_forget(struct peer *peer)
 	remove_entry(peer);
 }
 
+/* Flushes during a walk make one more of all peers. It does not begin again at once, or the last
+ * peers would never have their turn if events are lost again and again. */
 void flows_flush(struct tunnel *tunnel)
 {
-	struct peer *peer;
+	struct flows_flush *flush = &tunnel->flush;
 
 	assert_control_thread();
-	cds_list_for_each_entry (peer, &tunnel->peers.list, list)
-		flows_forget(peer);
+	if (flush->walk.next) {
+		flush->again = true;
+		return;
+	}
+	peer_walk_begin(&tunnel->peers, &flush->walk);
+	flows_serve_flush(tunnel);
+}
+
+void flows_serve_flush(struct tunnel *tunnel)
+{
+	struct flows_flush *flush = &tunnel->flush;
+
+	assert_control_thread();
+	for (unsigned i = 0; i < FLUSHED_A_ROUND && flush->walk.next; i++) {
+		struct peer *peer = peer_walk_next(&tunnel->peers, &flush->walk);
+
+		if (peer)
+			flows_forget(peer);
+	}
+	if (flush->walk.next || !flush->again)
+		return;
+	flush->again = false;
+	peer_walk_begin(&tunnel->peers, &flush->walk);
 }
 
 void flows_forget_addr(struct tunnel *tunnel, const struct ip_addr *addr)
@@ -201,6 +226,10 @@ void flows_forget_addr(struct tunnel *tunnel, const struct ip_addr *addr)
 	assert_control_thread();
 	if (!group)
 		return;
+	if (group->count > FLUSHED_A_ROUND) {
+		flows_flush(tunnel);
+		return;
+	}
 	cds_list_for_each_entry (peer, &group->members, by_flow.list)
 		flows_forget(peer);
 }

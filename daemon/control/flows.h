@@ -9,6 +9,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "peers.h"
+
 struct endpoint;
 struct ip_addr;
 struct peer;
@@ -44,9 +46,17 @@ void flows_renew(struct peer *peer, uint64_t now);
 void flows_note_nic(struct tunnel *tunnel, uint32_t ifindex);
 /* XDP takes nothing more of the peer until something authentic comes by the UDP socket. */
 void flows_forget(struct peer *peer);
-/* The same, for all peers: the port has changed, or the interface is down. */
+/* Peers whose flows are to be forgotten, in shares. */
+struct flows_flush {
+	struct peer_walk walk;
+	bool again; /* once more when it is at its end */
+};
+/* The same, for all peers: the port has changed, or the interface is down. Those that are many
+ * follow by flows_serve_flush(), in the next rounds. */
 void flows_flush(struct tunnel *tunnel);
-/* The same, for the peers that write to this address: it is no longer ours. */
+void flows_serve_flush(struct tunnel *tunnel);
+/* The same, for the peers that write to this address: it is no longer ours. If these are many,
+ * for all peers. */
 void flows_forget_addr(struct tunnel *tunnel, const struct ip_addr *addr);
 
 #endif

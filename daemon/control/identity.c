@@ -10,6 +10,8 @@
 #include "bpf_objects.h"
 #include "tunnel.h"
 
+#define REKEYED_AT_ONCE 16
+
 /* Nothing is sent under the old key's sessions any more. The first initiation by the new key does
  * not have to wait for REKEY_TIMEOUT after the last one by the old key. */
 static void forget_old_key(struct peer *peer)
@@ -35,6 +37,20 @@ static void publish_mac1(struct tunnel *tunnel, struct mac1_check *check)
 	bpf_objects_set_mac1_key(tunnel->bpf, check ? check->key : NULL);
 }
 
+int tunnel_rekey_peers(struct tunnel *tunnel, unsigned max)
+{
+	struct peer *peer;
+
+	while (max--) {
+		peer = peer_walk_next(&tunnel->peers, &tunnel->rekeying);
+		if (!peer)
+			return 0;
+		noise_remote_precompute(&peer->remote, &tunnel->identity);
+		forget_old_key(peer);
+	}
+	return 1;
+}
+
 int tunnel_set_private_key(struct tunnel *tunnel, const uint8_t key[WG_KEY_LEN])
 {
 	struct mac1_check *check = malloc(sizeof(*check));
@@ -55,9 +71,6 @@ int tunnel_set_private_key(struct tunnel *tunnel, const uint8_t key[WG_KEY_LEN])
 		if (peer)
 			peer_remove(peer);
 	}
-	cds_list_for_each_entry (peer, &tunnel->peers.list, list) {
-		noise_remote_precompute(&peer->remote, &tunnel->identity);
-		forget_old_key(peer);
-	}
-	return 0;
+	peer_walk_begin(&tunnel->peers, &tunnel->rekeying);
+	return tunnel_rekey_peers(tunnel, REKEYED_AT_ONCE);
 }

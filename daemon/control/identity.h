@@ -10,8 +10,13 @@
 
 struct tunnel;
 
-/* Configuration. Ends all sessions, and removes a peer whose public key is ours. 0 or -errno; on
- * error nothing has changed. Control thread. */
+/* Control thread, both. */
+
+/* Configuration. Ends all sessions, and removes a peer whose public key is ours. Returns 0; 1 if
+ * there are peers left that tunnel_rekey_peers() is to see to; or -errno, and then nothing has
+ * changed. */
 int tunnel_set_private_key(struct tunnel *tunnel, const uint8_t key[WG_KEY_LEN]);
+/* Ends the sessions of so many peers more. Returns 1 if there may still be others, else 0. */
+int tunnel_rekey_peers(struct tunnel *tunnel, unsigned max);
 
 #endif

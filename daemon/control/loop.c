@@ -18,6 +18,7 @@
 
 #include "clock.h"
 #include "default_routes.h"
+#include "flows.h"
 #include "handshake_intake.h"
 #include "kernel_events.h"
 #include "late_maps.h"
@@ -34,7 +35,7 @@ static bool has_backlog(struct tunnel *tunnel)
 {
 	return handshake_queue_backlog(&tunnel->dp.handshakes) ||
 	       events_urgent_left(&tunnel->dp.events) ||
-	       !cds_list_empty(&tunnel->peers.initiations);
+	       !cds_list_empty(&tunnel->peers.initiations) || tunnel->flush.walk.next;
 }
 
 static uint64_t first_timer(struct tunnel *tunnel)
@@ -150,6 +151,7 @@ int control_run(struct tunnel *tunnel)
 		now = clock_now();
 		kernel_events_serve(tunnel, now);
 		listen_serve(tunnel, now);
+		flows_serve_flush(tunnel);
 		serve_nics(tunnel, now);
 		paths_serve(tunnel, now);
 		peer_events_serve(tunnel, now);

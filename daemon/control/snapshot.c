@@ -2,6 +2,7 @@
 #include "snapshot.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -10,6 +11,8 @@
 #include "peer.h"
 #include "thread.h"
 #include "tunnel.h"
+
+#define ALLOWED_IPS_A_PART 1024
 
 /* --- counters --- */
 
@@ -103,26 +106,21 @@ static void take_path(const struct peer *peer, struct peer_snapshot *p)
  * A worker counts a batch as received after it has written all of it to wg0, and by then TC has
  * counted what it refused: for a moment the difference is too small, but what is told never goes
  * back. The workers' counter must be read first: the other way round, the difference could hold
- * bytes that TC refused, and would keep them.
+ * bytes that TC refused, and would keep them. snapshot_peers() does.
  */
 static void take_counters(struct peer *peer, struct peer_snapshot *p)
 {
-	uint64_t received = atomic_load(&peer->wire.rx_bytes), refused;
+	uint64_t received = p->rx_bytes, refused = p->stats.from_peer_refused_bytes;
 
-	p->has_stats = !bpf_objects_peer_stats(peer->peers->bpf, peer->slot, &p->stats);
-	refused = p->stats.from_peer_refused_bytes;
 	if (received > refused && received - refused > peer->rx_shown)
 		peer->rx_shown = received - refused;
 	p->rx_bytes = peer->rx_shown;
 	p->tx_bytes = atomic_load(&peer->wire.tx_bytes);
 }
 
-void snapshot_peer(struct peer *peer, struct peer_snapshot *p)
+static void take_peer(struct peer *peer, struct peer_snapshot *p)
 {
-	assert_control_thread();
-	memset(p, 0, sizeof(*p));
 	memcpy(p->public_key, peer->remote.public_key, WG_KEY_LEN);
-	p->slot = peer->slot;
 	p->has_endpoint = peer->has_endpoint;
 	if (peer->has_endpoint)
 		p->endpoint = peer->endpoint;
@@ -131,4 +129,74 @@ void snapshot_peer(struct peer *peer, struct peer_snapshot *p)
 	p->persistent_keepalive = peer->persistent_keepalive;
 	p->allowed_ips = peer->allowed.count;
 	take_counters(peer, p);
+}
+
+/* --- peers --- */
+
+/* One system call for all of them. Without it there are no stats. */
+static void take_stats(const struct peers *peers, struct peer_snapshot *taken, unsigned n)
+{
+	struct peer_stats stats[SNAPSHOT_PEERS];
+	uint32_t slots[SNAPSHOT_PEERS] = {0};
+	bool found[SNAPSHOT_PEERS];
+
+	for (unsigned i = 0; i < n; i++)
+		slots[i] = taken[i].slot;
+	if (bpf_objects_peer_stats(peers->bpf, slots, n, stats, found))
+		return;
+	for (unsigned i = 0; i < n; i++) {
+		taken[i].has_stats = found[i];
+		taken[i].stats = stats[i];
+	}
+}
+
+void snapshot_peers(struct peer **peers, struct peer_snapshot *taken, unsigned n)
+{
+	assert_control_thread();
+	for (unsigned i = 0; i < n; i++) {
+		memset(&taken[i], 0, sizeof(taken[i]));
+		taken[i].slot = peers[i]->slot;
+		taken[i].rx_bytes = atomic_load(&peers[i]->wire.rx_bytes);
+	}
+	if (n)
+		take_stats(peers[0]->peers, taken, n);
+	for (unsigned i = 0; i < n; i++)
+		take_peer(peers[i], &taken[i]);
+}
+
+struct snapshot_walk *snapshot_walk_new(struct peers *peers)
+{
+	struct snapshot_walk *w = calloc(1, sizeof(*w));
+
+	assert_control_thread();
+	if (!w)
+		return NULL;
+	w->table = peers;
+	peer_walk_begin(peers, &w->walk);
+	return w;
+}
+
+bool snapshot_walk_next(struct snapshot_walk *w)
+{
+	size_t ips = 0;
+
+	assert_control_thread();
+	for (w->count = 0; w->count < SNAPSHOT_PEERS && ips < ALLOWED_IPS_A_PART;) {
+		struct peer *peer = peer_walk_next(w->table, &w->walk);
+
+		if (!peer)
+			break;
+		w->peers[w->count++] = peer;
+		ips += peer->allowed.count;
+	}
+	snapshot_peers(w->peers, w->taken, w->count);
+	return w->count;
+}
+
+void snapshot_walk_free(struct snapshot_walk *w)
+{
+	assert_control_thread();
+	if (w)
+		peer_walk_end(&w->walk);
+	free(w);
 }

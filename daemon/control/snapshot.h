@@ -3,9 +3,9 @@
  * What there is to see of a tunnel, as plain data: for whoever prints it (status.c, config.c).
  *
  * Theory of operation: a snapshot holds copies alone, so that it stays valid when the tunnel
- * changes, and it has a fixed size. The peers are not part of it: whoever prints them walks the
- * list and takes a struct peer_snapshot of one peer at a time, so that 100,000 peers need no more
- * memory than one. A peer may have as many allowed IPs: the snapshot only counts them. Secret
+ * changes, and it has a fixed size. The peers are not part of it: whoever prints them takes
+ * SNAPSHOT_PEERS of them at a time (struct snapshot_walk), so that 100,000 peers need no more
+ * memory than these, and one system call reads the counters of as many. A peer may have as many allowed IPs: the snapshot only counts them. Secret
  * keys are never in a snapshot.
  *
  * Control thread. Each counter is read once per snapshot, while the workers go on counting:
@@ -21,11 +21,14 @@
 #include <sys/types.h>
 
 #include "endpoint.h"
+#include "peers.h"
 #include "wg_maps.h"
 #include "wg_proto.h"
 
 struct peer;
 struct tunnel;
+
+#define SNAPSHOT_PEERS WG_STATS_AT_ONCE
 
 struct nic_snapshot {
 	char name[IFNAMSIZ];
@@ -80,6 +83,23 @@ struct peer_snapshot {
 };
 
 void snapshot_take(const struct tunnel *tunnel, struct snapshot *s);
-void snapshot_peer(struct peer *peer, struct peer_snapshot *p);
+/* Takes n peers, at most SNAPSHOT_PEERS. */
+void snapshot_peers(struct peer **peers, struct peer_snapshot *taken, unsigned n);
+
+/* Takes all peers, some at a time, while peers may come and go. */
+struct snapshot_walk {
+	struct peers *table;
+	struct peer_walk walk;
+	unsigned count;
+	struct peer *peers[SNAPSHOT_PEERS]; /* valid for the control loop's round */
+	struct peer_snapshot taken[SNAPSHOT_PEERS];
+};
+
+/* NULL without memory. */
+struct snapshot_walk *snapshot_walk_new(struct peers *peers);
+/* Takes the next `count` ones. Returns false if there are none. */
+bool snapshot_walk_next(struct snapshot_walk *w);
+/* NULL is allowed. */
+void snapshot_walk_free(struct snapshot_walk *w);
 
 #endif

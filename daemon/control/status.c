@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * Theory of operation: json-c builds an object of the tunnel, then one of each peer, and each is
- * printed and freed before the next one is built. When memory runs out the object at hand is
+ * printed and freed before the next one is built. The answer is written in parts of some peers
+ * each (uapi.h). When memory runs out the object at hand is
  * dropped (its pointer becomes NULL, and adding to NULL does nothing), and printing it fails.
  */
 #include "status.h"
@@ -241,37 +242,60 @@ static int print_object(FILE *out, struct json_object *o, bool open)
 	return text ? 0 : -ENOMEM;
 }
 
-static int print_peers(FILE *out, const struct tunnel *tunnel)
+/* The first ones follow no other. Returns 1, or -ENOMEM. */
+static int print_peers(FILE *out, const struct snapshot_walk *walk, bool first)
 {
-	const char *separator = "";
-	struct peer_snapshot p;
-	struct peer *peer;
-	int err;
+	for (unsigned i = 0; i < walk->count; i++) {
+		int err;
 
-	cds_list_for_each_entry (peer, &tunnel->peers.list, list) {
-		snapshot_peer(peer, &p);
-		fputs(separator, out);
-		err = print_object(out, peer_object(&p), false);
-		if (err || ferror(out))
-			return -ENOMEM;
-		separator = ",";
+		if (i || !first)
+			fputc(',', out);
+		err = print_object(out, peer_object(&walk->taken[i]), false);
+		if (err)
+			return err;
 	}
-	return 0;
+	return 1;
 }
 
-int status_write(void *ctx, FILE *out)
+static int print_tunnel(FILE *out, const struct tunnel *tunnel)
 {
-	const struct tunnel *tunnel = ctx;
 	struct snapshot s;
 	int err;
 
-	assert_control_thread();
 	snapshot_take(tunnel, &s);
 	err = print_object(out, tunnel_object(&s), true);
+	if (!err)
+		fputs(",\"peers\":[", out);
+	return err;
+}
+
+/* Returns 1 if there are more parts. */
+static int write_part(FILE *out, const struct tunnel *tunnel, struct snapshot_walk *walk,
+		      bool first)
+{
+	int err = first ? print_tunnel(out, tunnel) : 0;
+
 	if (err)
 		return err;
-	fputs(",\"peers\":[", out);
-	err = print_peers(out, tunnel);
+	if (snapshot_walk_next(walk))
+		return print_peers(out, walk, first);
 	fputs("]}\n", out);
-	return err || ferror(out) ? -ENOMEM : 0;
+	return 0;
+}
+
+int status_write(void *ctx, void **state, FILE *out)
+{
+	struct tunnel *tunnel = ctx;
+	bool first = !*state;
+	int ret;
+
+	assert_control_thread();
+	if (first)
+		*state = snapshot_walk_new(&tunnel->peers);
+	if (!*state)
+		return -ENOMEM;
+	ret = write_part(out, tunnel, *state, first);
+	if (ret != 1)
+		snapshot_walk_free(*state);
+	return ret;
 }

@@ -64,6 +64,7 @@ static const struct uapi_ops uapi_ops = {
 	.get = config_get,
 	.set = config_set,
 	.status = status_write,
+	.end = config_end_answer,
 	.refused = config_refused,
 };
 

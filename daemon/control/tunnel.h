@@ -21,6 +21,7 @@
 #include "dataplane.h"
 #include "drops.h"
 #include "far_links.h"
+#include "flows.h"
 #include "late_maps.h"
 #include "nics.h"
 #include "noise.h"
@@ -55,6 +56,7 @@ struct tunnel {
 	struct wgif wgif;
 	bool up;
 	struct noise_identity identity;
+	struct peer_walk rekeying; /* peers that do not know of a new identity yet */
 	struct cookie_checker cookies;
 	struct ratelimit ratelimit;
 	uint64_t under_load_until; /* ns */
@@ -68,6 +70,7 @@ struct tunnel {
 	uint64_t default_routes_due;
 	struct stale_paths stale;
 	struct late_maps late_maps;
+	struct flows_flush flush;
 	int path_error; /* of the latest look-up that failed, as the log knows it */
 	struct pmtu pmtu;
 	struct far_links far_links; /* while wg0 is in another namespace */

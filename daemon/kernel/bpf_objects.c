@@ -448,10 +448,27 @@ static int sum_percpu(struct bpf_objects *bpf, const struct bpf_map *map, uint32
 	return err;
 }
 
-int bpf_objects_peer_stats(struct bpf_objects *bpf, uint32_t slot, struct peer_stats *out)
+int bpf_objects_peer_stats(struct bpf_objects *bpf, const uint32_t *slots, unsigned n,
+			   struct peer_stats *out, bool *found)
 {
-	return sum_percpu(bpf, bpf->nic->maps.peer_stats, slot, (uint64_t *)out,
-			  sizeof(*out) / sizeof(uint64_t));
+	static const uint8_t frame[ETH_HLEN];
+	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = frame,
+			    .data_size_in = sizeof(frame), .repeat = 1);
+	struct peer_stats_view *view = &bpf->nic->bss->view;
+	int err;
+
+	assert_control_thread();
+	memset(view, 0, sizeof(*view));
+	view->count = n;
+	memcpy(view->slots, slots, n * sizeof(*slots));
+	err = bpf_prog_test_run_opts(bpf_program__fd(bpf->nic->progs.wg_read_stats),
+				     &opts);
+	if (err)
+		return err;
+	memcpy(out, view->stats, n * sizeof(*out));
+	for (unsigned i = 0; i < n; i++)
+		found[i] = view->found[i];
+	return 0;
 }
 
 int bpf_objects_drops(struct bpf_objects *bpf, struct drops *out)

@@ -93,8 +93,10 @@ int bpf_objects_set_allowed_ip(void *ctx, const struct ip_addr *addr, uint8_t ci
 			       uint32_t slot, bool present);
 
 /* Readers of maps: the sums of all CPUs. Return 0 or -errno; *out is zeroed on error. */
-int bpf_objects_peer_stats(struct bpf_objects *bpf, uint32_t slot,
-			   struct peer_stats *out);
+/* Of n peers, at most WG_STATS_AT_ONCE: found[i] tells if the map has that one, else out[i] is
+ * zero. On error nothing is written. */
+int bpf_objects_peer_stats(struct bpf_objects *bpf, const uint32_t *slots, unsigned n,
+			   struct peer_stats *out, bool *found);
 int bpf_objects_drops(struct bpf_objects *bpf, struct drops *out);
 
 #endif

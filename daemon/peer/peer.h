@@ -132,6 +132,7 @@ struct peer {
 		neighbour_kept; /* when the kernel was last told that the neighbour is used */
 	struct allowedips_owner allowed;
 	struct cds_list_head list;	/* peers->list, in order of creation */
+	uint64_t number;		/* in that order */
 	struct cds_list_head uncounted; /* in peers->uncounted, or in no list */
 	struct cds_lfht_node by_key;	/* peers->by_key */
 };

@@ -27,6 +27,7 @@ int peers_init(struct peers *peers, const struct noise_identity *identity)
 	CDS_INIT_LIST_HEAD(&peers->uncounted);
 	CDS_INIT_LIST_HEAD(&peers->initiations);
 	CDS_INIT_LIST_HEAD(&peers->unresolved);
+	CDS_INIT_LIST_HEAD(&peers->walks);
 	timerq_init(&peers->timers);
 	timerq_init(&peers->resolutions);
 	peers->identity = identity;
@@ -166,6 +167,7 @@ int peer_create(struct peers *peers, const uint8_t public_key[WG_KEY_LEN],
 		return err;
 	}
 	allowedips_owner_init(&peer->allowed, peer->slot);
+	peer->number = ++peers->created;
 	cds_list_add_tail(&peer->list, &peers->list);
 	cds_lfht_node_init(&peer->by_key);
 	cds_lfht_add(peers->by_key, key_hash(peers, public_key), &peer->by_key);
@@ -174,6 +176,18 @@ int peer_create(struct peers *peers, const uint8_t public_key[WG_KEY_LEN],
 	count_for(peer);
 	*out = peer;
 	return 0;
+}
+
+/* Moves the walks that would come to the peer next past it. */
+static void leave_peer(struct peers *peers, const struct peer *peer)
+{
+	struct peer_walk *walk;
+
+	if (peers->next_path == &peer->list)
+		peers->next_path = peer->list.next;
+	cds_list_for_each_entry (walk, &peers->walks, link)
+		if (walk->next == &peer->list)
+			walk->next = peer->list.next;
 }
 
 /* Workers may hold the peer until the next grace period, and it may be in an event queue: whoever
@@ -200,8 +214,7 @@ void peer_remove(struct peer *peer)
 	peer_index_drop(&peers->by_flow, &peer->by_flow);
 	timerq_remove(&peers->resolutions, &peer->resolve_later);
 	cds_lfht_del(peers->by_key, &peer->by_key);
-	if (peers->next_path == &peer->list)
-		peers->next_path = peer->list.next;
+	leave_peer(peers, peer);
 	cds_list_del(&peer->list);
 	cds_list_add_tail(&peer->list, &peers->dead);
 	peers->count--;
@@ -233,4 +246,36 @@ int peers_catch_up(struct peers *peers)
 size_t peers_late(const struct peers *peers)
 {
 	return peers->allowed.late_count + peers->uncounted_count;
+}
+
+/* --- walks --- */
+
+void peer_walk_end(struct peer_walk *walk)
+{
+	assert_control_thread();
+	if (walk->next)
+		cds_list_del(&walk->link);
+	walk->next = NULL;
+}
+
+void peer_walk_begin(struct peers *peers, struct peer_walk *walk)
+{
+	peer_walk_end(walk);
+	walk->next = peers->list.next;
+	walk->last = peers->created;
+	cds_list_add(&walk->link, &peers->walks);
+}
+
+struct peer *peer_walk_next(struct peers *peers, struct peer_walk *walk)
+{
+	struct peer *peer = NULL;
+
+	if (walk->next && walk->next != &peers->list)
+		peer = cds_list_entry(walk->next, struct peer, list);
+	if (peer && peer->number <= walk->last) {
+		walk->next = walk->next->next;
+		return peer;
+	}
+	peer_walk_end(walk);
+	return NULL;
 }

@@ -40,15 +40,26 @@ struct peers {
 	struct cds_list_head initiations; /* peers to initiate with: handshake_want() */
 	struct cds_list_head unresolved;  /* peers whose paths to resolve: paths_want() */
 	struct cds_list_head *next_path;  /* in list; NULL: all paths are resolved */
+	struct cds_list_head walks;	  /* struct peer_walk */
 	struct cds_lfht *by_key;
 	struct peer_index by_endpoint, by_flow;
 	struct timerq resolutions; /* paths to resolve at a time */
 	struct peer_index by_hop;  /* peers whose path depends on a neighbour entry */
 	uint8_t hash_key[16];
 	uint32_t next_slot;
+	uint64_t created; /* peers, in all */
 	unsigned count;
 	struct allowedips allowed;
 	struct timerq timers;
+};
+
+/* A walk over `list` in shares, of the peers that were there when it began. Peers may come and go
+ * meanwhile. */
+struct peer_walk {
+	struct cds_list_head
+		*next; /* NULL: it is at its end, or never began (a zeroed one) */
+	struct cds_list_head link; /* in peers->walks */
+	uint64_t last;		   /* peer->number */
 };
 
 /* All of these, except peer_at(): the control thread. */
@@ -76,5 +87,11 @@ void peer_remove(struct peer *peer);
 /* Frees removed peers. Before it there must be a grace period, and then events_forget_dead(),
  * unless the event queues are no longer served. */
 void peers_reap(struct peers *peers);
+
+/* Begins the walk, again if it was under way. */
+void peer_walk_begin(struct peers *peers, struct peer_walk *walk);
+/* Returns the next peer; NULL at the end. */
+struct peer *peer_walk_next(struct peers *peers, struct peer_walk *walk);
+void peer_walk_end(struct peer_walk *walk);
 
 #endif

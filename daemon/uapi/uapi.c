@@ -1,16 +1,27 @@
 // SPDX-License-Identifier: MIT
 /*
- * Theory of operation: one epoll descriptor, which the caller nests into its own,
- * covers the listener, an inotify watch on the directory, and the clients.
+ * Theory of operation: one epoll descriptor, which the caller nests into its own, covers the
+ * listener, an inotify watch on the directory, and the clients.
  *
- * A request ends at a blank line. One that ends without it is refused. The server either reads from a client, until it has a whole
- * request, or writes to it, until the client has taken the whole answer; what the client sends
- * meanwhile waits in its socket. So a client never costs more memory than the largest request and
- * the largest answer. Each event serves one request at most. If the next one was already read, the
- * server waits for EPOLLOUT, so that the other clients have their turn first.
+ * A request ends at a blank line. One that ends without it is refused. The server either reads
+ * from a client, until it has a whole request, or writes to it, until the client has taken the
+ * whole answer; what the client sends meanwhile waits in its socket. Each event serves one request
+ * at most. If the next one was already read, the server waits for EPOLLOUT, so that the other
+ * clients have their turn first.
+ *
+ * What takes long is done in shares, so that neither other clients nor the rest of the daemon wait
+ * for it. An answer is made in parts: the next one when the client has taken the one before. A
+ * "set" is a job: first all of its lines are parsed, then they are carried out. There is one job
+ * at a time; other clients' wait for their turn, in the order of their coming.
+ *
+ * Memory: each client may have CLIENT_MEMORY for its request and as much for the part of an answer.
+ * Only one client at a time (`large`) may have more, for a request or for a peer with very many
+ * allowed IPs. Others that send more are not read until it has ended; a part that would be larger
+ * ends its answer with -ENOMEM.
  *
  * The list of clients begins with the one whose latest progress is the oldest. That one is the
  * next to be ended as idle, and it is ended when a client more than UAPI_CLIENTS_MAX connects.
+ * A client that waits for its turn is not idle.
  *
  * Requests and answers contain private keys. Their buffers are wiped before they are freed, also
  * when they grow and so move; realloc(3) and open_memstream(3) would leave copies in freed memory.
@@ -38,7 +49,13 @@
 #define ACCEPT_BATCH 16
 #define BUFFER_MIN   4096
 #define READ_MAX     (1U << 20) /* bytes of one client per event */
-#define ANSWER_MAX   (512U << 20)
+/* Of the one client that may have more than CLIENT_MEMORY: a part of its answer. */
+#define ANSWER_MAX    (512U << 20)
+#define CLIENT_MEMORY (1U << 20)
+/* Clients per call, and the time of each and of the job. */
+#define EVENTS_A_ROUND 8
+#define SHARE_NS       (2 * NS_PER_MS)
+#define LINES_A_SHARE  256
 
 struct buffer {
 	char *data;
@@ -48,6 +65,9 @@ struct buffer {
 
 enum request { REQUEST_GET, REQUEST_SET, REQUEST_STATUS };
 
+/* What a client waits for that no event of its socket tells. */
+enum wait { WAIT_NOT, WAIT_TURN, WAIT_MEMORY };
+
 struct client {
 	struct cds_list_head link;
 	int fd;
@@ -55,7 +75,20 @@ struct client {
 	bool closing;	   /* is closed when its answer is written */
 	uint64_t progress; /* when bytes were moved last, ns */
 	struct buffer in, out;
-	size_t scanned; /* bytes of `in` in which no end of a request begins */
+	size_t scanned;	 /* bytes of `in` in which no end of a request begins */
+	ssize_t request; /* length of the first request in `in`; 0: not known */
+	enum wait wait;
+	bool answering; /* more parts of the answer to `kind` follow */
+	enum request kind;
+	void *answer; /* of struct uapi_ops */
+};
+
+/* The "set" that is carried out. */
+struct job {
+	struct client *client; /* NULL: there is none */
+	struct uapi_parser parser;
+	struct uapi_set set;
+	bool parsed;
 };
 
 struct uapi {
@@ -69,6 +102,8 @@ struct uapi {
 	uint64_t accept_after; /* ns, when to poll the listener; UINT64_MAX: now */
 	struct cds_list_head clients;
 	unsigned client_count;
+	struct client *large; /* may have more than CLIENT_MEMORY; NULL: nobody has */
+	struct job job;
 };
 
 static size_t buffer_len(const struct buffer *b)
@@ -113,9 +148,9 @@ static int buffer_reserve(struct buffer *b, size_t want, size_t max)
 	return buffer_move(b, size);
 }
 
-static int buffer_append(struct buffer *b, const char *text, size_t len)
+static int buffer_append(struct buffer *b, const char *text, size_t len, size_t max)
 {
-	int err = buffer_reserve(b, len, ANSWER_MAX);
+	int err = buffer_reserve(b, len, max);
 
 	if (err)
 		return err;
@@ -126,15 +161,24 @@ static int buffer_append(struct buffer *b, const char *text, size_t len)
 
 static void buffer_consume(struct buffer *b, size_t len)
 {
+	if (len == buffer_len(b)) {
+		buffer_free(b);
+		return;
+	}
 	sodium_memzero(b->data + b->start, len);
 	b->start += len;
-	if (b->start == b->end)
-		buffer_free(b);
 }
+
+/* A stream that writes to a buffer. */
+struct sink {
+	struct buffer *buffer;
+	size_t max;
+};
 
 static ssize_t stream_write(void *cookie, const char *text, size_t len)
 {
-	int err = buffer_append(cookie, text, len);
+	struct sink *sink = cookie;
+	int err = buffer_append(sink->buffer, text, len, sink->max);
 
 	if (!err)
 		return (ssize_t)len;
@@ -142,25 +186,28 @@ static ssize_t stream_write(void *cookie, const char *text, size_t len)
 	return 0; /* means an error, see fopencookie(3) */
 }
 
-/* Collects what `write` writes in the buffer. On an error the buffer is left empty. */
-static int buffer_collect(struct buffer *b, int (*write)(void *ctx, FILE *out), void *ctx)
+/* Collects what `write` writes in the buffer, at most `max` bytes. Returns what it returns; on an
+ * error the buffer is left empty. */
+static int buffer_collect(struct buffer *b, size_t max, uapi_answer *write, void *ctx,
+			  void **state)
 {
 	const cookie_io_functions_t io = {.write = stream_write};
-	FILE *f = fopencookie(b, "w", io);
+	struct sink sink = {b, max};
+	FILE *f = fopencookie(&sink, "w", io);
 	char stdio[BUFFER_MIN];
-	int err;
+	int ret;
 
 	if (!f)
 		return -ENOMEM;
 	setvbuf(f, stdio, _IOFBF, sizeof(stdio));
-	err = write(ctx, f);
-	if (!err && (fflush(f) || ferror(f)))
-		err = -ENOMEM;
+	ret = write(ctx, state, f);
+	if (ret >= 0 && (fflush(f) || ferror(f)))
+		ret = -ENOMEM;
 	fclose(f);
 	sodium_memzero(stdio, sizeof(stdio));
-	if (err)
+	if (ret < 0)
 		buffer_free(b);
-	return err;
+	return ret;
 }
 
 static const char *const request_lines[] = {
@@ -188,9 +235,14 @@ static int request_kind(const char *text, size_t len)
 	return -EINVAL;
 }
 
-/* Returns the length of the first request with its blank line; 0 if it is not complete; -EINVAL
- * if it is no request, or -EMSGSIZE. */
-static ssize_t request_len(struct client *c)
+static void clear_request(struct client *c)
+{
+	buffer_consume(&c->in, (size_t)c->request);
+	c->request = 0;
+	c->scanned = 0;
+}
+
+static ssize_t find_request(struct client *c)
 {
 	const char *text, *end;
 	size_t len;
@@ -205,86 +257,28 @@ static ssize_t request_len(struct client *c)
 	if (request_kind(text, len) < 0)
 		return -EINVAL;
 	end = memmem(text + c->scanned, len - c->scanned, "\n\n", 2);
-	c->scanned = end ? 0 : len - 1;
+	c->scanned = len - 1;
 	if (end)
 		return end - text + 2;
 	return len < UAPI_REQUEST_MAX ? 0 : -EMSGSIZE;
 }
 
-static int serve_set(struct uapi *u, const char *text, size_t len)
+/* Returns the length of the first request with its blank line; 0 if it is not complete; -EINVAL
+ * if it is no request, or -EMSGSIZE. */
+static ssize_t request_len(struct client *c)
 {
-	struct uapi_error error;
-	struct uapi_set set;
-	int err;
-
-	err = uapi_parse_set(text, len, &set, &error);
-	if (err) {
-		if (u->ops->refused)
-			u->ops->refused(u->ctx, &error);
-		return err;
-	}
-	err = u->ops->set(u->ctx, &set);
-	uapi_set_free(&set);
-	return err;
+	if (!c->request)
+		c->request = find_request(c);
+	return c->request;
 }
 
-static int serve_status(struct uapi *u, struct buffer *out)
+/* --- clients --- */
+
+static int client_watch(struct uapi *u, struct client *c, uint32_t events)
 {
-	int err = buffer_collect(out, u->ops->status, u->ctx);
+	struct epoll_event ev = {.events = events, .data.ptr = c};
 
-	if (!err && buffer_len(out) && out->data[out->end - 1] != '\n')
-		err = buffer_append(out, "\n", 1);
-	return err;
-}
-
-/* Executes a whole request, and writes its answer without the errno and the blank line. */
-static int serve_request(struct uapi *u, const char *text, size_t len, struct buffer *out)
-{
-	int kind = request_kind(text, len);
-
-	if (kind == REQUEST_SET)
-		return serve_set(u, text, len);
-	/* The other requests have only the blank line after their first. */
-	if (kind < 0 || len != strlen(request_lines[kind]) + 1)
-		return -EINVAL;
-	if (kind == REQUEST_GET)
-		return buffer_collect(out, u->ops->get, u->ctx);
-	return serve_status(u, out);
-}
-
-static void answer_end(struct client *c, int err)
-{
-	char end[sizeof("errno=-2147483648\n\n")];
-	int len = snprintf(end, sizeof(end), "errno=%d\n\n", err);
-
-	if (buffer_append(&c->out, end, (size_t)len))
-		c->closing = true;
-}
-
-/* Answers the first request if it is complete. If it is none, closes after the answer, because
- * where the next request begins is not known. */
-static void client_serve(struct uapi *u, struct client *c, ssize_t len)
-{
-	int err;
-
-	if (len < 0) {
-		answer_end(c, (int)len);
-		c->closing = true;
-	} else if (len > 0) {
-		err = serve_request(u, c->in.data + c->in.start, (size_t)len, &c->out);
-		answer_end(c, err);
-		buffer_consume(&c->in, (size_t)len);
-	}
-}
-
-static void client_free(struct uapi *u, struct client *c)
-{
-	cds_list_del(&c->link);
-	u->client_count--;
-	close(c->fd);
-	buffer_free(&c->in);
-	buffer_free(&c->out);
-	free(c);
+	return epoll_ctl(u->epoll, EPOLL_CTL_MOD, c->fd, &ev);
 }
 
 static void client_progress(struct uapi *u, struct client *c, uint64_t now)
@@ -294,15 +288,219 @@ static void client_progress(struct uapi *u, struct client *c, uint64_t now)
 	cds_list_add_tail(&c->link, &u->clients);
 }
 
-/* Reads once. Returns the number of bytes, 0 if there is nothing or at the end, or -errno. */
-static ssize_t client_read(struct client *c)
+static void let_others_grow(struct uapi *u)
 {
-	int err = buffer_reserve(&c->in, 1, UAPI_REQUEST_MAX);
-	size_t room = c->in.size - c->in.end;
-	ssize_t n;
+	struct client *c;
 
+	u->large = NULL;
+	cds_list_for_each_entry (c, &u->clients, link) {
+		if (c->wait != WAIT_MEMORY)
+			continue;
+		c->wait = WAIT_NOT;
+		client_watch(u, c, EPOLLIN);
+	}
+}
+
+/* Gives the right to more memory back if it is no longer needed. Without memory for a smaller
+ * buffer the client keeps it. */
+static void client_shrink(struct uapi *u, struct client *c)
+{
+	struct buffer *in = &c->in;
+
+	if (u->large != c || u->job.client == c || buffer_len(in) >= CLIENT_MEMORY ||
+	    c->out.size > CLIENT_MEMORY)
+		return;
+	if (in->size <= CLIENT_MEMORY || !buffer_move(in, CLIENT_MEMORY))
+		let_others_grow(u);
+}
+
+static void client_free(struct uapi *u, struct client *c)
+{
+	cds_list_del(&c->link);
+	u->client_count--;
+	if (c->answering)
+		u->ops->end(u->ctx, c->answer);
+	if (u->job.client == c) {
+		uapi_set_free(&u->job.set);
+		u->job.client = NULL;
+	}
+	if (u->large == c)
+		let_others_grow(u);
+	close(c->fd);
+	buffer_free(&c->in);
+	buffer_free(&c->out);
+	free(c);
+}
+
+/* --- answers --- */
+
+static void answer_end(struct client *c, int err)
+{
+	char end[sizeof("errno=-2147483648\n\n")];
+	int len = snprintf(end, sizeof(end), "errno=%d\n\n", err);
+
+	if (buffer_append(&c->out, end, (size_t)len, ANSWER_MAX))
+		c->closing = true;
+}
+
+static uapi_answer *writer(const struct uapi *u, enum request kind)
+{
+	return kind == REQUEST_GET ? u->ops->get : u->ops->status;
+}
+
+/* Makes the next part of the answer; the client has taken those before. */
+static void answer_more(struct uapi *u, struct client *c)
+{
+	bool may_grow = !u->large || u->large == c;
+	struct buffer *out = &c->out;
+	int ret = buffer_collect(out, may_grow ? ANSWER_MAX : CLIENT_MEMORY,
+				 writer(u, c->kind), u->ctx, &c->answer);
+
+	if (out->size > CLIENT_MEMORY)
+		u->large = c;
+	c->answering = ret == 1;
+	if (c->answering)
+		return;
+	if (!ret && c->kind == REQUEST_STATUS && buffer_len(out) &&
+	    out->data[out->end - 1] != '\n')
+		ret = buffer_append(out, "\n", 1, ANSWER_MAX);
+	answer_end(c, ret);
+}
+
+/* --- the job --- */
+
+/* The client is answered when its turn in the loop comes. */
+static void job_end(struct uapi *u, int err, uint64_t now)
+{
+	struct client *c = u->job.client;
+
+	uapi_set_free(&u->job.set);
+	u->job.client = NULL;
+	c->wait = WAIT_NOT;
+	clear_request(c);
+	answer_end(c, err);
+	client_progress(u, c, now);
+	client_shrink(u, c);
+	client_watch(u, c, EPOLLOUT);
+}
+
+static int job_refused(struct uapi *u, int err)
+{
+	if (u->ops->refused)
+		u->ops->refused(u->ctx, &u->job.parser.error);
+	return err;
+}
+
+/* Returns 1 if there is more to do, else what the client is to be told. */
+static int job_share(struct uapi *u)
+{
+	struct job *job = &u->job;
+	int ret;
+
+	if (job->parsed)
+		return u->ops->set(u->ctx, &job->set);
+	ret = uapi_parse_some(&job->parser, LINES_A_SHARE);
+	job->parsed = !ret;
+	return ret < 0 ? job_refused(u, ret) : 1;
+}
+
+static void job_begin(struct uapi *u, struct client *c, uint64_t now)
+{
+	int err;
+
+	u->job = (struct job){.client = c};
+	err = uapi_parse_begin(&u->job.parser, c->in.data + c->in.start,
+			       (size_t)c->request, &u->job.set);
+	if (err)
+		job_end(u, job_refused(u, err), now);
+}
+
+static struct client *next_in_turn(const struct uapi *u)
+{
+	struct client *c;
+
+	cds_list_for_each_entry (c, &u->clients, link)
+		if (c->wait == WAIT_TURN)
+			return c;
+	return NULL;
+}
+
+/* Takes as much time as a round may, and at least one share. */
+static void jobs_serve(struct uapi *u, uint64_t now)
+{
+	uint64_t until = clock_now() + SHARE_NS;
+	struct client *c;
+	int ret;
+
+	do {
+		c = u->job.client ? NULL : next_in_turn(u);
+		if (c)
+			job_begin(u, c, now);
+		if (!u->job.client)
+			return;
+		ret = job_share(u);
+		if (ret != 1)
+			job_end(u, ret, now);
+	} while (clock_now() < until);
+}
+
+/* --- requests --- */
+
+static void serve_request(struct uapi *u, struct client *c)
+{
+	int kind = request_kind(c->in.data + c->in.start, (size_t)c->request);
+
+	if (kind == REQUEST_SET) {
+		c->wait = WAIT_TURN;
+		return;
+	}
+	/* The other requests have only the blank line after their first. */
+	if (kind < 0 || (size_t)c->request != strlen(request_lines[kind]) + 1) {
+		answer_end(c, -EINVAL);
+	} else {
+		c->kind = (enum request)kind;
+		c->answer = NULL;
+		answer_more(u, c);
+	}
+	clear_request(c);
+}
+
+/* Serves the first request if it is complete. If it is none, closes after the answer, because
+ * where the next request begins is not known. */
+static void client_serve(struct uapi *u, struct client *c, ssize_t len)
+{
+	if (len > 0) {
+		serve_request(u, c);
+	} else if (len < 0) {
+		answer_end(c, (int)len);
+		c->closing = true;
+	}
+}
+
+static bool may_read(struct uapi *u, struct client *c)
+{
+	if (buffer_len(&c->in) < CLIENT_MEMORY)
+		return true;
+	if (!u->large)
+		u->large = c;
+	return u->large == c;
+}
+
+/* Reads once. Returns the number of bytes, 0 if there is nothing or at the end, or -errno. */
+static ssize_t client_read(struct uapi *u, struct client *c)
+{
+	size_t room;
+	ssize_t n;
+	int err;
+
+	if (!may_read(u, c)) {
+		c->wait = WAIT_MEMORY;
+		return 0;
+	}
+	err = buffer_reserve(&c->in, 1, UAPI_REQUEST_MAX);
 	if (err)
 		return err;
+	room = c->in.size - c->in.end;
 	n = recv(c->fd, c->in.data + c->in.end, room < READ_MAX ? room : READ_MAX,
 		 MSG_DONTWAIT);
 	if (n < 0)
@@ -324,32 +522,64 @@ static ssize_t client_write(struct client *c)
 	return n;
 }
 
-/* Reads, serves and writes, each at most once. Returns the bytes that were moved, or -errno. */
+/* Reads what is missing of a request, and serves it. Returns the bytes that were read, or
+ * -errno. */
+static ssize_t client_take(struct uapi *u, struct client *c)
+{
+	ssize_t len = request_len(c), in = 0;
+
+	if (!len && !c->eof) {
+		in = client_read(u, c);
+		if (in < 0)
+			return in;
+		len = request_len(c);
+	}
+	if (!len && c->eof && buffer_len(&c->in))
+		len = -EINVAL; /* the rest is lost: nothing is applied */
+	client_serve(u, c, len);
+	return in;
+}
+
+/* Writes, and makes the next parts, for as long as the client takes them and a round may last.
+ * Returns the bytes that were written, or -errno. */
+static ssize_t client_answer(struct uapi *u, struct client *c)
+{
+	uint64_t until = clock_now() + SHARE_NS;
+	ssize_t n, sum = 0;
+
+	do {
+		if (!buffer_len(&c->out))
+			answer_more(u, c);
+		n = client_write(c);
+		if (n < 0)
+			return n;
+		sum += n;
+	} while (c->answering && !buffer_len(&c->out) && clock_now() < until);
+	return sum;
+}
+
+/* Reads and serves at most once, and writes. Returns the bytes that were moved, or -errno. */
 static ssize_t client_round(struct uapi *u, struct client *c)
 {
-	ssize_t len, in = 0, out = 0;
+	ssize_t in = 0, out = 0;
 
-	if (!buffer_len(&c->out)) {
-		len = request_len(c);
-		if (!len && !c->eof) {
-			in = client_read(c);
-			if (in < 0)
-				return in;
-			len = request_len(c);
-		}
-		if (!len && c->eof && buffer_len(&c->in))
-			len = -EINVAL; /* the rest is lost: nothing is applied */
-		client_serve(u, c, len);
-	}
-	if (buffer_len(&c->out))
-		out = client_write(c);
+	if (!buffer_len(&c->out) && !c->answering)
+		in = client_take(u, c);
+	if (in >= 0 && (buffer_len(&c->out) || c->answering))
+		out = client_answer(u, c);
+	client_shrink(u, c);
+	if (in < 0)
+		return in;
 	return out < 0 ? out : in + out;
 }
 
-/* Returns the epoll event that a client waits for; 0: none, the client is to be closed. */
+/* Returns the epoll event that a client waits for, EPOLLET if only for its end; 0: none, the client
+ * is to be closed. */
 static uint32_t client_waits_for(struct client *c)
 {
-	if (buffer_len(&c->out))
+	if (c->wait)
+		return EPOLLET;
+	if (buffer_len(&c->out) || c->answering)
 		return EPOLLOUT;
 	if (c->closing)
 		return 0;
@@ -358,25 +588,53 @@ static uint32_t client_waits_for(struct client *c)
 	return c->eof ? 0 : EPOLLIN;
 }
 
+/* A client that went away while it waited. What it had asked for is still done. */
+static void client_gone(struct uapi *u, struct client *c)
+{
+	if (c->wait == WAIT_MEMORY)
+		client_free(u, c);
+}
+
 static void client_ready(struct uapi *u, struct client *c, uint64_t now)
 {
-	struct epoll_event ev = {.data.ptr = c};
-	ssize_t moved = client_round(u, c);
+	uint32_t events = 0;
+	ssize_t moved;
 
+	if (c->wait) {
+		client_gone(u, c);
+		return;
+	}
+	moved = client_round(u, c);
 	if (moved >= 0)
-		ev.events = client_waits_for(c);
-	if (!ev.events || epoll_ctl(u->epoll, EPOLL_CTL_MOD, c->fd, &ev))
+		events = client_waits_for(c);
+	if (!events || client_watch(u, c, events))
 		client_free(u, c);
 	else if (moved)
 		client_progress(u, c, now);
 }
 
+/* Returns the client that is idle for the longest time; NULL if there is none. */
 static struct client *stalest(const struct uapi *u)
 {
-	struct cds_list_head *first = u->clients.next;
+	struct client *c;
 
-	/* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it does not see that client_free() unlinks */
-	return first == &u->clients ? NULL : cds_list_entry(first, struct client, link);
+	cds_list_for_each_entry (c, &u->clients, link)
+		if (c->wait != WAIT_TURN)
+			return c;
+	return NULL;
+}
+
+/* Returns false if all clients wait for their turn, which is no reason to end one. */
+static bool make_room(struct uapi *u)
+{
+	struct client *c;
+
+	if (u->client_count < UAPI_CLIENTS_MAX)
+		return true;
+	c = stalest(u);
+	if (c)
+		client_free(u, c);
+	return c;
 }
 
 /* The descriptor is the server's from here on, also on an error. */
@@ -385,13 +643,11 @@ static void client_add(struct uapi *u, int fd, uint64_t now)
 	struct client *c = calloc(1, sizeof(*c));
 	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = c};
 
-	if (!c || epoll_ctl(u->epoll, EPOLL_CTL_ADD, fd, &ev)) {
+	if (!c || !make_room(u) || epoll_ctl(u->epoll, EPOLL_CTL_ADD, fd, &ev)) {
 		free(c);
 		close(fd);
 		return;
 	}
-	if (u->client_count == UAPI_CLIENTS_MAX)
-		client_free(u, stalest(u));
 	c->fd = fd;
 	c->progress = now;
 	cds_list_add_tail(&c->link, &u->clients);
@@ -483,11 +739,11 @@ int uapi_fd(const struct uapi *u)
 
 int uapi_dispatch(struct uapi *u, uint64_t now)
 {
-	struct epoll_event events[UAPI_CLIENTS_MAX + 2];
+	struct epoll_event events[EVENTS_A_ROUND];
 	bool incoming = false;
 	int i, n;
 
-	n = epoll_wait(u->epoll, events, UAPI_CLIENTS_MAX + 2, 0);
+	n = epoll_wait(u->epoll, events, EVENTS_A_ROUND, 0);
 	for (i = 0; i < n; i++) {
 		if (events[i].data.ptr == &u->inotify)
 			watch_ready(u);
@@ -499,6 +755,7 @@ int uapi_dispatch(struct uapi *u, uint64_t now)
 	/* Both may free any client, and so come after the events of clients. */
 	if (incoming)
 		accept_clients(u, now);
+	jobs_serve(u, now);
 	expire(u, now);
 	return u->removed;
 }
@@ -507,6 +764,8 @@ uint64_t uapi_next_deadline(const struct uapi *u)
 {
 	const struct client *c = stalest(u);
 
+	if (u->job.client || next_in_turn(u))
+		return 0;
 	if (c && c->progress + IDLE_TIMEOUT < u->accept_after)
 		return c->progress + IDLE_TIMEOUT;
 	return u->accept_after;
@@ -514,11 +773,11 @@ uint64_t uapi_next_deadline(const struct uapi *u)
 
 void uapi_close(struct uapi *u)
 {
-	struct client *c;
+	struct client *c, *next;
 
 	if (!u)
 		return;
-	while ((c = stalest(u)))
+	cds_list_for_each_entry_safe (c, next, &u->clients, link)
 		client_free(u, c);
 	if (file_is_ours(u))
 		unlinkat(u->dir, u->name, 0);

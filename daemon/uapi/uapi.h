@@ -22,18 +22,28 @@
 struct uapi;
 
 /*
- * What requests do. uapi_dispatch() calls these; they must not call the functions below. Each
- * returns 0 or -errno. The "errno=" line has that value unchanged, because wg(8) expects a
- * negative one. If the value is an error, what was written to `out` is discarded.
+ * Writes a part of an answer. *state is NULL at the first call, and then what the call before left
+ * there. Returns 1 if more parts follow; 0 or -errno if not, and then *state is no longer needed.
+ */
+typedef int uapi_answer(void *ctx, void **state, FILE *out);
+
+/*
+ * What requests do. uapi_dispatch() calls these; they must not call the functions below, and each
+ * call is to take a few milliseconds at most. The "errno=" line has the value of the last call
+ * unchanged, because wg(8) expects a negative one. If the value is an error, what that call wrote
+ * to `out` is discarded.
  */
 struct uapi_ops {
 	/* Writes the lines that answer "get=1", without the errno and the blank line. */
-	int (*get)(void *ctx, FILE *out);
-	/* Applies a request, all of whose lines are valid. The set stays the caller's. */
-	int (*set)(void *ctx, const struct uapi_set *set);
+	uapi_answer *get;
+	/* Carries out a share of a request, all of whose lines are valid, from set->next on.
+	 * Returns 1 if there is more to do, else 0 or -errno. The set stays the caller's. */
+	int (*set)(void *ctx, struct uapi_set *set);
 	/* Writes the answer to "status=1", a request of wgxdp's own: one JSON document on one
 	 * line. */
-	int (*status)(void *ctx, FILE *out);
+	uapi_answer *status;
+	/* Frees the state of an answer whose client has gone before its end; it may be NULL. */
+	void (*end)(void *ctx, void *state);
 	/* Logs that a "set=1" was refused as invalid. May be NULL. */
 	void (*refused)(void *ctx, const struct uapi_error *error);
 };
@@ -62,7 +72,7 @@ int uapi_fd(const struct uapi *uapi);
 int uapi_dispatch(struct uapi *uapi, uint64_t now);
 
 /* Returns the time at which uapi_dispatch() must be called even if nothing is readable, ns;
- * UINT64_MAX: there is none. */
+ * 0: at once; UINT64_MAX: there is none. */
 uint64_t uapi_next_deadline(const struct uapi *uapi);
 
 /* Ends all clients, and removes the socket's file if it is still ours. NULL is allowed. */

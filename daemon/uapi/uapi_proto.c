@@ -308,59 +308,82 @@ static bool next_line(struct span *rest, struct span *line)
 	return true;
 }
 
-/* Parses all lines after "set=1". */
-static int parse_lines(struct span rest, struct uapi_set *set, struct uapi_error *err)
+/* Parses the next line into the set. Returns 0 after the blank line, 1 if there are more lines, or
+ * -errno. */
+static int parse_next(struct uapi_parser *p)
 {
-	bool in_peer = false;
+	struct span rest = {p->text, p->len}, line;
+	struct uapi_set *set = p->set;
 	struct uapi_op *op;
-	struct span line;
-	int ret;
+	int err;
 
-	for (err->line = 2; next_line(&rest, &line); err->line++) {
-		if (!line.len && rest.len)
-			return refuse(&err->reason, "text after the blank line");
-		if (!line.len)
-			return 0;
-		op = &set->ops[set->count];
-		/* Counted before it is parsed, so that a half-parsed key is wiped, too. */
-		set->count++;
-		ret = parse_line(line, in_peer, op, &err->reason);
-		if (ret)
-			return ret;
-		if (op->key == UAPI_PROTOCOL_VERSION)
-			set->count--;
-		in_peer |= op->key == UAPI_PUBLIC_KEY;
-	}
-	return refuse(&err->reason, "no blank line at the end");
+	p->error.line++;
+	if (!next_line(&rest, &line))
+		return refuse(&p->error.reason, "no blank line at the end");
+	p->text = rest.s;
+	p->len = rest.len;
+	if (!line.len && rest.len)
+		return refuse(&p->error.reason, "text after the blank line");
+	if (!line.len)
+		return 0;
+	op = &set->ops[set->count];
+	/* Counted before it is parsed, so that a half-parsed key is wiped, too. */
+	set->count++;
+	err = parse_line(line, p->in_peer, op, &p->error.reason);
+	if (err)
+		return err;
+	if (op->key == UAPI_PROTOCOL_VERSION)
+		set->count--;
+	p->in_peer |= op->key == UAPI_PUBLIC_KEY;
+	return 1;
 }
 
-int uapi_parse_set(const char *text, size_t len, struct uapi_set *out,
-		   struct uapi_error *err)
+int uapi_parse_begin(struct uapi_parser *p, const char *text, size_t len,
+		     struct uapi_set *out)
 {
 	struct span rest = {text, len}, line;
-	int ret;
 
-	*out = (struct uapi_set){NULL, 0};
-	*err = (struct uapi_error){0, "request too long"};
+	*out = (struct uapi_set){0};
+	*p = (struct uapi_parser){.set = out, .error = {0, "request too long"}};
 	if (len > UAPI_REQUEST_MAX)
 		return -EINVAL;
-	err->line = 1;
+	p->error.line = 1;
 	if (!next_line(&rest, &line) || !span_is(line, "set=1"))
-		return refuse(&err->reason, "not a request to set");
+		return refuse(&p->error.reason, "not a request to set");
 	/*
 	 * Allocated at once, because growing it would leave copies of keys in freed memory. There
 	 * is room for as many valid lines as the text can hold, and for one that is invalid.
 	 */
 	out->ops = malloc((rest.len / SHORTEST_LINE + 1) * sizeof(*out->ops));
 	if (!out->ops) {
-		*err = (struct uapi_error){0, "out of memory"};
+		p->error = (struct uapi_error){0, "out of memory"};
 		return -ENOMEM;
 	}
-	ret = parse_lines(rest, out, err);
-	if (ret)
-		uapi_set_free(out);
-	else
-		*err = (struct uapi_error){0, NULL};
+	p->text = rest.s;
+	p->len = rest.len;
+	return 0;
+}
+
+int uapi_parse_some(struct uapi_parser *p, size_t lines)
+{
+	int ret = 1;
+
+	while (ret == 1 && lines--)
+		ret = parse_next(p);
+	if (ret < 0)
+		uapi_set_free(p->set);
+	return ret;
+}
+
+int uapi_parse_set(const char *text, size_t len, struct uapi_set *out,
+		   struct uapi_error *err)
+{
+	struct uapi_parser p;
+	int ret = uapi_parse_begin(&p, text, len, out);
+
+	if (!ret)
+		ret = uapi_parse_some(&p, SIZE_MAX);
+	*err = ret ? p.error : (struct uapi_error){0, NULL};
 	return ret;
 }
 
@@ -369,7 +392,7 @@ void uapi_set_free(struct uapi_set *set)
 	if (set->ops)
 		sodium_memzero(set->ops, set->count * sizeof(*set->ops));
 	free(set->ops);
-	*set = (struct uapi_set){NULL, 0};
+	*set = (struct uapi_set){0};
 }
 
 size_t uapi_peer_end(const struct uapi_set *set, size_t i)

@@ -62,6 +62,9 @@ struct uapi_op {
 struct uapi_set {
 	struct uapi_op *ops;
 	size_t count;
+	size_t next; /* the first one that has not been carried out */
+	size_t peer; /* the UAPI_PUBLIC_KEY of the peer that it is about */
+	bool begun;
 };
 
 /* Where and why a request was refused, for the log. It has no text of the request, which may be
@@ -80,6 +83,22 @@ struct uapi_error {
  */
 int uapi_parse_set(const char *text, size_t len, struct uapi_set *out,
 		   struct uapi_error *err);
+
+/* The same in shares. `text` must stay until the last one. */
+struct uapi_parser {
+	const char *text; /* what is left */
+	size_t len;
+	struct uapi_set *set;
+	bool in_peer;		 /* a public_key came before */
+	struct uapi_error error; /* filled when a function below returns -errno */
+};
+
+/* Returns 0 or -errno. */
+int uapi_parse_begin(struct uapi_parser *p, const char *text, size_t len,
+		     struct uapi_set *out);
+/* Parses so many lines. Returns 1 if there are more, 0 when all of the request is in *out, or
+ * -errno. */
+int uapi_parse_some(struct uapi_parser *p, size_t lines);
 
 /* Wipes and frees the ops. An empty set is allowed. */
 void uapi_set_free(struct uapi_set *set);

@@ -126,6 +126,37 @@ on_path_of_B() {
 	wait_until 60 sent_at_least $((148 * PEERS))
 }
 
+# latency_of_others SECONDS: of handshakes by 20 peers of A, one after the other, in $TMP/latency.
+latency_of_others() {
+	on F "$STORM_TOOL" latency "$(outer4 A)" "$PORT" "${PUBKEY[A]}" 20 "$1" >"$TMP/latency"
+	cat "$TMP/latency"
+}
+
+# no_handshake_waited MS: for longer.
+no_handshake_waited() {
+	grep -qx lost=0 "$TMP/latency" || return
+	awk -F = -v max=$(($1 * PATIENCE)) '/^max_ms=/ { ok = $2 <= max } END { exit !ok }' \
+		"$TMP/latency"
+}
+
+@test "while 20,000 peers are set, the handshakes of others do not wait" {
+	local setting
+
+	storm_hosts
+	start_wg wgxdp A
+	on A wg set wg0 private-key "$TMP/A.key" listen-port "$PORT"
+	wg_up A
+	"$STORM_TOOL" peers $PEERS >"$TMP/peers"
+	head -n 60 "$TMP/peers" >"$TMP/few"
+	on A wg addconf wg0 "$TMP/few"
+	on_bg A timeout $((60 * PATIENCE)) wg addconf wg0 "$TMP/peers"
+	setting=$!
+	latency_of_others 3
+	wait $setting
+	no_handshake_waited 700
+	[ "$(on A wg show wg0 peers | wc -l)" = $PEERS ]
+}
+
 # A new initiation makes the answer to an earlier one worthless: who goes on initiating
 # while answers wait ends with no session at all.
 @test "peers that are all written to at once all get a session" {

@@ -6,6 +6,9 @@
  *   storm send ADDRESS PORT PUBLIC_KEY COUNT SECONDS
  *                                                 all want a session: until all have
  *                                                 one, or so long
+ *   storm latency ADDRESS PORT PUBLIC_KEY COUNT SECONDS
+ *                                                 one after the other, ten a second: how
+ *                                                 long each waits for its session
  *   storm answer ADDRESS PORT PUBLIC_KEY COUNT SECONDS
  *                                                 all answer: so long, from `ready` on
  *
@@ -346,6 +349,54 @@ static void report(const struct storm *s)
 		printf("all_s=%.2f\n", (double)s->last / NS_PER_SEC);
 }
 
+/* --- how long one waits --- */
+
+#define LATENCY_PAUSE_US 100000
+#define LATENCY_TRIES	 3600
+/* Who has no session by then has lost. */
+#define LATENCY_MAX_NS (5 * NS_PER_SEC)
+
+/* One initiation, which is not sent again. */
+static uint64_t latency_of(struct storm *s, unsigned number)
+{
+	unsigned before = s->sessions;
+
+	make_initiation(s, number);
+	s->began = clock_now();
+	s->peers[number].due = 0;
+	send_from(s, number, &s->peers[number].message, sizeof(s->peers[number].message));
+	s->sent++;
+	while (s->sessions == before) {
+		if (clock_now() - s->began >= LATENCY_MAX_NS)
+			return LATENCY_MAX_NS;
+		usleep(PAUSE_US / 10);
+		receive_all(s);
+	}
+	return s->last;
+}
+
+static int compare(const void *a, const void *b)
+{
+	const uint64_t *x = a, *y = b;
+
+	return (*x > *y) - (*x < *y);
+}
+
+static void measure(struct storm *s, uint64_t seconds)
+{
+	uint64_t until = clock_now() + seconds * NS_PER_SEC, took[LATENCY_TRIES];
+	unsigned n = 0;
+
+	for (; n < LATENCY_TRIES && clock_now() < until; n++) {
+		took[n] = latency_of(s, n % s->count);
+		usleep(LATENCY_PAUSE_US);
+	}
+	qsort(took, n, sizeof(took[0]), compare);
+	printf("handshakes=%u\nlost=%u\nmedian_ms=%.2f\nmax_ms=%.2f\n", n,
+	       n - s->sessions, (double)took[n / 2] / NS_PER_MS,
+	       (double)took[n - 1] / NS_PER_MS);
+}
+
 static bool parse_server(struct storm *s, char **argv, uint8_t key[WG_KEY_LEN])
 {
 	size_t len;
@@ -371,9 +422,19 @@ static int serve(struct storm *s, const char *mode, const char *seconds)
 		answer_all(s, strtoul(seconds, NULL, 10));
 		return 0;
 	}
+	if (!strcmp(mode, "latency")) {
+		measure(s, strtoul(seconds, NULL, 10));
+		return 0;
+	}
 	run(s, strtoul(seconds, NULL, 10));
 	report(s);
 	return 0;
+}
+
+static bool is_mode(const char *text)
+{
+	return !strcmp(text, "send") || !strcmp(text, "latency") ||
+	       !strcmp(text, "answer");
 }
 
 int main(int argc, char **argv)
@@ -385,14 +446,14 @@ int main(int argc, char **argv)
 		die("libsodium");
 	if (argc == 3 && !strcmp(argv[1], "peers"))
 		return print_peers(parse_count(argv[2]));
-	if (argc == 7 && (!strcmp(argv[1], "send") || !strcmp(argv[1], "answer")) &&
-	    parse_server(&s, argv + 2, key) && (s.count = parse_count(argv[5]))) {
+	if (argc == 7 && is_mode(argv[1]) && parse_server(&s, argv + 2, key) &&
+	    (s.count = parse_count(argv[5]))) {
 		open_socket(&s);
 		make_peers(&s, key);
 		return serve(&s, argv[1], argv[6]);
 	}
 	fputs("usage: storm peers COUNT\n"
-	      "       storm send|answer ADDRESS PORT PUBLIC_KEY COUNT SECONDS\n"
+	      "       storm send|latency|answer ADDRESS PORT PUBLIC_KEY COUNT SECONDS\n"
 	      "(COUNT to 65536)\n",
 	      stderr);
 	return 2;

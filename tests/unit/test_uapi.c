@@ -12,6 +12,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <poll.h>
 #include <sodium.h>
 #include <stdlib.h>
@@ -31,10 +32,14 @@
 struct fake {
 	int gets, sets, statuses, refusals;
 	int result;
-	size_t lines;	 /* that a get writes */
-	size_t ops;	 /* of the latest set */
-	uint16_t port;	 /* that it set */
-	size_t bad_line; /* of the latest refusal */
+	int part, parts;     /* of the latest get; that each has, if more than one */
+	int ends;	     /* of answers that were not taken to their end */
+	bool in_shares;	     /* sets are */
+	size_t lines;	     /* that a get writes */
+	size_t ops;	     /* of the latest set */
+	uint16_t port;	     /* that it set */
+	uint16_t first_port; /* that the first set had */
+	size_t bad_line;     /* of the latest refusal */
 };
 
 struct fixture {
@@ -45,31 +50,49 @@ struct fixture {
 	int fds;
 };
 
-static int fake_get(void *ctx, FILE *out)
+/* In parts, if there are to be some: each has all the lines. */
+static int fake_get(void *ctx, void **state, FILE *out)
 {
 	struct fake *f = ctx;
 	size_t i;
 
-	f->gets++;
+	if (!*state) {
+		f->gets++;
+		f->part = 0;
+	}
+	*state = f;
 	for (i = 0; i < f->lines; i++)
 		fprintf(out, "line=%zu\n", i);
-	return f->result;
+	return ++f->part < f->parts ? 1 : f->result;
 }
 
-static int fake_set(void *ctx, const struct uapi_set *set)
+static void fake_end(void *ctx, void *state)
+{
+	struct fake *f = ctx;
+
+	assert_ptr_equal(state, f);
+	f->ends++;
+}
+
+/* Each share is one line, if it is to be in shares. */
+static int fake_set(void *ctx, struct uapi_set *set)
 {
 	struct fake *f = ctx;
 	size_t i;
 
+	if (f->in_shares && set->next++ < set->count)
+		return 1;
 	f->sets++;
 	f->ops = set->count;
 	for (i = 0; i < set->count; i++)
 		if (set->ops[i].key == UAPI_LISTEN_PORT)
 			f->port = set->ops[i].value.port;
+	if (f->sets == 1)
+		f->first_port = f->port;
 	return f->result;
 }
 
-static int fake_status(void *ctx, FILE *out)
+static int fake_status(void *ctx, void **state, FILE *out)
 {
 	struct fake *f = ctx;
 
@@ -86,7 +109,8 @@ static void fake_refused(void *ctx, const struct uapi_error *error)
 	f->bad_line = error->line;
 }
 
-static const struct uapi_ops fake_ops = {fake_get, fake_set, fake_status, fake_refused};
+static const struct uapi_ops fake_ops = {fake_get, fake_set, fake_status, fake_end,
+					 fake_refused};
 
 static int count_fds(void)
 {
@@ -158,7 +182,7 @@ static int dispatch(struct fixture *f)
 	struct pollfd p = {.fd = uapi_fd(f->uapi), .events = POLLIN};
 	int i, ret = 0;
 
-	for (i = 0; poll(&p, 1, 0) == 1; i++) {
+	for (i = 0; poll(&p, 1, 0) == 1 || !uapi_next_deadline(f->uapi); i++) {
 		ret = uapi_dispatch(f->uapi, f->now);
 		if (i > 100000)
 			fail_msg("the server spins");
@@ -429,6 +453,191 @@ static void test_slow_reader(void **state)
 					900000 * 12 + 9 + 7 + 9);
 	close(slow);
 	close(other);
+}
+
+/* Rounds of the server until it has nothing to do, but at most so many. */
+static void rounds(struct fixture *f, int n)
+{
+	while (n--)
+		uapi_dispatch(f->uapi, f->now);
+}
+
+static void test_answer_in_parts(void **state)
+{
+	struct fixture *f = *state;
+	int fd = connected(f), gone;
+
+	f->fake.parts = 3;
+	put(fd, "get=1\n\nget=1\n\n");
+	assert_answer(f, fd,
+		      "line=0\nline=0\nline=0\nerrno=0\n\n"
+		      "line=0\nline=0\nline=0\nerrno=0\n\n");
+	assert_int_equal(f->fake.gets, 2);
+	/* An error ends it. */
+	f->fake.result = -ENOMEM;
+	put(fd, "get=1\n\n");
+	assert_answer(f, fd, "line=0\nline=0\nerrno=-12\n\n");
+	assert_int_equal(f->fake.ends, 0);
+	/* Who goes away meanwhile leaves nothing behind. */
+	gone = connected(f);
+	f->fake.parts = 1000000;
+	put(gone, "get=1\n\n");
+	rounds(f, 2);
+	close(gone);
+	dispatch(f);
+	assert_int_equal(f->fake.ends, 1);
+	close(fd);
+}
+
+/* The next part is made when the one before was taken. */
+static void test_parts_wait_for_the_reader(void **state)
+{
+	struct fixture *f = *state;
+	int fd = connected(f);
+
+	f->fake.parts = 1000;
+	f->fake.lines = 10000; /* 100 kB */
+	put(fd, "get=1\n\n");
+	dispatch(f);
+	assert_in_range(f->fake.part, 1, 30);
+	close(fd);
+	dispatch(f);
+	assert_int_equal(f->fake.ends, 1);
+}
+
+/* `n` lines, the last of them a port that tells one request from the other. */
+static char *long_set(int n, int port)
+{
+	char *text = malloc((size_t)n * 9 + 64), *at = text;
+
+	assert_non_null(text);
+	at += sprintf(at, "set=1\n");
+	while (--n > 0)
+		at += sprintf(at, "fwmark=1\n");
+	sprintf(at, "listen_port=%d\n\n", port);
+	return text;
+}
+
+/* Sends what the server takes; returns how much that was. */
+static size_t push(struct fixture *f, int fd, const char *text, size_t len)
+{
+	size_t sent = 0;
+
+	for (int idle = 0; sent < len && idle < 10; idle++) {
+		ssize_t n = send(fd, text + sent, len - sent, MSG_NOSIGNAL);
+
+		if (n < 0 && errno != EAGAIN)
+			break;
+		if (n > 0) {
+			sent += (size_t)n;
+			idle = 0;
+		}
+		rounds(f, 1);
+	}
+	return sent;
+}
+
+/* A "set" takes its time: others get their answers, and other sets wait for it. */
+static void test_set_in_shares(void **state)
+{
+	struct fixture *f = *state;
+	int first = connected(f), second = connected(f), other = connected(f), i;
+	char *text = long_set(200000, 1), got[64] = "";
+
+	f->fake.in_shares = true;
+	assert_int_equal(push(f, first, text, strlen(text)), strlen(text));
+	rounds(f, 3); /* to read the rest */
+	assert_int_equal(f->fake.sets, 0);
+	assert_int_equal(uapi_next_deadline(f->uapi), 0);
+	put(second, "set=1\nlisten_port=2\n\n");
+	put(other, "get=1\n\n");
+	for (i = 0; i < 3; i++)
+		uapi_dispatch(f->uapi, f->now);
+	assert_int_equal(f->fake.sets, 0);
+	assert_int_equal(recv(other, got, sizeof(got), 0), 16);
+	/* Nor does who waits count as idle. */
+	f->now += 100 * SECOND;
+	rounds(f, 2);
+	assert_int_equal(f->fake.sets, 0);
+	f->now -= 100 * SECOND;
+	dispatch(f);
+	assert_int_equal(f->fake.first_port, 1);
+	assert_answer(f, first, "errno=0\n\n");
+	assert_answer(f, second, "errno=0\n\n");
+	assert_int_equal(f->fake.sets, 2);
+	assert_int_equal(f->fake.port, 2);
+	free(text);
+	close(first);
+	close(second);
+	close(other);
+}
+
+/* What was sent whole is done, even if nobody waits for the answer. */
+static void test_set_of_one_who_goes_away(void **state)
+{
+	struct fixture *f = *state;
+	int fd = connected(f), next = connected(f);
+	char *text = long_set(200000, 1);
+
+	f->fake.in_shares = true;
+	assert_int_equal(push(f, fd, text, strlen(text)), strlen(text));
+	put(next, "set=1\nlisten_port=2\n\n");
+	rounds(f, 2);
+	close(fd);
+	close(next);
+	dispatch(f);
+	assert_int_equal(f->fake.sets, 2);
+	assert_int_equal(f->fake.port, 2);
+	assert_int_equal(uapi_next_deadline(f->uapi), UINT64_MAX);
+	free(text);
+}
+
+static size_t heap(void)
+{
+	struct mallinfo2 m = mallinfo2();
+
+	return m.uordblks + m.hblkhd;
+}
+
+/* One client may have a large request; others are not read any further while it has. */
+static void test_memory_of_all_clients(void **state)
+{
+	enum { MB = 1 << 20, LINES = 2 * MB / 9 };
+	struct fixture *f = *state;
+	char *text = long_set(LINES, 9);
+	size_t len = strlen(text), sent[64], before = heap();
+	int fds[64], i;
+
+	f->fake.in_shares = true;
+	for (i = 0; i < 64; i++)
+		fds[i] = connected(f);
+	for (i = 0; i < 64; i++)
+		sent[i] = push(f, fds[i], text, len - 1);
+	assert_int_equal(sent[0], len - 1);
+	assert_true(sent[1] >= MB && sent[1] < len - 1);
+	assert_true(heap() - before < 64 * 2 * MB + 8 * MB);
+	/* Small ones are served meanwhile, as soon as they can be read. */
+	close(fds[63]);
+	dispatch(f);
+	fds[63] = connected(f);
+	put(fds[63], "get=1\n\n");
+	assert_answer(f, fds[63], "line=0\nerrno=0\n\n");
+	/* The next one has its turn when the first is done, or gone. */
+	put(fds[0], "\n");
+	assert_answer(f, fds[0], "errno=0\n\n");
+	assert_int_equal(f->fake.sets, 1);
+	for (i = 1; i < 63; i++)
+		if (sent[i] + push(f, fds[i], text + sent[i], len - 1 - sent[i]) ==
+		    len - 1)
+			break;
+	assert_in_range(i, 1, 62);
+	close(fds[i]);
+	dispatch(f);
+	for (i = 0; i < 64; i++)
+		close(fds[i]);
+	dispatch(f);
+	assert_int_equal(uapi_next_deadline(f->uapi), UINT64_MAX);
+	free(text);
 }
 
 static void test_half_a_request_blocks_nobody(void **state)
@@ -712,6 +921,11 @@ int main(void)
 		TEST(test_end_of_input),
 		TEST(test_client_goes_away),
 		TEST(test_slow_reader),
+		TEST(test_answer_in_parts),
+		TEST(test_parts_wait_for_the_reader),
+		TEST(test_set_in_shares),
+		TEST(test_set_of_one_who_goes_away),
+		TEST(test_memory_of_all_clients),
 		TEST(test_half_a_request_blocks_nobody),
 		TEST(test_idle_clients_time_out),
 		TEST(test_stuck_reader_times_out),

@@ -40,7 +40,7 @@ static int parse(const char *text, size_t len, struct uapi_set *set,
 
 static void assert_refused_bytes(const char *text, size_t len, int want, size_t line)
 {
-	struct uapi_set set = {(void *)1, 1};
+	struct uapi_set set = {.ops = (void *)1, .count = 1};
 	struct uapi_error err = {999, NULL};
 	int ret = parse(text, len, &set, &err);
 
