@@ -47,7 +47,7 @@ run_cell() {
 
 	echo "==> $cell runs: tail -f $OUT/$name.output"
 	if ! flock -n "$OUT/$name.lock" rm -rf "${OUT:?}/$name"; then
-		echo "==> $cell: another run.sh has it"
+		echo "==> $cell: in use by another run.sh"
 		return
 	fi
 	VMTEST_NAME=$name setpriv --pdeathsig TERM vmtest/run.sh "${cell%/*}" "${cell#*/}" \

@@ -52,9 +52,9 @@ unpack() {
 	ls "$work/new/lib/modules" >"$work/new/release"
 	release=$(cat "$work/new/release")
 	case $1 in
-	[0-9]*) [[ $release = "$1".* ]] || die "the kernel there is $release, not $1: mend vmtest/matrix" ;;
+	[0-9]*) [[ $release = "$1".* ]] || die "Debian's kernel is $release, not $1: correct vmtest/matrix" ;;
 	*) dpkg --compare-versions "$release" ge "$(least_of "$1")" ||
-		die "the $1 kernel there is $release, not $(least_of "$1") at least: mend vmtest/matrix" ;;
+		die "Debian's $1 kernel is $release, older than $(least_of "$1"): correct vmtest/matrix" ;;
 	esac
 	depmod -b "$work/new" "$release"
 }

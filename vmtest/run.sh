@@ -174,7 +174,7 @@ prepare() {
 
 	kernel_dir=$("$here/fetch.sh" "$1") || exit $BROKEN
 	shift
-	case $name in */* | .*) die "VMTEST_NAME is to be the name of a directory" ;; esac
+	case $name in */* | .*) die "VMTEST_NAME must be a plain directory name" ;; esac
 	run=$repo/build/vmtest/$name
 	mkdir -p "$run"
 	exec 9>"$run.lock"
@@ -219,12 +219,12 @@ main() {
 verdict() {
 	if ! "$here/splats" "$run/console" "$run/dmesg" >"$run/splats"; then
 		cat "$run/splats" >&2
-		die "the kernel's log has what it must not ($run/console)"
+		die "the kernel's log has messages that must not occur ($run/console)"
 	fi
-	[ "$1" != 124 ] || die "the guest was not done after ${VMTEST_TIMEOUT:-6h} (VMTEST_TIMEOUT)"
+	[ "$1" != 124 ] || die "the guest did not end within ${VMTEST_TIMEOUT:-6h} (VMTEST_TIMEOUT)"
 	[ "$1" = 0 ] || die "QEMU ended with code $1: $(tail -n 3 "$run/qemu.log")"
 	[ -e "$run/exit" ] || die "the guest ended before its command ($run/console)"
-	[ -s "$run/dmesg" ] || die "the guest told nothing of its kernel's log ($run/console)"
+	[ -s "$run/dmesg" ] || die "the guest wrote no kernel log ($run/console)"
 	exit "$(cat "$run/exit")"
 }
 

@@ -169,7 +169,7 @@ figures_ping() {
 	ping_figures ping
 	tcp_load
 	ping_figures ping_loaded
-	kill -0 "$CLIENT" || die "TCP ended before the pings beside it"
+	kill -0 "$CLIENT" || die "TCP ended before the pings"
 	on A kill "$(cat "$TMP/client.pid")"
 	wait "$CLIENT" "$SERVER" || true
 }

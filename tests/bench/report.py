@@ -33,10 +33,10 @@ TITLES = [
     ("tcp_4_back", "TCP, 4 streams, back, Mbit/s", True),
     ("tcp_16", "TCP, 16 streams, Mbit/s", True),
     ("tcp_16_back", "TCP, 16 streams, back, Mbit/s", True),
-    ("udp_64", "UDP, 64 B, received a second", True),
-    ("udp_512", "UDP, 512 B, received a second", True),
-    ("udp_1360", "UDP, 1360 B, received a second", True),
-    ("lossfree_1360", "UDP, 1360 B, a second with at most 0.1 % lost", True),
+    ("udp_64", "UDP, 64 B, received per second", True),
+    ("udp_512", "UDP, 512 B, received per second", True),
+    ("udp_1360", "UDP, 1360 B, received per second", True),
+    ("lossfree_1360", "UDP, 1360 B, per second with at most 0.1 % lost", True),
     ("ping_p500", "ping, median, µs", False),
     ("ping_p990", "ping, 99 %, µs", False),
     ("ping_p999", "ping, 99.9 %, µs", False),
@@ -50,7 +50,7 @@ TITLES = [
 ]
 PLOTS = [
     ("tcp", "TCP, Mbit/s", ["tcp_1", "tcp_4", "tcp_16"]),
-    ("udp", "UDP datagrams received a second", ["udp_64", "udp_512", "udp_1360"]),
+    ("udp", "UDP datagrams received per second", ["udp_64", "udp_512", "udp_1360"]),
     ("ping", "Round trip, µs", ["ping_p500", "ping_p990", "ping_loaded_p500"]),
 ]
 
@@ -155,7 +155,7 @@ def plaintext_len(what):
 
 
 def worker_table(figures, micro):
-    yield "| | of the worker, ns a packet | of it in the AEAD, about |"
+    yield "| | of the worker, ns per packet | of it in the AEAD, about |"
     yield "|---|---|---|"
     names = [n[len("worker_ns_"):] for n in figures if n.startswith("worker_ns_")]
     for what in sorted(names, key=lambda n: (n.split("_")[0], int(n.split("_")[1]))):
@@ -169,7 +169,7 @@ def worker_table(figures, micro):
 
 def engine_table(micro):
     sizes = sizes_of(micro)
-    yield "| ns a packet | " + " | ".join(f"{s} B" for s in sizes) + " |"
+    yield "| ns per packet | " + " | ".join(f"{s} B" for s in sizes) + " |"
     yield "|---" * (len(sizes) + 1) + "|"
     for engine in engines_of(micro):
         for way in ("seal", "open"):
@@ -178,7 +178,7 @@ def engine_table(micro):
 
 
 def stage_table(micro):
-    yield "| stage | ns a packet |"
+    yield "| stage | ns per packet |"
     yield "|---|---|"
     for name, value in micro.items():
         if not re.match(r"(seal|open|threads)_", name):

@@ -67,7 +67,7 @@ installed() {
 main() {
 	mkdir -p "$CACHE"
 	cached -mtime -1 || { fetch && cached; } || cached || installed ||
-		die "no wireguard-go to be had"
+		die "found no wireguard-go"
 }
 
 main

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What both tests of BPF programs need: frames, one run of a program over one
- * frame, and the counters before and after it. Needs root; everything happens in
- * a network namespace that the process makes for itself.
+ * For both tests of BPF programs: frames, one run of a program with one frame, and the
+ * counters before and after it. Needs root; the process moves to a new network namespace.
  */
 #ifndef TESTS_BPF_HARNESS_H
 #define TESTS_BPF_HARNESS_H
@@ -79,14 +78,14 @@ static inline void shell(const char *command)
 		fail_msg("failed: %s", command);
 }
 
-/* A namespace of its own for this process and its children, with lo up. */
+/* Moves this process and its children to a new network namespace, and sets lo up. */
 static inline void enter_new_namespace(void)
 {
 	assert_int_equal(unshare(CLONE_NEWNET), 0);
 	shell("ip link set lo up");
 }
 
-/* Adds up the values of all CPUs: arrays of `words` counters. All zero if absent. */
+/* Adds up the values of all CPUs, arrays of `words` counters; zeros if there are none. */
 static inline void sum_percpu(int map, uint32_t key, uint64_t *sum, size_t words)
 {
 	static uint64_t values[MAX_CPUS * 64];
@@ -117,7 +116,7 @@ static inline void make_peer_stats(int map, uint32_t peer)
 	assert_int_equal(bpf_map_update_elem(map, &peer, zero, BPF_ANY), 0);
 }
 
-/* Exactly `reason` rose by one, or nothing for NO_DROP. */
+/* Only the counter of `reason` must have risen, by one; for NO_DROP none. */
 static inline void assert_drops(const struct counters *before,
 				const struct counters *after, int reason)
 {
@@ -139,7 +138,7 @@ static inline int load_log(enum libbpf_print_level level, const char *format,
 	return level == LIBBPF_WARN ? vfprintf(stderr, format, args) : 0;
 }
 
-/* bpftool map dump prints field names only of maps with BTF; XSKMAPs refuse it. */
+/* bpftool map dump prints field names only of maps with BTF. XSKMAPs cannot have BTF. */
 static inline void assert_maps_have_btf(const struct bpf_object *object)
 {
 	const struct bpf_map *map;

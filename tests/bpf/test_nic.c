@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The XDP program over crafted frames: verdict, drop reason and the peer's counters of each.
- * The verdict shows to which socket a frame goes: it is XDP_REDIRECT only if that socket is in
- * the map.
+ * The XDP program with crafted frames: verdict, drop reason and the peer's counters for
+ * each. The verdict shows which socket a frame is for: it is XDP_REDIRECT only if that
+ * socket is in the map.
  */
 #include <linux/if_xdp.h>
 #include <net/if.h>
@@ -61,14 +61,14 @@ static void fix_checksum(struct frame *f)
 	put_ipv4_checksum(f->bytes + IP);
 }
 
-/* Of an initiation or a response: the last 32 bytes are the macs. */
+/* For an initiation or a response, whose last 32 bytes are the macs. */
 static void put_mac1(uint8_t *m, size_t length)
 {
 	if (length >= 32)
 		blake2s(m + length - 32, 16, m, length - 32, mac1_key, sizeof(mac1_key));
 }
 
-/* A frame to here with a message of that type and length that is right in all else. */
+/* Returns a frame to this host with a message of that type and length, and no error. */
 static struct frame message(int family, uint8_t type, size_t length)
 {
 	struct frame f = {.len = udp_offset(family) + 8 + length};
@@ -98,7 +98,7 @@ static struct frame message(int family, uint8_t type, size_t length)
 	put16(udp, THEIRS);
 	put16(udp + 2, PORT);
 	put16(udp + 4, 8 + length);
-	put16(udp + 6, 0x1234); /* for the daemon to check */
+	put16(udp + 6, 0x1234); /* the daemon checks it, not XDP */
 	put_bytes(udp + 8, head, length < 8 ? length : 8);
 	if (type == 1 || type == 2)
 		put_mac1(udp + 8, length);
@@ -111,7 +111,7 @@ static struct counters counters(void)
 			     bpf_map__fd(nic->maps.peer_stats), PEER);
 }
 
-/* The verdict on a frame that arrives on that queue of that device. */
+/* Returns the verdict on a frame that arrives on that queue of that device. */
 static int run(const struct frame *f, uint32_t ifindex, uint32_t queue)
 {
 	struct xdp_md ctx = {
@@ -128,7 +128,7 @@ static int run(const struct frame *f, uint32_t ifindex, uint32_t queue)
 	return (int)opts.retval;
 }
 
-/* Verdict and the only counter that rises; data messages count if redirected. */
+/* Checks the verdict and that only `reason` rises; redirected data messages count. */
 static void expect_at(const struct frame *f, uint32_t ifindex, uint32_t queue,
 		      int verdict, int reason)
 {
@@ -145,7 +145,7 @@ static void expect_as_it_is(struct frame f, int verdict, int reason)
 	expect_at(&f, nic_ifindex, 0, verdict, reason);
 }
 
-/* The IPv4 header's checksum follows what the test changed. */
+/* Corrects the IPv4 header's checksum after the test's changes. */
 static void expect(struct frame f, int verdict, int reason)
 {
 	if (get16(f.bytes + ETH_PROTO) == 0x0800)
@@ -153,7 +153,7 @@ static void expect(struct frame f, int verdict, int reason)
 	expect_at(&f, nic_ifindex, 0, verdict, reason);
 }
 
-/* A data message that is redirected and counted with that many bytes. */
+/* A data message must be redirected and counted with that many bytes. */
 static void expect_data(struct frame f, uint32_t queue, uint64_t bytes)
 {
 	struct counters before = counters(), after;
@@ -205,7 +205,7 @@ static void set_port(uint32_t port)
 	set_config(configuration(port));
 }
 
-/* The flow of message(). */
+/* Returns the flow of message(). */
 static struct flow_key flow_key(int family)
 {
 	struct frame f = message(family, 4, 32);
@@ -225,7 +225,7 @@ static struct flow_key flow_key(int family)
 	return key;
 }
 
-/* Admits the flow of message() so many nanoseconds ago. */
+/* Sets the flow of message() as admitted `ago` nanoseconds ago. */
 static void admit(int family, int64_t ago)
 {
 	struct flow_key key = flow_key(family);
@@ -248,8 +248,8 @@ static void add_session(uint32_t peer)
 			 0);
 }
 
-/* Not bound to a device, which no program finds out here. A map takes one without an RX
- * ring only before Linux 7. */
+/* Not bound to a device, which test runs do not notice. Since Linux 7 a map refuses a
+ * socket without an RX ring. */
 static int open_socket(void)
 {
 	int fd = socket(AF_XDP, SOCK_RAW | SOCK_CLOEXEC, 0), entries = 64;
@@ -288,7 +288,7 @@ static int group_teardown(void **state)
 	return 0;
 }
 
-/* A socket in each map for queue 0, a session, our port, and the flows of message(). */
+/* Fills the maps: a socket for queue 0, a session, the port, and message()'s flows. */
 static int setup(void **state)
 {
 	remove_sockets(nic->maps.xsk_data);
@@ -322,7 +322,7 @@ static void handshake_is_redirected(void **state)
 	for (int family = 4; family <= 6; family += 2) {
 		expect(message(family, 1, 148), XDP_REDIRECT, NO_DROP);
 		expect(message(family, 2, 92), XDP_REDIRECT, NO_DROP);
-		/* It has no mac1: it may be somebody else's. */
+		/* It has no mac1, so it may be another program's. */
 		expect(message(family, 3, 64), XDP_PASS, NO_DROP);
 	}
 }
@@ -370,7 +370,7 @@ static void queue_chooses_the_socket(void **state)
 	expect_at(&response, nic_ifindex, 2, XDP_PASS, NO_DROP);
 }
 
-/* The key behind this NIC's last is the next NIC's first. */
+/* The key after this NIC's last queue is the next NIC's first queue. */
 static void queue_that_is_not_served_passes(void **state)
 {
 	struct frame data = message(4, 4, 64), response = message(4, 2, 92);
@@ -392,7 +392,7 @@ static void nic_that_is_not_served_passes(void **state)
 	expect_at(&response, lo, 0, XDP_PASS, NO_DROP);
 }
 
-/* What is cut short the kernel judges. */
+/* XDP passes truncated frames, which the kernel checks. */
 static void truncated_anywhere(void **state)
 {
 	for (int family = 4; family <= 6; family += 2) {
@@ -425,7 +425,7 @@ static void ethernet_padding_is_ignored(void **state)
 	expect(f, XDP_PASS, NO_DROP);
 }
 
-/* The socket's frame would not hold it; the kernel would drop it, and say nothing. */
+/* It would not fit a UMEM frame; the kernel would drop it silently. */
 static void longer_than_a_umem_frame_passes(void **state)
 {
 	struct frame f = message(4, 4, MAX_FRAME - 42);
@@ -558,7 +558,7 @@ static void vlan_tags_pass(void **state)
 	}
 }
 
-/* Complete and right packets, only with options, which look like a UDP header. */
+/* Complete and correct packets with options that look like a UDP header. */
 static void ipv4_options_pass(void **state)
 {
 	for (size_t words = 6; words <= 15; words++) {
@@ -735,7 +735,7 @@ static void a_flow_is_of_one_nic(void **state)
 	expect_data(f, 0, 32);
 }
 
-/* An IPv4 packet's flow in IPv6: ::ffff:a.b.c.d is no address on the wire. */
+/* An IPv4 flow in IPv6 form: ::ffff:a.b.c.d is not an address on the wire. */
 static void ipv4_mapped_flow_over_ipv6_passes(void **state)
 {
 	struct flow_key key = flow_key(4);
@@ -746,7 +746,7 @@ static void ipv4_mapped_flow_over_ipv6_passes(void **state)
 	expect(f, XDP_PASS, NO_DROP);
 }
 
-/* To the last message: what passed would be overtaken. */
+/* All its messages, because later ones would overtake one that passed. */
 static void admitted_flow_is_all_taken(void **state)
 {
 	static const int64_t ages[] = {-SECOND, 0, SECOND, WG_FLOW_LAPSED_NS - SECOND};
@@ -761,7 +761,7 @@ static void admitted_flow_is_all_taken(void **state)
 		}
 }
 
-/* Generic XDP sees them, too. */
+/* Generic XDP also sees wgxdp's own probes. */
 static void probe_passes(void **state)
 {
 	for (int family = 4; family <= 6; family += 2) {
@@ -782,7 +782,7 @@ static void lapsed_flow_passes(void **state)
 
 	for (int family = 4; family <= 6; family += 2)
 		for (size_t i = 0; i < 3; i++) {
-			/* The clock of BPF may lag by ten milliseconds. */
+			/* BPF's clock may lag by ten milliseconds. */
 			admit(family, ages[i] + SECOND / 50);
 			for (int j = 0; j < 5; j++)
 				expect(message(family, 4, 32), XDP_PASS, NO_DROP);
@@ -813,7 +813,7 @@ static void nothing_is_ours_while_not_listening(void **state)
 	expect(f, XDP_PASS, NO_DROP);
 }
 
-/* Forwarded frames, also those that would be dropped if they were ours. */
+/* Forwarded frames, also those that would be dropped if they were for this host. */
 static void other_destinations_pass(void **state)
 {
 	for (int bit = 0; bit < 32; bit++) {
@@ -870,7 +870,7 @@ static void handshake_needs_mac1(void **state)
 				struct frame f = message(family, type, lengths[type]);
 
 				f.bytes[udp_offset(family) + 8 + at] ^= 0x10;
-				/* mac2 is for the daemon. */
+				/* The daemon checks mac2. */
 				expect(f,
 				       at < lengths[type] - 16 ? XDP_PASS : XDP_REDIRECT,
 				       NO_DROP);
@@ -925,7 +925,7 @@ static void ipv6_without_udp_checksum_passes(void **state)
 	expect_data(f, 0, 32);
 }
 
-/* The rules once more, over bytes: what a frame on queue 0 is to come to. */
+/* A second implementation of the rules: the outcome for a frame on queue 0. */
 enum outcome { PASS, NOT_OURS, HANDSHAKE, DATA, OUTCOMES };
 
 static bool model_mac1(const uint8_t *m, size_t length)
@@ -999,7 +999,7 @@ static uint32_t draw(uint32_t below)
 	return (uint32_t)(random_state >> 32) % below;
 }
 
-/* Small changes where the rules look, so that each of them decides sometimes. */
+/* Makes small changes where the rules look, so that each rule decides sometimes. */
 static void mutate(struct frame *f)
 {
 	size_t headers = f->bytes[ETH_PROTO] == 8 ? 50 : 70;
@@ -1048,7 +1048,7 @@ static void random_frames_against_the_model(void **state)
 	};
 	unsigned seen[OUTCOMES] = {0};
 
-	/* Fresh for an hour. */
+	/* Valid for an hour. */
 	admit(4, -3600 * SECOND);
 	admit(6, -3600 * SECOND);
 	random_state = 0x9e3779b97f4a7c15;

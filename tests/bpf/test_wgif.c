@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The TC programs and the TAP's filter: first over crafted frames (verdict, tag, the one
- * drop reason and the peer's counters), then on a real TAP, where the kernel shows what a
- * test run does not: packet types, clones, segments, headers that are not linear, and the
- * mark by which the filter knows what egress has tagged.
+ * The TC programs and the TAP's filter: first with crafted frames (verdict, tag, drop
+ * reason and the peer's counters), then on a real TAP for what test runs do not have:
+ * packet types, clones, segments, headers that are not linear, and the mark by which the
+ * filter recognizes frames that egress has tagged.
  */
 #include <fcntl.h>
 #include <linux/if_packet.h>
@@ -20,7 +20,7 @@
 #include "harness.h"
 #include "wgif.skel.h"
 
-/* Slots whose bytes all differ, and one of the widest. */
+/* A slot whose bytes all differ, and one of the greatest. */
 #define ALICE 0x010203U
 #define BOB   0xfffffeU
 
@@ -36,7 +36,8 @@ enum {
 static const char tag_alice[] = "\x02\x57\x47\x01\x02\x03";
 static const char tag_bob[] = "\x02\x57\x47\xff\xff\xfe";
 static const char tag_nobody[] = "\x02\x57\x47\xff\xff\xff";
-/* How the source address of what no tunnel sent begins; IPv4: the destination and 0 follow. */
+/* First byte of the source MAC that egress writes for frames of this host and for
+ * forwarded ones; for IPv4 the destination address and 0 follow. */
 static const char from_here = '\x02';
 static const char from_elsewhere = '\x06';
 
@@ -124,7 +125,7 @@ static int group_teardown(void **state)
 	return 0;
 }
 
-/* UDP of `inner` bytes, IP header included; source MAC of Alice, none of wg0's. */
+/* UDP of `inner` bytes, IP header included; the source MAC is Alice's tag. */
 static struct frame packet4(const char *source, const char *destination, size_t inner)
 {
 	struct frame f = {.len = IP + inner};
@@ -167,10 +168,10 @@ static struct counters counters(uint32_t peer)
 			     bpf_map__fd(wgif->maps.peer_stats), peer);
 }
 
-/* ifindex of the device that the frame came in by; 0: it was made here. */
+/* ifindex of the device that received the frame; 0 if it was made on this host. */
 static uint32_t came_by;
 
-/* The verdict; what the program made of the frame replaces it. */
+/* Returns the verdict; stores the frame as the program left it. */
 static int run(const struct bpf_program *program, struct frame *f, uint32_t gso_segs,
 	       uint32_t gso_size)
 {
@@ -197,7 +198,7 @@ static void assert_source(const struct frame *f, char first)
 		assert_memory_equal(f->bytes + 7, f->bytes + IP4_DESTINATION, 4);
 }
 
-/* Refused for that reason, which counts nothing for either peer. */
+/* Must be dropped for that reason, and count for neither peer. */
 static void expect_shot(const struct bpf_program *program, struct frame f, int reason)
 {
 	struct counters before = counters(ALICE), before_bob = counters(BOB), after;
@@ -210,7 +211,7 @@ static void expect_shot(const struct bpf_program *program, struct frame f, int r
 	assert_memory_equal(&before_bob.peer, &after.peer, sizeof(after.peer));
 }
 
-/* Tagged for that peer and counted; not another byte changed. */
+/* Must be tagged for that peer and counted, with no other byte changed. */
 static void expect_sent_gso(struct frame f, uint32_t peer, const char *tag, uint32_t segs,
 			    uint32_t size, uint64_t packets)
 {
@@ -231,8 +232,8 @@ static void expect_sent_gso(struct frame f, uint32_t peer, const char *tag, uint
 	assert_rise(before, after, nic_packets, 0);
 }
 
-/* Tagged for nobody, which nothing but the drop reason counts: the worker is to answer.
- * Not another byte changed. */
+/* Must be tagged for no peer, so that the worker answers, with no other byte changed.
+ * Only the drop reason counts it. */
 static void expect_refused(struct frame f)
 {
 	struct counters before = counters(ALICE), before_bob = counters(BOB), after;
@@ -261,7 +262,7 @@ static struct frame tagged(struct frame f, const char *tag)
 	return f;
 }
 
-/* Let in unchanged and counted for that peer. */
+/* Must pass unchanged and count for that peer. */
 static void expect_received(struct frame f, uint32_t peer)
 {
 	struct counters before = counters(peer), after;
@@ -280,7 +281,7 @@ static void expect_received(struct frame f, uint32_t peer)
 	assert_rise(before, after, to_peer_bytes, 0);
 }
 
-/* Refused and charged to that peer, to whom nothing else counts. */
+/* Must be dropped and counted for that peer as a bad source only. */
 static void expect_bad_source(struct frame f, uint32_t peer)
 {
 	struct counters before = counters(peer), after;
@@ -384,7 +385,7 @@ static void egress_of_a_peer_without_counters(void **state)
 	assert_rise((struct counters){0}, counters(ALICE), to_peer_packets, 0);
 }
 
-/* What neither program takes for IP. */
+/* Frames that neither program takes for IP. */
 static void expect_not_ip(const struct bpf_program *program, int reason)
 {
 	static const unsigned ethertypes[] = {0x0806, 0x8100, 0x0001, 0x8864};
@@ -450,13 +451,13 @@ static void ingress_of_a_source_that_is_nobodys(void **state)
 {
 	expect_bad_source(packet4(NOBODY4, ALICE4, 28), ALICE);
 	expect_bad_source(packet6(HOST6("\3"), HOST6("\1"), 48), ALICE);
-	/* The slot of nobody does not own it either. */
+	/* The slot that means "no peer" does not own it either. */
 	expect_shot(wgif->progs.wg_ingress,
 		    tagged(packet4(NOBODY4, ALICE4, 28), "\x02\x57\x47\xff\xff\xff"),
 		    DROP_ingress_bad_source);
 }
 
-/* Every bit of the slot counts; a slot without counters is refused all the same. */
+/* Every bit of the slot matters; a slot without counters is refused, too. */
 static void ingress_of_another_slot(void **state)
 {
 	for (int bit = 0; bit < 24; bit++) {
@@ -475,14 +476,14 @@ static void ingress_without_a_tag(void **state)
 		f.bytes[6 + bit / 8] ^= 1 << bit % 8;
 		expect_shot(wgif->progs.wg_ingress, f, DROP_ingress_no_tag);
 	}
-	/* A tag in the destination is none. */
+	/* A tag in the destination is not one. */
 	struct frame f = tagged(packet4(ALICE4, WG0_4, 28), "\x02\0\0\0\0\x01");
 
 	put_bytes(f.bytes, tag_alice, 6);
 	expect_shot(wgif->progs.wg_ingress, f, DROP_ingress_no_tag);
 }
 
-/* The reason is the tag, whatever else is wrong. */
+/* The reason is the missing tag, even if other things are wrong. */
 static void ingress_without_a_tag_nor_ip(void **state)
 {
 	struct frame f = tagged(packet4(ALICE4, WG0_4, 28), "\x02\0\0\0\0\x01");
@@ -551,7 +552,7 @@ static int tap_teardown(void **state)
 	return 0;
 }
 
-/* To an address that is not wg0's; hdr_len bytes of it linear at most. */
+/* Writes a frame to a MAC that is not wg0's; at most hdr_len bytes of it are linear. */
 static void write_tap(const struct frame *f, size_t more, uint16_t hdr_len)
 {
 	struct vnet_frame v = {.vnet.hdr_len = hdr_len};
@@ -572,7 +573,7 @@ static int udp_socket(uint16_t port)
 	return fd;
 }
 
-/* Bytes of the datagram that has come, or -1. Delivery on a TAP is synchronous. */
+/* Returns the length of a received datagram, or -1. Delivery on a TAP is synchronous. */
 static ssize_t received(int fd)
 {
 	uint8_t payload[9000];
@@ -612,7 +613,7 @@ static void tap_without_programs_delivers_nothing(void **state)
 	close(fd);
 }
 
-/* Over a page long, with nothing but the Ethernet header linear. */
+/* Longer than a page, with only the Ethernet header linear. */
 static void tap_with_headers_that_are_not_linear(void **state)
 {
 	struct frame f = packet4(ALICE4, WG0_4, 1500);
@@ -647,7 +648,7 @@ static void tap_ingress_of_a_vlan(void **state)
 	assert_rise(before, after, from_peer_packets, 0);
 }
 
-/* The frame that the stack sent, without its vnet header. */
+/* Reads a frame that the stack sent; returns its length without the vnet header. */
 static size_t read_tap(struct vnet_frame *v)
 {
 	struct pollfd ready = {.fd = tap, .events = POLLIN};
@@ -674,7 +675,7 @@ static void tap_egress_of_udp(void **state)
 	int fd = udp_socket(4000), on = 1;
 	struct vnet_frame v;
 
-	/* Or UDP keeps the device's refusal to itself. */
+	/* Otherwise UDP does not report the device's error. */
 	assert_int_equal(setsockopt(fd, IPPROTO_IP, IP_RECVERR, &on, sizeof(on)), 0);
 	assert_int_equal(sendto(fd, "12345", 5, 0, (void *)&bob, sizeof(bob)), 5);
 	assert_int_equal(read_tap(&v), 14 + 28 + 5);
@@ -691,7 +692,7 @@ static void tap_egress_of_udp(void **state)
 	close(fd);
 }
 
-/* TCP keeps what it sends and gives the device a clone. */
+/* TCP keeps its packets and gives the device clones. */
 static void tap_egress_of_a_clone(void **state)
 {
 	struct sockaddr_in alice = at(ALICE4, 80);
@@ -706,7 +707,8 @@ static void tap_egress_of_a_clone(void **state)
 	close(fd);
 }
 
-/* The result of sending the frame on wg0 with a packet socket, past TC if it is to bypass. */
+/* Sends the frame on wg0 by a packet socket, past TC if `bypass`; returns send()'s
+ * result. */
 static ssize_t send_raw_by(const struct frame *f, int bypass)
 {
 	struct sockaddr_ll link = {.sll_family = AF_PACKET,
@@ -742,14 +744,14 @@ static void tap_refuses_what_bypasses_egress(void **state)
 	struct counters before = counters(ALICE), after;
 
 	put_bytes(f.bytes, tag_bob, 6);
-	send_raw_by(&f, 1); /* some kernels tell the sender (ENOBUFS) */
+	send_raw_by(&f, 1); /* fails on some kernels (ENOBUFS) */
 	assert_tap_empty();
 	after = counters(ALICE);
 	assert_drops(&before, &after, DROP_egress_bypass);
 	assert_rise(before, after, to_peer_packets, 0);
 }
 
-/* The filter asks for the peer of the destination. */
+/* The filter looks up the peer of the destination. */
 static void tap_takes_only_right_tags(void **state)
 {
 	static const struct {
@@ -777,7 +779,7 @@ static void tap_takes_only_right_tags(void **state)
 	}
 }
 
-/* A program after ours: sets the destination address or, with to NULL, only the result. */
+/* Attaches a program after wgxdp's that returns `result` and, if `to`, sets that MAC. */
 static void attach_after(const char *to, int result)
 {
 	uint32_t word = 0;
@@ -814,7 +816,7 @@ static void attach_after(const char *to, int result)
 	close(opts.prog_fd);
 }
 
-/* TC_ACT_OK of the user's filter overwrites the mark; the right tag counts then. */
+/* TC_ACT_OK of a user's filter overwrites the mark; then the tag must be right. */
 static void tap_egress_with_a_filter_that_accepts(void **state)
 {
 	struct sockaddr_in bob = at(BOB4, 9), nobody = at(NOBODY4, 9);
@@ -835,7 +837,7 @@ static void tap_egress_with_a_filter_that_accepts(void **state)
 	close(fd);
 }
 
-/* The mark says nothing about a destination that was written afterwards. */
+/* The mark does not cover a destination that is written afterwards. */
 static void tap_egress_with_a_filter_that_changes_the_destination(void **state)
 {
 	struct sockaddr_in bob = at(BOB4, 9);
@@ -866,7 +868,7 @@ static void tap_refuses_everything_without_egress(void **state)
 	close(fd);
 }
 
-/* This TAP takes no GSO packets, so that the kernel divides them behind TC egress. */
+/* This TAP takes no GSO packets, so the kernel segments them after TC egress. */
 static void tap_egress_of_segments(void **state)
 {
 	struct sockaddr_in bob = at(BOB4, 9);
@@ -926,7 +928,7 @@ static void tap_egress_of_a_forged_tag(void **state)
 	assert_memory_equal(v.bytes + 12, f.bytes + 12, f.len - 12);
 }
 
-/* Frames whose IP header is cut short: newer kernels refuse them in a test run. */
+/* Frames with a truncated IP header, which newer kernels refuse in a test run. */
 static void expect_egress_truncated(struct frame f, size_t whole)
 {
 	for (f.len = 14; f.len < whole; f.len++) {

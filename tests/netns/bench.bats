@@ -19,7 +19,7 @@ setup() { REPORT=$REPO/tests/bench/report.py; }
 		"1 wgxdp udp_64 900" "1 wgxdp udp_64_lost_share 0.3" >"$TMP/figures"
 	"$REPORT" "$TMP/figures" >"$TMP/page"
 	cat "$TMP/page"
-	grep -qxF "| UDP, 64 B, received a second | ≥ 1000 | 900 |" "$TMP/page"
+	grep -qxF "| UDP, 64 B, received per second | ≥ 1000 | 900 |" "$TMP/page"
 }
 
 @test "benchmark: simulated rate of one core, and of many, which delivery limits" {

@@ -72,7 +72,7 @@ expect_code() {
 	guest_does 'exit 0'
 	expect_code 99 "ended before its command"
 	echo 'echo 0 >"$results/exit"' >"$TMP/guest"
-	expect_code 99 "told nothing of its kernel's log"
+	expect_code 99 "the guest wrote no kernel log"
 }
 
 @test "vmtest: QEMU that fails breaks a run, and its last lines are printed" {
@@ -85,7 +85,7 @@ expect_code() {
 
 @test "vmtest: a guest that does not end is killed, and a guest ends with its run" {
 	guest_does 'exec sleep 3600'
-	VMTEST_TIMEOUT=1s expect_code 99 "not done after 1s"
+	VMTEST_TIMEOUT=1s expect_code 99 "did not end within 1s"
 	guest_does 'echo $$ >"$TMP/pid"; exec sleep 3600'
 	"$REPO_COPY/vmtest/run.sh" 6.1 true 3>&- &
 	wait_until 10 test -s "$TMP/pid"

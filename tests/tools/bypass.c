@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * bypass DEVICE SLOT FROM TO COUNT [gso]: sends so many UDP packets by a packet socket that
- * passes TC egress by (PACKET_QDISC_BYPASS), each with the tag of the peer that has the slot.
- * With gso each is one frame of SEGMENTS datagrams behind a vnet header. Ends with 1 where
- * the device did not take one; what it drops in silence it has taken.
+ * bypass DEVICE SLOT FROM TO COUNT [gso]: sends COUNT UDP packets with the tag of the
+ * peer slot, by a packet socket that bypasses TC egress (PACKET_QDISC_BYPASS). With gso
+ * each is a GSO packet of SEGMENTS datagrams. Exits with 1 if the device refused one; it
+ * may drop others silently.
  */
 #include <arpa/inet.h>
 #include <errno.h>

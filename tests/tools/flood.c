@@ -1,15 +1,14 @@
 // SPDX-License-Identifier: MIT
 /*
- * A WireGuard client that only ever begins: for tests of what a responder does with
- * handshake initiations that are many, replayed, forged, or answered with a cookie.
+ * A WireGuard client that only sends initiations: for tests of a responder that gets
+ * many initiations, replayed or forged ones, or ones with a cookie.
  *
- * Theory of operation: all initiations are made before the first is sent, since making
- * one costs more than sending a hundred. They are alike but for their timestamps, which
- * rise, and their sender indices, by which an answer names what it answers. Each goes
- * by one of several sockets, since a cookie holds for one address and port.
+ * Theory of operation: all initiations are made before the first is sent, because making
+ * one costs more than sending a hundred. They differ only in their timestamps, which
+ * rise, and their sender indices, which identify the answers. Each is sent by one of
+ * several sockets, because a cookie is for one address and port.
  *
- * Prints name=value lines. Exits with 0 where it could do what it was told to, whatever
- * was answered: judging is for who asked.
+ * Prints name=value lines. Exits with 0 if it could send; the answers do not matter.
  */
 #include <arpa/inet.h>
 #include <endian.h>
@@ -35,11 +34,11 @@
 #define MAX_SOCKETS 64
 #define MAX_COUNT   1000000
 #define BATCH	    64
-/* Nothing more is expected to come after so long a silence. */
+/* No more answers are expected after so long without one. */
 #define QUIET_MS 300
-/* Responders take no two initiations of one peer within 20 ms. */
+/* Responders refuse a second initiation of a peer within 20 ms. */
 #define INTERVAL_MS 50
-/* One question's answer, and how often it is asked. */
+/* How long to wait for an answer, and how often to try. */
 #define ANSWER_MS 200
 #define ATTEMPTS  5
 
@@ -169,7 +168,7 @@ static void open_sockets(struct client *c, const struct options *o)
 
 /* --- making --- */
 
-/* A TAI64N label of its own for each, not rounded: they must rise. */
+/* A different TAI64N label each time, not rounded, because they must rise. */
 static void put_timestamp(const struct client *c, uint8_t out[WG_TIMESTAMP_LEN])
 {
 	uint64_t ns = (uint64_t)c->began.tv_nsec + c->count;
@@ -181,7 +180,7 @@ static void put_timestamp(const struct client *c, uint8_t out[WG_TIMESTAMP_LEN])
 	memcpy(out + sizeof(seconds), &rest, sizeof(rest));
 }
 
-/* With mac1, and with mac2 where the maker has a cookie. */
+/* Makes an initiation with mac1, and with mac2 if the maker has a cookie. */
 static struct shot *make_shot(struct client *c, struct cookie_maker *maker)
 {
 	struct shot *s = &c->shots[c->count];
@@ -196,7 +195,7 @@ static struct shot *make_shot(struct client *c, struct cookie_maker *maker)
 	return s;
 }
 
-/* Room for a few more than are made: modes ask questions of their own. */
+/* Allocates a few more than it makes, because some modes send more initiations. */
 static void make_shots(struct client *c, const struct options *o)
 {
 	c->shots = calloc(o->count + 8 * ATTEMPTS, sizeof(*c->shots));
@@ -210,14 +209,14 @@ static void make_shots(struct client *c, const struct options *o)
 
 		if (o->bad_mac)
 			s->message.mac1[c->count % WG_MAC_LEN] ^= 1;
-		if (o->cookie_replies) /* to a receiver index that is nobody's */
+		if (o->cookie_replies) /* to an unknown receiver index */
 			s->message.type = htole32(WG_COOKIE_REPLY);
 	}
 }
 
 /* --- receiving --- */
 
-/* Makes sure of it: an answer counts as one only where it is authentic. */
+/* Returns true if the response is authentic. */
 static bool is_response(struct client *c, const struct wg_response *r)
 {
 	uint32_t index = le32toh(r->receiver);
@@ -229,7 +228,7 @@ static bool is_response(struct client *c, const struct wg_response *r)
 	return !noise_consume_response(&copy, &c->identity, &c->server, r);
 }
 
-/* Into `maker`, which is made to have sent just what the reply is for. */
+/* Gives the cookie to `maker`, after setting it up as if it had sent the initiation. */
 static bool take_cookie(struct client *c, const struct wg_cookie_reply *r,
 			struct cookie_maker *maker)
 {
@@ -270,7 +269,7 @@ static void keep_first_cookie(struct client *c, const void *message, unsigned so
 	fflush(stdout);
 }
 
-/* The next answer that one socket has. */
+/* Returns the next answer of a socket. */
 static enum answer receive_one(struct client *c, unsigned socket)
 {
 	uint8_t message[2048] __attribute__((aligned(8)));
@@ -296,7 +295,7 @@ static void receive_all(struct client *c)
 			;
 }
 
-/* Takes what comes until nothing does for so long. */
+/* Receives answers until none arrives for so long. */
 static void receive_until_quiet(struct client *c, int ms)
 {
 	struct pollfd fds[MAX_SOCKETS];
@@ -310,7 +309,7 @@ static void receive_until_quiet(struct client *c, int ms)
 
 /* --- sending --- */
 
-/* Up to BATCH from shots[first] on, by one socket. Those that it refuses are lost. */
+/* Sends up to BATCH from shots[first] on by one socket; refused ones are not repeated. */
 static unsigned send_batch(struct client *c, unsigned first, unsigned n, int fd)
 {
 	struct mmsghdr mm[BATCH];
@@ -336,7 +335,7 @@ static void pause_ms(unsigned ms)
 		usleep(ms * 1000);
 }
 
-/* Every shot once. After each burst, if there are to be any, comes a pause. */
+/* Sends every shot once, with a pause after each burst, if there are bursts. */
 static void send_round(struct client *c, const struct options *o)
 {
 	unsigned burst = o->burst ? o->burst : o->count, socket = 0;
@@ -367,7 +366,7 @@ static void send_all(struct client *c, const struct options *o)
 
 /* --- questions: one message, one answer --- */
 
-/* The answer to this shot; what the flood left behind is passed over. */
+/* Returns the answer to this shot; skips answers to the flood. */
 static enum answer await(struct client *c, const struct shot *s, unsigned socket)
 {
 	struct pollfd p = {.fd = c->fds[socket], .events = POLLIN};
@@ -392,7 +391,7 @@ static enum answer ask(struct client *c, const struct shot *s, unsigned socket)
 	return await(c, s, socket);
 }
 
-/* A new initiation with the maker's macs, until there is an answer. */
+/* Sends new initiations with the maker's macs until there is an answer. */
 static enum answer ask_anew(struct client *c, struct cookie_maker *maker, unsigned socket)
 {
 	enum answer a = ANSWER_NONE;
@@ -402,14 +401,14 @@ static enum answer ask_anew(struct client *c, struct cookie_maker *maker, unsign
 	return a;
 }
 
-/* Under the load that the flood has made: a cookie by another port than it was given
- * to, by its own port, and no cookie. */
+/* Under the load of the flood: sends an initiation with a cookie from another port than
+ * the one that got it, with the cookie from that port, and without a cookie. */
 static void ask_with_cookie(struct client *c)
 {
 	struct cookie_maker maker;
 	unsigned own = c->cookie_socket;
 
-	/* Not longer than it takes: the load must not end. */
+	/* Stops at the first cookie, so that the load does not end. */
 	for (unsigned ms = 0; ms <= QUIET_MS && !c->answers[ANSWER_COOKIE]; ms += 10)
 		receive_until_quiet(c, 10);
 	receive_until_quiet(c, 10);
@@ -425,7 +424,7 @@ static void ask_with_cookie(struct client *c)
 	printf("plain=%s\n", answer_names[ask_anew(c, &c->plain, own)]);
 }
 
-/* The same bytes twice; the second time when a new initiation would be welcome. */
+/* Sends the same bytes twice, the second time when a new initiation would be accepted. */
 static void ask_twice(struct client *c)
 {
 	struct shot *s = make_shot(c, &c->plain);

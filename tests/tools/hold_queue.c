@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
-/* hold_queue DEVICE: has an AF_XDP socket on the device's first queue, as the remains of a
- * program would, until 150 ms after somebody attached an XDP program there. Says "held" when
- * it has, and waits a minute at most. */
+/* hold_queue DEVICE: holds an AF_XDP socket on the device's first queue, like a program
+ * that the kernel has not cleaned up, until 150 ms after another process attaches an XDP
+ * program there, for a minute at most. Prints "held" when it has the socket. */
 #include <bpf/libbpf.h>
 #include <net/if.h>
 #include <stdint.h>

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
  * slow_owner COMMAND...: becomes COMMAND, whose first thread waits 100 ms before each
- * TUNSETOWNER. So others surely get in between the making of a TUN device and that.
+ * TUNSETOWNER, so that other processes can attach to a new TUN device before it has an
+ * owner.
  */
 #include <errno.h>
 #include <linux/if_tun.h>
@@ -26,7 +27,7 @@ static void delay(pid_t pid)
 		usleep(WAIT_US);
 }
 
-/* Returns the signal that the tracee stopped for and is to get, or 0. */
+/* Returns the signal that stopped the tracee and must be delivered, or 0. */
 static int signal_of(pid_t pid, int status)
 {
 	if (WSTOPSIG(status) != (SIGTRAP | 0x80))

@@ -2,21 +2,21 @@
 /*
  * Attaches queues to a TAP, as any user may who can open NODE, a /dev/net/tun.
  *
- * steal_queue NODE DEVICE: goes on until standard input ends, or 300 s; keeps the queues that it
- * got. Then says "attached N read M": how often it got in, and how many packets it read.
+ * steal_queue NODE DEVICE: tries until standard input ends, 300 s at most, and keeps the
+ * queues. Then prints "attached N read M": N queues, M packets.
  *
- * steal_queue NODE watch [N]: the same, but attaches to each new device as soon as the kernel
- * tells of it, to no more than N.
+ * steal_queue NODE watch [N]: the same, but attaches to each new device as soon as the
+ * kernel reports it, to N at most.
  *
- * steal_queue NODE spoil [N]: likewise, but sets what a holder can set so that nothing passes,
- * and closes the queue at once.
+ * steal_queue NODE spoil [N]: the same as watch, but changes all settings of the device
+ * so that nothing passes, and closes the queue at once.
  *
- * steal_queue NODE DEVICE once: one attempt, and what else belongs to the device: says
- * "attach ERRNO persist ERRNO mac ERRNO header ERRNO", 0 for what succeeded; keeps what it
- * got likewise.
+ * steal_queue NODE DEVICE once: tries once to attach, and to change settings. Prints
+ * "attach ERRNO persist ERRNO mac ERRNO header ERRNO", 0 for success. Keeps the queue
+ * until standard input ends.
  *
- * steal_queue NODE DEVICE strip: removes the device's filter and closes the queue at once. Says
- * "attach ERRNO strip ERRNO".
+ * steal_queue NODE DEVICE strip: removes the device's filter and closes the queue at
+ * once. Prints "attach ERRNO strip ERRNO".
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -102,7 +102,7 @@ struct loot {
 	unsigned n, attached, packets;
 };
 
-/* Returns false if the descriptor is of no use any more: its device was deleted. */
+/* Returns false if the descriptor's device was deleted. */
 static bool read_from(int fd, unsigned *packets)
 {
 	static char buffer[65536];
@@ -163,7 +163,7 @@ static int open_events(void)
 	return fd;
 }
 
-/* Returns the name if the message tells of a link with a greater index than *newest. */
+/* Returns the name if the message is about a link with a greater index than *newest. */
 static const char *new_link(const struct nlmsghdr *nlh, int *newest)
 {
 	const struct ifinfomsg *ifi = NLMSG_DATA(nlh);
@@ -178,7 +178,7 @@ static const char *new_link(const struct nlmsghdr *nlh, int *newest)
 	return NULL;
 }
 
-/* A filter that drops all, a header of another size, no room to write. */
+/* Sets a filter that drops all, a header of another size, and no room to write. */
 static void spoil(int fd)
 {
 	struct sock_filter nothing = BPF_STMT(BPF_RET | BPF_K, 0);

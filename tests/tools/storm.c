@@ -2,22 +2,23 @@
 /*
  * Many peers at once, as after a restart of their gateway.
  *
- *   storm peers COUNT                             their [Peer] sections, for `wg setconf`
+ *   storm peers COUNT                             prints [Peer] sections for `wg setconf`
  *   storm send ADDRESS PORT PUBLIC_KEY COUNT SECONDS
- *                                                 all want a session: until all have
- *                                                 one, or so long
+ *                                                 all initiate, until all have a session
+ *                                                 or the time is over
  *   storm latency ADDRESS PORT PUBLIC_KEY COUNT SECONDS
- *                                                 one after the other, ten a second: how
- *                                                 long each waits for its session
+ *                                                 they initiate one after the other, ten
+ *                                                 per second; prints how long each waits
+ *                                                 for its session
  *   storm answer ADDRESS PORT PUBLIC_KEY COUNT SECONDS
- *                                                 all answer: so long, from `ready` on
+ *                                                 all answer, for so long after `ready`
  *
- * Theory of operation: a peer is its number. Its key is made of that, and so is its address,
- * 198.18.0.0/16, which is local to this host: one socket sends and receives for all, and the
- * sender index names the peer, or the address that was written to. Who wants a session
- * behaves as WireGuard does: it tries anew after 5 s and some jitter, then with the cookie if
- * it was given one, and confirms its session by an empty message. First initiations are made
- * before the clock starts. Who answers does no more than that. Prints name=value lines.
+ * Theory of operation: a peer's key and address follow from its number. The addresses,
+ * 198.18.0.0/16, are local to this host, so one socket sends and receives for all peers.
+ * A peer is identified by its sender index, or by the destination address. Initiators
+ * behave as WireGuard does: they try again after 5 s and some jitter, with a cookie if
+ * they have one, and confirm the session by an empty message. The first initiations are
+ * made before the clock starts. Responders only answer. Prints name=value lines.
  */
 #include <arpa/inet.h>
 #include <endian.h>
@@ -41,7 +42,7 @@
 #define FIRST_SOURCE 0xc6120000U /* 198.18.0.0 */
 #define SOURCE_PORT  51820
 #define NEVER	     UINT64_MAX
-/* Answers are looked at after so many initiations. */
+/* Answers are received after each BURST of initiations. */
 #define BURST	 64
 #define PAUSE_US 2000
 
@@ -134,7 +135,7 @@ static void make_peers(struct storm *s, const uint8_t server_key[WG_KEY_LEN])
 
 /* --- sending, from the peer's own address --- */
 
-/* A full buffer loses it, as on any way. */
+/* Ignores errors: a message that does not fit the buffer is lost, like any packet. */
 static void send_from(struct storm *s, unsigned number, void *message, size_t len)
 {
 	struct in_pktinfo info = {.ipi_spec_dst.s_addr = htonl(source_of(number))};
@@ -173,7 +174,7 @@ static void send_initiation(struct storm *s, unsigned number)
 	s->sent++;
 }
 
-/* The empty message by which the responder knows that the session is there. */
+/* Sends the empty message that confirms the session to the responder. */
 static void confirm(struct storm *s, unsigned number, const struct noise_keys *keys)
 {
 	static const uint8_t nonce[crypto_aead_chacha20poly1305_ietf_NPUBBYTES];
@@ -195,7 +196,7 @@ static void note_session(struct storm *s)
 		s->half = s->last;
 }
 
-/* One to an initiation before the latest is not authentic. */
+/* A response to an initiation before the latest one is not authentic. */
 static void take_response(struct storm *s, const struct wg_response *r)
 {
 	uint32_t number = le32toh(r->receiver);
@@ -250,7 +251,7 @@ static void answer(struct storm *s, unsigned number, const struct wg_initiation 
 	s->answers++;
 }
 
-/* The number of the peer that it was sent to, MAX_COUNT if there is none. */
+/* Returns the number of the peer that it was sent to, or MAX_COUNT. */
 static unsigned receiver_of(struct msghdr *m)
 {
 	struct cmsghdr *c = CMSG_FIRSTHDR(m);

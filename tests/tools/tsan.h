@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What liburcu and the kernel order, told to ThreadSanitizer: read before every file of
- * `make SANITIZE=thread`. liburcu before 0.14 has its barriers in assembler and in a
- * library without instrumentation, so that all that is published by it would be a race.
+ * Tells ThreadSanitizer how liburcu and the kernel order memory accesses; included before
+ * every file of `make SANITIZE=thread`. liburcu before 0.14 has its barriers in assembler
+ * and in a library without instrumentation, so that all data published by it would look
+ * like a race.
  *
- * Theory of operation: no more is told than liburcu promises. A pointer that is assigned,
- * a queue's node and an entry of a hash table bring along what was written before. A
- * grace period is two one-way roads: from readers that went offline, or held nothing for a
- * moment, to who waited for them, and from who began to wait to readers that come back.
- * Never from reader to reader, where real races would hide. A frame that one thread gives to the kernel by the
- * fill or the TX ring may come back to another by a ring that the kernel fills.
+ * Theory of operation: only what liburcu promises. An assigned pointer, a node of a queue
+ * and an entry of a hash table publish what was written before. A grace period orders in
+ * two directions: readers that went offline, or were quiescent, before the thread that
+ * waited for them; and the thread that began to wait before readers that come back. It
+ * never orders readers among each other, because that would hide real races. A frame that
+ * one thread gives to the kernel by the fill or the TX ring may come back to another
+ * thread by a ring that the kernel fills.
  */
 #ifndef TSAN_H
 #define TSAN_H
@@ -22,7 +24,7 @@
 #include <urcu/wfcqueue.h>
 #include <xdp/xsk.h>
 
-/* Only their addresses matter; one in the whole program. */
+/* Only their addresses matter; weak, so that the program has one of each. */
 __attribute__((weak)) char tsan_readers_done, tsan_updates, tsan_callbacks, tsan_frames;
 
 #undef rcu_dereference
@@ -55,7 +57,7 @@ static inline void tsan_unregister_thread(void)
 	urcu_qsbr_unregister_thread();
 }
 
-/* Here and in a barrier the caller, if it is a reader, is offline meanwhile. */
+/* A caller that is a reader is offline meanwhile; also in a barrier. */
 static inline void tsan_synchronize_rcu(void)
 {
 	__tsan_release(&tsan_updates);

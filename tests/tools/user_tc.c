@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * user_tc DEVICE ingress|egress before|after|filter RESULT [MARK]: attaches a program as a user of
- * the device may: by tcx, before or after all others, or as a filter of clsact for which the
- * kernel chooses the priority. The program writes the mark and returns RESULT. A tcx program
- * stays until the process ends; "attached" is written when it is there.
+ * user_tc DEVICE ingress|egress before|after|filter RESULT [MARK]: attaches a program as
+ * a user of the device may: by tcx, before or after all others, or as a filter of clsact
+ * for which the kernel chooses the priority. The program writes the mark and returns
+ * RESULT. Prints "attached" when it is attached. A tcx program stays until this process
+ * ends.
  */
 #include <errno.h>
 #include <linux/bpf.h>

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/* A queue of a NIC whose rings are in memory, and the kernel's end of them is here. */
+/* A queue of a NIC with rings in plain memory; the test plays the kernel. */
 #ifndef FAKE_QUEUE_H
 #define FAKE_QUEUE_H
 
 #include "nic.h"
 
 #define RING  2048
-#define SPARE 1000 /* frames beyond what the TX ring holds */
+#define SPARE 1000 /* more frames than the TX ring holds */
 #define BATCH 64
 #define SIZE  2048
 
@@ -35,7 +35,7 @@ static int set_up(void **state)
 	f.q.tx.producer = &f.producer[0];
 	f.q.tx.consumer = &f.consumer[0];
 	f.q.tx.flags = &f.flags;
-	/* Full from the start: a frame that comes back is free. */
+	/* The fill ring is full, so that a frame that comes back stays free. */
 	f.q.fill = (struct xsk_ring_prod){.mask = RING - 1, .size = RING, .ring = f.fill};
 	f.q.fill.cached_prod = f.q.fill.cached_cons = f.producer[1] = RING;
 	f.q.fill.producer = &f.producer[1];
@@ -59,7 +59,7 @@ static int tear_down(void **state)
 	return pthread_mutex_destroy(&f.q.lock);
 }
 
-/* The kernel takes all that is in the TX ring, and says that it has gone. */
+/* Takes all frames of the TX ring, and completes them. */
 static void kernel_sends(void)
 {
 	while (f.consumer[0] != f.producer[0])

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* A packet, and the ICMP error about it: for the tests of what is said and of how it is sent. */
+/* A packet, and the ICMP error about it: for tests of its content and of sending it. */
 #ifndef ICMP_PACKET_H
 #define ICMP_PACKET_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* Tests of a whole device: in network and mount namespaces of their own, on a thread that RCU
- * knows. Where that is not allowed, they are one that is skipped. */
+/* For tests of a whole tunnel: runs them in new network and mount namespaces, on a thread
+ * that is registered with RCU. If that is not allowed, they count as one skipped test. */
 #ifndef NAMESPACES_H
 #define NAMESPACES_H
 
@@ -13,7 +13,7 @@
 
 static const char *namespaces_refused;
 
-/* NULL, or why it may not be. */
+/* Returns NULL, or why it is not allowed. */
 static inline const char *enter_namespaces(void)
 {
 	if (geteuid())
@@ -46,7 +46,7 @@ static inline void test_namespaces_refused(void **state)
 	skip();
 }
 
-/* The exit code of the program, for an array of tests. */
+/* Runs an array of tests; returns the exit code of the program. */
 #define run_in_namespaces(tests)                                                       \
 	({                                                                             \
 		static const struct CMUnitTest refused[] = {                           \

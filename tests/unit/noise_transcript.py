@@ -2,10 +2,9 @@
 # SPDX-License-Identifier: MIT
 """A second implementation of the WireGuard handshake, for test vectors.
 
-Written from the whitepaper (sections 5.4.2 to 5.4.7), RFC 7748, RFC 8439 and the
-XChaCha draft, in nothing but Python's standard library; it shares no code with the
-daemon. It prints the C arrays that are committed in test_noise.c, test_cookie.c and
-test_aead.c. Slow, not constant-time: for vectors only.
+Written from the whitepaper (sections 5.4.2 to 5.4.7), RFC 7748, RFC 8439 and the XChaCha draft,
+with only Python's standard library; it shares no code with the daemon. Prints the C arrays of
+test_noise.c, test_cookie.c and test_aead.c. Slow and not constant-time: for test vectors only.
 
 usage: noise_transcript.py [noise|cookie|aead]
 """

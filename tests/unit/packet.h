@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Inner packets for the tests of segmentation and coalescing, built and summed up
- * byte by byte (RFC 1071), without the code under test.
+ * Inner packets for the tests of segmentation and coalescing. They are built, and their
+ * checksums computed byte by byte (RFC 1071), without the code under test.
  */
 #ifndef PACKET_H
 #define PACKET_H
@@ -21,7 +21,7 @@ static inline uint32_t random32(void)
 	return random_state;
 }
 
-/* RFC 1071 byte by byte: to be continued with the sum returned, at an even offset. */
+/* RFC 1071 byte by byte. The sum may be passed to the next call, at an even offset. */
 static uint32_t reference_sum(uint32_t sum, const uint8_t *p, size_t len)
 {
 	for (size_t i = 0; i < len; i++) {
@@ -38,12 +38,12 @@ static void put(uint8_t *p, uint32_t value, int bytes)
 		p[i] = value >> 8 * (bytes - 1 - i);
 }
 
-/* A packet to be built. */
+/* How to build a packet. */
 struct spec {
 	bool v6;
 	bool udp;
 	bool df;
-	bool partial;	      /* only the pseudo-header's sum in the checksum field */
+	bool partial;	      /* the checksum field has only the pseudo-header's sum */
 	unsigned ip_extra;    /* bytes of IPv4 options or of an IPv6 extension header */
 	unsigned tcp_options; /* bytes */
 	uint16_t id;

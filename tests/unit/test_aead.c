@@ -148,7 +148,7 @@ static void expect_refused(struct aead *e, const uint8_t *sealed, const uint8_t 
 	assert_true(is_zero(in_place, 64));
 }
 
-/* Ciphertext, tag, counter, key. */
+/* Changes ciphertext, tag, counter and key. */
 static void check_tampering(struct aead *e)
 {
 	const uint64_t counter = UINT64_MAX - 8193;
@@ -195,7 +195,7 @@ static void check_batch(struct aead *e)
 	aead_seal(e, ops, BATCH);
 	bufs[2][700] ^= 4;
 	for (i = 0; i < BATCH; i++)
-		ops[i].ok = i == 2; /* open must say it, not leave it */
+		ops[i].ok = i == 2; /* the wrong value, which open must overwrite */
 	aead_open(e, ops, BATCH);
 	for (i = 0; i < BATCH; i++) {
 		assert_int_equal(ops[i].ok, i != 2);
@@ -297,7 +297,7 @@ static IMB_JOB *submit_and_fail(IMB_MGR *mgr)
 }
 #endif
 
-/* Neither plaintext nor a message that nobody vouches for gets out of a job that failed. */
+/* A job that fails must leave neither plaintext nor an unauthenticated message. */
 static void test_failed_job(void **state)
 {
 #ifdef HAVE_IPSEC_MB
@@ -327,7 +327,7 @@ static void test_failed_job(void **state)
 #endif
 }
 
-/* Which one is the fastest, the moment decides. */
+/* The fastest engine may be another one each time. */
 static void test_pick(void **state)
 {
 	const struct aead_engine *picked = aead_pick(), *const *e = aead_engines;

@@ -24,7 +24,7 @@ static struct ip_addr ip(const char *text)
 	return a;
 }
 
-/* A mirror that notes what it is told, and refuses the call that is its turn. */
+/* A mirror that records its calls, and fails one of them. */
 struct notes {
 	unsigned calls;
 	unsigned refuse_at; /* 0: none */
@@ -91,7 +91,7 @@ static int removed(struct fixture *f, int owner, const char *addr, uint8_t cidr)
 	return allowedips_remove(&f->table, &f->owners[owner], &a, cidr);
 }
 
-/* The number of the owner, -1 for none. */
+/* Returns the number of the owner, or -1. */
 static int lookup(struct fixture *f, const char *addr)
 {
 	struct ip_addr a = ip(addr);
@@ -151,7 +151,7 @@ static void test_mask(void **state)
 	assert_false(ip_addr_mask(&a, 129));
 	a.family = IP_NONE;
 	assert_false(ip_addr_mask(&a, 0));
-	/* Rubbish behind an IPv4 address does not make it another one. */
+	/* Other bytes after an IPv4 address do not matter. */
 	a = want = ip("10.1.2.3");
 	a.bytes[4] = a.bytes[15] = 7;
 	assert_true(ip_addr_mask(&a, 32));
@@ -172,7 +172,7 @@ static void test_longest_prefix(void **state)
 	assert_int_equal(lookup(f, "10.1.2.4"), 2);
 	assert_int_equal(lookup(f, "10.1.2.3"), 3);
 	assert_int_equal(lookup(f, "11.1.2.3"), 0);
-	/* The families are apart, /0 and bit patterns alike. */
+	/* The families are separate, for /0 and for equal bit patterns. */
 	assert_int_equal(lookup(f, "::1"), -1);
 	assert_int_equal(lookup(f, "a01:203::"), -1);
 	assert_int_equal(insert(f, 4, "::", 0), 0);
@@ -183,7 +183,7 @@ static void test_longest_prefix(void **state)
 	assert_int_equal(lookup(f, "2001:db8::2"), 2);
 	assert_int_equal(lookup(f, "2001:db8::1"), 3);
 	assert_int_equal(lookup(f, "2001:db9::1"), 4);
-	/* Without the longer prefix the shorter one holds. */
+	/* Without the longer prefix the shorter one matches. */
 	assert_int_equal(removed(f, 3, "10.1.2.3", 32), 0);
 	assert_int_equal(lookup(f, "10.1.2.3"), 2);
 	assert_int_equal(removed(f, 0, "0.0.0.0", 0), 0);
@@ -210,7 +210,7 @@ static void test_move(void **state)
 			 0);
 	assert_null(previous);
 	assert_int_equal(insert(f, 0, "10.0.1.0", 24), 0);
-	/* The host bits do not make it another prefix. */
+	/* Host bits are ignored. */
 	a = ip("10.0.0.1");
 	assert_int_equal(allowedips_insert(&f->table, &f->owners[1], &a, 24, &previous),
 			 0);
@@ -226,7 +226,7 @@ static void test_move(void **state)
 	assert_int_equal(f->notes.cidr, 24);
 	/* It is not the first owner's any more. */
 	assert_int_equal(removed(f, 0, "10.0.0.0", 24), -ENOENT);
-	/* Again for the same owner: nothing happens. */
+	/* Nothing changes if the same owner gets it again. */
 	assert_int_equal(f->notes.calls, 3);
 	assert_int_equal(allowedips_insert(&f->table, &f->owners[1], &a, 24, &previous),
 			 0);
@@ -365,8 +365,8 @@ static void test_destroy_empties_owners(void **state)
 }
 
 /*
- * The model: an array of prefixes, searched from end to end, compared bit by bit.
- * The mirror has one of its own, so that it is checked against the model too.
+ * The model: an array of prefixes that is searched linearly and compared bit by bit. The
+ * mirror has another one, so that it is checked against the model, too.
  */
 #define MODEL_MAX 512
 #define STEPS	  20000
@@ -402,7 +402,7 @@ static int model_find(const struct model *m, const struct ip_addr *addr, unsigne
 	return -1;
 }
 
-/* `owner` -1 takes the prefix away. */
+/* `owner` -1 removes the prefix. */
 static void model_set(struct model *m, const struct ip_addr *addr, unsigned cidr,
 		      int owner)
 {
@@ -462,7 +462,7 @@ static uint32_t draw(uint32_t below)
 	return (random_state >> 8) % below;
 }
 
-/* Few different bits, so that prefixes meet and nest. */
+/* Few bits differ, so that prefixes collide and nest. */
 static void draw_prefix(struct ip_addr *addr, unsigned *cidr)
 {
 	static const unsigned lengths4[] = {0, 1, 8, 9, 15, 16, 31, 32};
@@ -531,7 +531,7 @@ static void test_against_model(void **state)
 		assert_int_equal(model_lookup(&mirror, &addr), want);
 		hits += want >= 0;
 	}
-	/* The draw is such that much is found; else this test would say little. */
+	/* Many look-ups must find a prefix, or this test would show little. */
 	assert_in_range(hits, STEPS / 4, STEPS);
 	for (o = 0; o < OWNERS; o++) {
 		assert_int_equal(owners[o].count, model_count(&model, o));
@@ -554,7 +554,7 @@ static void insert_many(struct allowedips *t, struct allowedips_owner *owner,
 	}
 }
 
-/* Through all growing, and one owner's leave nothing else disturbed. */
+/* While the table grows, and after one owner's prefixes are removed. */
 static void test_many(void **state)
 {
 	struct allowedips_owner big, other;
@@ -579,7 +579,7 @@ static void test_many(void **state)
 	allowedips_destroy(&t);
 }
 
-/* The mirror hears of what goes and of what comes, and nothing of what stays. */
+/* The mirror is called only for prefixes that are removed or added. */
 static void test_replace(void **state)
 {
 	struct fixture *f = *state;
@@ -606,12 +606,12 @@ static void test_replace(void **state)
 	assert_int_equal(o->count, 2);
 	assert_null(allowedips_lookup(&f->table, &goes));
 	assert_ptr_equal(allowedips_lookup(&f->table, &stays), o);
-	/* Over with it: another end takes nothing. */
+	/* A second end removes nothing. */
 	allowedips_replace_end(&f->table, o);
 	assert_int_equal(o->count, 2);
 }
 
-/* What another owner takes in between is not taken from it by the end. */
+/* The end does not remove a prefix that another owner got meanwhile. */
 static void test_replace_and_move(void **state)
 {
 	struct fixture *f = *state;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Batches that helpers en- and decrypt: all of it, right, and in order. */
+/* Batches that helpers encrypt and decrypt: complete, correct and in order. */
 #include "testutil.h"
 
 #include <pthread.h>
@@ -16,7 +16,7 @@
 
 static uint8_t key[WG_KEY_LEN];
 
-/* An owner: what it filled, numbered, and the number that has to be delivered next. */
+/* An owner of numbered batches: what it filled, and the number to be delivered next. */
 struct owner {
 	struct batch_ring ring;
 	struct aead aead;
@@ -145,7 +145,7 @@ static void nap(void)
 	nanosleep(&(struct timespec){.tv_nsec = 10 * MSEC_NS}, NULL);
 }
 
-/* An owner that does nothing finds it done and delivered. */
+/* Helpers do and deliver all batches of an owner that does nothing. */
 static void test_helper_helps(void **state)
 {
 	static struct owner o;
@@ -157,7 +157,7 @@ static void test_helper_helps(void **state)
 		fill(&o, BATCH_SIZE);
 		batch_ring_end_batch(&o.ring, true);
 	}
-	/* The very last one may have been done before it counted as ended. */
+	/* The last one may have been finished before it was marked as ended. */
 	for (unsigned i = 0; i < 30 * A_SECOND && o.ring.delivered < BATCH_RING_LEN - 2;
 	     i++)
 		nap();
@@ -170,7 +170,7 @@ static void test_helper_helps(void **state)
 	owner_end(&o);
 }
 
-/* Nobody comes: asked less and less often, but never not at all. */
+/* If no helper comes, the owner asks ever more seldom, but does not stop asking. */
 static void test_back_off(void **state)
 {
 	static struct owner o;
@@ -194,7 +194,7 @@ static void test_back_off(void **state)
 	owner_end(&o);
 }
 
-/* More jobs than may wait: the owner does those alone. */
+/* With more jobs than may wait, the owner does the rest alone. */
 static void test_many_jobs(void **state)
 {
 	static struct helper_job jobs[HELPER_JOBS + 10];

@@ -5,7 +5,7 @@
 
 #define MAX_LEN 600
 
-/* Before our header: the names after it are ours, and libb2 has the same ones. */
+/* Must come before wgxdp's header, which defines the same names as libb2. */
 static void reference(uint8_t *out, size_t outlen, const uint8_t *in, size_t len,
 		      const uint8_t *key, size_t keylen)
 {

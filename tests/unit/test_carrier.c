@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* What messages leave by: the choice, the memory, and where it is afterwards. */
+/* Carriers: how one is chosen, and where its memory is afterwards. */
 #include "testutil.h"
 
 #include "carrier.h"
@@ -77,7 +77,7 @@ static void test_queue_takes_a_frame_each(void **state)
 		for (unsigned j = 0; j < i; j++)
 			assert_int_not_equal(m[i].frame, m[j].frame);
 	}
-	carrier_memory_end(&memory); /* what was taken in advance */
+	carrier_memory_end(&memory); /* returns what was taken in advance */
 	assert_int_equal(held(), 10);
 	c.ops->drop(c.to, m, 10);
 	assert_int_equal(held(), 0);
@@ -108,7 +108,7 @@ static void test_queue_sends_with_headers(void **state)
 	assert_int_equal(stats.tx_udp_packets, 0);
 }
 
-/* The ring is full although frames are left: their memory comes back. */
+/* The ring is full, although frames are left; their memory is returned. */
 static void test_queue_refuses(void **state)
 {
 	struct carrier c = carrier_for(&path, ROOM, 0, NULL);
@@ -138,7 +138,7 @@ static void test_queue_without_frames(void **state)
 	assert_int_equal(take(c, m, 1, 100), 1);
 }
 
-/* Frames that were taken in advance go back to the queue that they are from. */
+/* Frames that were taken in advance are returned to their queue. */
 static void test_two_queues_in_turn(void **state)
 {
 	static struct fixture other;

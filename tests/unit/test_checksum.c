@@ -144,7 +144,7 @@ static void pseudo_headers(void **state)
 	};
 
 	assert_int_equal(fold_be(csum_pseudo4(addrs4, 17, 0x1234)), 0xe5fa);
-	/* The length has 32 bits there. */
+	/* The length has 32 bits in IPv6. */
 	assert_int_equal(fold_be(csum_pseudo6(addrs6, 6, 0x10028)), 0xf986);
 }
 

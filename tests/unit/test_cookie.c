@@ -44,7 +44,7 @@ struct ends {
 
 static void ends_init(struct ends *e)
 {
-	memset(e, 0xa5, sizeof(*e)); /* init must not count on zeros */
+	memset(e, 0xa5, sizeof(*e)); /* init must not rely on zeros */
 	cookie_checker_init(&e->checker, responder_public);
 	cookie_maker_init(&e->maker, responder_public);
 	memcpy(&e->msg, initiation, sizeof(e->msg));
@@ -56,7 +56,7 @@ static enum cookie_verdict check_from(struct ends *e, const struct ip_addr *src,
 	return cookie_check(&e->checker, &e->msg, sizeof(e->msg), src, port, now);
 }
 
-/* Sender and receiver go through a reply for the message as it is. */
+/* Makes a cookie reply for the message, and gives it to the sender. */
 static void exchange_cookie(struct ends *e, const struct ip_addr *src, uint16_t port,
 			    uint64_t now)
 {
@@ -147,7 +147,7 @@ static void test_mac2(void **state)
 	check_mac2_from(&v6);
 }
 
-/* Before there is a secret nobody has a cookie, not even one made of zeros. */
+/* Without a secret no cookie is valid, not even one of zeros. */
 static void test_no_secret_no_mac2(void **state)
 {
 	static const uint8_t no_secret[32];
@@ -162,7 +162,7 @@ static void test_no_secret_no_mac2(void **state)
 	assert_int_equal(check_from(&e, &v4, PORT, 0), COOKIE_MAC1_OK);
 }
 
-/* Two interfaces, or one before and after its key was set again. */
+/* For two interfaces, or for one before and after its key is set again. */
 static void test_secrets_differ(void **state)
 {
 	struct ends a, b;
@@ -233,7 +233,7 @@ static void test_reply_not_awaited(void **state)
 	assert_int_equal(cookie_maker_consume_reply(&e.maker, &reply, 0), -ENOENT);
 }
 
-/* Nonce and encrypted cookie, each byte; then another message's reply. */
+/* Changes each byte of nonce and encrypted cookie; then takes another message's reply. */
 static void test_bad_reply(void **state)
 {
 	struct wg_cookie_reply reply;

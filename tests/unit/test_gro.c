@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Coalescing: what is merged and what must not be, against literal packets (made by
- * another program), and a random stream that segmentation must give back.
+ * Coalescing: which packets are merged and which must not be, with literal packets (made
+ * by another program), and a random stream that segmentation must restore.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,7 +14,7 @@
 #include "gso.h"
 #include "packet.h"
 
-/* What gro emitted, in one piece. */
+/* A packet that gro emitted, in one piece. */
 struct emitted {
 	uint32_t peer;
 	struct virtio_net_hdr vh;
@@ -24,13 +24,13 @@ struct emitted {
 };
 
 #define MAX_EMITTED 4096
-#define OVERHEAD    32 /* of the message that a packet comes in */
+#define OVERHEAD    32 /* bytes that a message adds to a packet */
 
 struct fixture {
 	struct gro gro;
 	size_t count;
 	struct emitted out[MAX_EMITTED];
-	/* Memory of the packets given, each of its exact size. */
+	/* The given packets, each in memory of its exact size. */
 	size_t given;
 	uint8_t *memory[MAX_EMITTED];
 };
@@ -49,7 +49,7 @@ static void collect(void *ctx, uint32_t peer, const struct virtio_net_hdr *vh,
 	*e = (struct emitted){.peer = peer, .vh = *vh, .packets = packets};
 	for (int i = 1; i < iovcnt; i++)
 		e->len += iov[i].iov_len;
-	/* Each but the first has left its headers behind. */
+	/* Only the first packet's headers are kept. */
 	assert_int_equal(wire, e->len + packets * OVERHEAD +
 				       (packets - 1) * (vh->hdr_len - 14));
 	e->data = malloc(e->len ? e->len : 1);
@@ -95,7 +95,7 @@ static void give(struct fixture *f, uint32_t peer, const uint8_t *packet, size_t
 	gro_receive(&f->gro, peer, copy, len, len + OVERHEAD);
 }
 
-/* Payload bytes are those of the sequence numbers. */
+/* The payload bytes follow from the sequence numbers. */
 static size_t make(uint8_t *packet, const struct spec *s, size_t len)
 {
 	uint8_t payload[65535];
@@ -130,7 +130,7 @@ static void assert_spec_alone(const struct emitted *e, const struct spec *s, siz
 	assert_alone(e, packet, make(packet, s, len), 2);
 }
 
-/* One super-packet: spec of the first, with PSH if so, of `len` payload bytes. */
+/* Must be one GSO packet with the first one's spec and `len` payload bytes. */
 static void assert_super(const struct emitted *e, struct spec s, size_t len,
 			 size_t gso_size)
 {
@@ -246,7 +246,7 @@ static void push_ends(void **state)
 	assert_int_equal(f->count, 1);
 	first.flags = 0x18;
 	assert_super(&f->out[0], first, 200, 100);
-	/* Nothing is held: this one goes alone, and at once. */
+	/* Nothing is held, so this one is emitted alone, at once. */
 	s.seq += 100;
 	give_spec(f, 1, &s, 100);
 	assert_int_equal(f->count, 2);
@@ -266,7 +266,7 @@ static void short_segment_ends(void **state)
 	assert_super(&f->out[0], tcp4, 134, 101);
 }
 
-/* The second of the two segments must not join the first, but comes after it. */
+/* The second segment must not be merged with the first, and must be emitted after it. */
 static void not_merged(struct fixture *f, struct spec a, size_t a_len, struct spec b,
 		       size_t b_len)
 {
@@ -336,8 +336,8 @@ static void ids_must_count_without_df(void **state)
 	not_merged(*state, a, 100, b, 100);
 }
 
-/* Adds to a 16-bit word of the packet and corrects a checksum by as much; the word
- * must not wrap then. */
+/* Adds to a 16-bit word of the packet and corrects a checksum by as much. The word must
+ * not wrap. */
 static void change(uint8_t *packet, size_t at, uint16_t change, size_t check)
 {
 	uint8_t difference[2];
@@ -352,7 +352,8 @@ static void change(uint8_t *packet, size_t at, uint16_t change, size_t check)
 	put(packet + check, 0xffff ^ sum, 2);
 }
 
-/* A word of the second segment is changed, with the checksum made right again. */
+/* A change of a word of the second segment must prevent merging. Corrects the
+ * checksum. */
 static void word_matters(struct fixture *f, const struct spec *first, size_t at,
 			 uint16_t value, size_t check, uint8_t vh_flags)
 {
@@ -419,7 +420,7 @@ static void wrong_checksum_first(void **state)
 	assert_spec_alone(&f->out[1], &s, 100);
 }
 
-/* Two peers may use the same addresses and ports: never one packet of both. */
+/* Two peers may use the same addresses and ports; their packets must not be merged. */
 static void peers_are_kept_apart(void **state)
 {
 	struct fixture *f = *state;
@@ -505,7 +506,7 @@ static void ninth_flow_evicts_the_oldest(void **state)
 		assert_spec_alone(&f->out[s.port - 1], &s, 100);
 }
 
-/* As many whole segments as 65535 bytes hold; the rest begins another one. */
+/* As many whole segments as fit 65535 bytes; the rest begins another packet. */
 static void length_limit(void **state)
 {
 	struct fixture *f = *state;
@@ -522,7 +523,7 @@ static void length_limit(void **state)
 	s.seq += 47 * 1368;
 	assert_super(&f->out[1], s, 3 * 1368, 1368);
 	forget(f);
-	/* 32 bytes of headers in front of 65483: 65535 exactly, then one byte more. */
+	/* First exactly 65535 bytes with headers, then one byte more. */
 	for (int more = 0; more <= 1; more++) {
 		s = tcp4;
 		for (int i = 0; i < 49; i++) {
@@ -550,7 +551,7 @@ static void packet_limit(void **state)
 	assert_int_equal(f->out[1].packets, 1);
 }
 
-/* A fragment belongs to no flow that we know: all of its addresses go first. */
+/* A fragment's flow is not known, so all flows of its addresses are emitted before it. */
 static void fragments_keep_order(void **state)
 {
 	struct fixture *f = *state;
@@ -612,7 +613,7 @@ static void udp_is_merged_if_told(void **state)
 	}
 }
 
-/* The same ports, but another protocol: another flow. */
+/* The same ports with another protocol are another flow. */
 static void protocols_are_kept_apart(void **state)
 {
 	struct spec udp = {.udp = true, .df = true}, tcp = {.df = true};
@@ -657,7 +658,7 @@ static void udp_checksum_rules(void **state)
 	assert_alone(&f->out[1], packet, len, 0);
 }
 
-/* Rules that only a right sum puts to the test. */
+/* With a correct checksum, other rules decide. */
 static void udp_right_sum_is_not_enough(void **state)
 {
 	struct spec s = {.udp = true, .df = true};
@@ -681,7 +682,7 @@ static void udp_right_sum_is_not_enough(void **state)
 	assert_alone(&f->out[1], packet, len, 0);
 }
 
-/* Options that end behind the packet, under a right checksum. */
+/* Options that end after the packet, with a correct checksum. */
 static void tcp_header_too_long(void **state)
 {
 	struct fixture *f = *state;
@@ -708,7 +709,7 @@ static void lone_packets(void **state)
 	assert_spec_alone(&f->out[0], &syn, 0);
 	give(f, 1, icmp, sizeof(icmp));
 	assert_alone(&f->out[1], icmp, sizeof(icmp), 0);
-	len = make(packet, &v6, 100); /* an extension header: not looked behind */
+	len = make(packet, &v6, 100); /* what follows an extension header is not parsed */
 	give(f, 1, packet, len);
 	assert_alone(&f->out[2], packet, len, 0);
 	assert_int_equal(f->count, 3);
@@ -726,8 +727,8 @@ static void malformed_packets(void **state)
 		assert_alone(&f->out[cut], packet, cut, 0);
 	}
 	forget(f);
-	/* Not trimmed, with a checksum that holds for all of it: the pseudo-header's
-	 * length is two more, and the padding is -2 in ones' complement. */
+	/* Padding is not trimmed; the checksum covers it: the pseudo-header's length is
+	 * two more, and the padding is -2 in ones' complement. */
 	put(packet + len, 0xfffd, 2);
 	give(f, 1, packet, len + 2);
 	packet[32] = 0x40; /* data offset too small, */
@@ -743,7 +744,8 @@ static void malformed_packets(void **state)
 		assert_int_equal(f->out[i].vh.flags, 0);
 }
 
-/* Segmentation, coalescing: the same super-packet, but for what the kernel may choose. */
+/* Segmentation and coalescing restore the GSO packet, except what the kernel may
+ * choose. */
 static void round_trip(void **state)
 {
 	static uint8_t super[65536], segment[65536];
@@ -788,15 +790,15 @@ static void round_trip(void **state)
 }
 
 /*
- * A random stream of several flows of two peers: whatever is merged, the segmentation of
- * what comes out must give back each flow's packets, in order, byte by byte.
+ * A random stream of several flows of two peers: segmenting the merged packets must
+ * restore each flow's packets, in order, byte by byte.
  */
 #define STREAM_FLOWS   12
 #define STREAM_PACKETS 3000
 
 struct stream {
 	struct spec next[STREAM_FLOWS];
-	/* What was given of each flow and not seen to come out yet. */
+	/* The packets of each flow that were given and not emitted yet. */
 	uint8_t *sent[STREAM_FLOWS][STREAM_PACKETS];
 	size_t lens[STREAM_FLOWS][STREAM_PACKETS];
 	size_t given[STREAM_FLOWS], seen[STREAM_FLOWS];
@@ -835,7 +837,7 @@ static void stream_step(struct fixture *f, struct stream *stream)
 	give(f, flow % 2, packet, len);
 }
 
-/* The IDs of atomic datagrams may come back as others. */
+/* The IDs of atomic datagrams may change. */
 static void blank_atomic_id(uint8_t *packet)
 {
 	if (packet[0] >> 4 == 4 && packet[6] == 0x40 && packet[7] == 0) {
@@ -906,7 +908,7 @@ static void random_stream(void **state)
 	assert_in_range(writes, 1, STREAM_PACKETS * 2 / 3); /* something was merged */
 }
 
-/* Damaged packets of all kinds, for ASan; all that goes in comes out. */
+/* Damaged packets of all kinds, for ASan; each must be emitted. */
 static void mutants(void **state)
 {
 	struct fixture *f = *state;

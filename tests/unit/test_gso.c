@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Segmentation against literal packets (made by another program), against segments that
- * are built one by one, and under malformed input.
+ * Segmentation, compared with literal packets (made by another program) and with segments
+ * that are built one by one; and with malformed input.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -148,7 +148,7 @@ static void plain_copy(void **state)
 	free(padded);
 }
 
-/* A checksum for any protocol: here ICMPv6, whose field is at 2. */
+/* A checksum of any protocol, here of ICMPv6, whose field is at 2. */
 static void checksum_of_any_protocol(void **state)
 {
 	uint8_t packet[40 + 8] = {0x60, 0, 0, 0, 0, 8, 58, 64};
@@ -195,7 +195,7 @@ static void checksum_of_single_packets(void **state)
 	}
 }
 
-/* RFC 768: a sum that comes out as zero is sent as 0xffff. */
+/* RFC 768: a checksum of zero is sent as 0xffff. */
 static void udp_checksum_zero(void **state)
 {
 	struct spec s = {.udp = true};
@@ -204,7 +204,7 @@ static void udp_checksum_zero(void **state)
 	struct gso gso;
 
 	build(packet, &s, payload, 2);
-	/* What is missing to make the sum 0xffff, twice. */
+	/* Twice what the sum lacks to 0xffff. */
 	memcpy(payload, packet + 26, 2);
 	memcpy(payload + 2, packet + 26, 2);
 	build(expected, &s, payload, 2);
@@ -221,7 +221,7 @@ static void udp_checksum_zero(void **state)
 	assert_next(&gso, 0, expected, 30);
 }
 
-/* Splits by gso_begin() what the builder builds piece by piece. */
+/* gso_begin()'s segments must be those that the builder makes one by one. */
 static void check_split(struct spec s, const uint8_t *payload, size_t payload_len,
 			size_t gso_size, struct virtio_net_hdr vh)
 {
@@ -302,7 +302,7 @@ static void largest_packets(void **state)
 	}
 }
 
-/* Whole checksum, verified by the kernel: what virtio-net guests may send through us. */
+/* A complete checksum that the kernel has verified, as virtio-net guests may send it. */
 static void split_without_partial_checksum(void **state)
 {
 	static const uint8_t payload[100] = "abc";
@@ -357,7 +357,7 @@ static void malformed_virtio_header(void **state)
 		{{1, 1, 58, 20, 13, 16}, -EBADMSG}, /* into the link header */
 		{{1, 1, 58, 20, 0, 16}, -EBADMSG},
 		{{1, 1, 58, 20, 38, 16}, -EBADMSG}, /* not where IP says */
-		{{1, 1, 58, 20, 97, 16}, -EBADMSG}, /* behind the packet */
+		{{1, 1, 58, 20, 97, 16}, -EBADMSG}, /* after the packet */
 		{{1, 1, 58, 20, 65535, 65535}, -EBADMSG},
 		{{1, 4, 58, 20, 34, 16}, -EBADMSG},	   /* TCPV6 for IPv4 */
 		{{1, 5, 58, 20, 34, 6}, -EBADMSG},	   /* UDP for TCP */
@@ -406,8 +406,8 @@ static void malformed_packet(void **state)
 	assert_int_equal(begin_tcp4(good, 3, 79, 100), 2);
 }
 
-/* Whatever comes in, nothing is read or written where it must not (under ASan), and
- * the segments are as many and as long as was said. */
+/* For any input, nothing is read or written out of bounds (under ASan), and the segments
+ * have the announced number and lengths. */
 static void run_mutant(const struct virtio_net_hdr *vh, const uint8_t *packet, size_t len,
 		       size_t link_len)
 {

@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT
 /*
- * Two devices, A and B, that shake hands over `lo`; without their control threads, so
- * that the tests see each message, may change, lose or repeat it, and say what time it
- * is and whether there is load. Workers run: they put what the sockets get into the
- * queue that the tests read.
+ * Handshakes of two tunnels, A and B, over `lo`, without their control threads. So the
+ * tests see each message, may change, lose or repeat it, and set the time and the load.
+ * Workers run; they put messages from the sockets into the queue that the tests read.
  *
- * The process is in network and mount namespaces of its own.
+ * The process is in new network and mount namespaces.
  */
 #include "namespaces.h"
 #include "testutil.h"
@@ -38,7 +37,7 @@
 
 struct end {
 	struct tunnel tunnel;
-	struct peer *peer; /* the other end, as this one sees it */
+	struct peer *peer; /* the other end */
 	uint8_t private_key[WG_KEY_LEN];
 	uint8_t public_key[WG_KEY_LEN];
 };
@@ -51,10 +50,10 @@ struct fixture {
 /* --- clocks --- */
 
 /* Workers look at clocks, too. */
-static _Atomic int64_t wall_step; /* s, by which somebody has set the wall clock */
-static _Atomic int64_t suspended; /* s: other clocks than CLOCK_MONOTONIC go on */
+static _Atomic int64_t wall_step; /* s by which the wall clock was set */
+static _Atomic int64_t suspended; /* s by which CLOCK_MONOTONIC stood still */
 
-/* In the place of libc's. */
+/* Replaces libc's. */
 int clock_gettime(clockid_t id, struct timespec *ts)
 {
 	long err = syscall(SYS_clock_gettime, id, ts);
@@ -93,7 +92,7 @@ static struct endpoint at_port(uint16_t port)
 	return ep;
 }
 
-/* A is told where B is; B finds out. */
+/* A has an endpoint for B; B has none. */
 static int setup(void **state)
 {
 	struct fixture *f = aligned_alloc(64, (sizeof(*f) + 63) / 64 * 64);
@@ -151,7 +150,7 @@ static bool queued(struct end *e, struct handshake_message *m, int ms)
 	return false;
 }
 
-/* The next message that reaches this end, which must be of that type. */
+/* Returns the next message that reaches this end, which must be of that type. */
 static struct handshake_message arriving(struct end *e, enum wg_message_type type)
 {
 	struct handshake_message m;
@@ -173,7 +172,7 @@ static void deliver(struct end *e, const struct handshake_message *m, uint64_t n
 	deliver_under(e, m, false, now);
 }
 
-/* Refused for this reason alone. */
+/* Must be refused, and counted for this reason only. */
 static void assert_refused(struct end *e, const struct handshake_message *m, uint64_t now,
 			   enum drop_reason reason)
 {
@@ -184,7 +183,7 @@ static void assert_refused(struct end *e, const struct handshake_message *m, uin
 	assert_int_equal(dropped_in_all(e), all + 1);
 }
 
-/* Bytes were changed: mac1 is to be right for `to` all the same. */
+/* Makes mac1 right for `to` after bytes were changed. */
 static void sign_again(const struct end *to, struct handshake_message *m)
 {
 	struct cookie_maker maker;
@@ -193,7 +192,7 @@ static void sign_again(const struct end *to, struct handshake_message *m)
 	cookie_maker_add_macs(&maker, m->data, m->len, 0);
 }
 
-/* Timestamps are in steps of 17 ms of the real time: a second one must wait. */
+/* Waits until a new timestamp is later: they have steps of 17 ms of real time. */
 static void pass_time(struct fixture *f)
 {
 	const struct timespec step = {.tv_nsec = 17000000};
@@ -208,7 +207,7 @@ static struct handshake_message initiation(struct fixture *f)
 	return arriving(&f->b, WG_INITIATION);
 }
 
-/* A's initiation, answered. */
+/* Returns the response to an initiation of A's. */
 static struct handshake_message response(struct fixture *f)
 {
 	struct handshake_message m = initiation(f);
@@ -251,7 +250,7 @@ static void test_handshake(void **state)
 	assert_false(f->a.peer->pending->ready);
 	deliver(&f->b, &m, f->now);
 	assert_non_null(f->b.peer->next);
-	assert_null(f->b.peer->current); /* A has not shown yet that it has it */
+	assert_null(f->b.peer->current); /* A has not confirmed it yet */
 	assert_int_equal(f->b.peer->last_handshake, 0);
 	m = arriving(&f->a, WG_RESPONSE);
 	deliver(&f->a, &m, f->now);
@@ -274,7 +273,7 @@ static void test_bytes_are_counted(void **state)
 	assert_int_equal(f->a.peer->wire.rx_packets, 1);
 }
 
-/* With the address of ours that was written to, to answer from. */
+/* And the local address that the peer sent to, to answer from it. */
 static void test_responder_learns_the_endpoint(void **state)
 {
 	struct fixture *f = *state;
@@ -318,7 +317,7 @@ static void test_psk_of_one_end_only(void **state)
 	assert_null(f->a.peer->current);
 }
 
-/* Both begin at once: each end must have what the other sends under. */
+/* Both initiate at once; each end must have the keypair that the other uses. */
 static void test_initiations_cross(void **state)
 {
 	struct endpoint a = at_port(PORT_A);
@@ -351,13 +350,14 @@ static bool has_unresolved(struct end *e)
 	return !cds_list_empty(&e->tunnel.peers.unresolved);
 }
 
-/* Netlink exchanges so far. */
+/* Returns the number of netlink exchanges so far. */
 static uint32_t exchanges(const struct fixture *f)
 {
 	return f->a.tunnel.rtnl.seq + f->b.tunnel.rtnl.seq;
 }
 
-/* B has never seen A: it answers at once, by a makeshift path, and looks up the path later. */
+/* B has no path to A: it answers at once by a provisional one, and looks the path up
+ * later. */
 static void test_handshake_asks_the_kernel_nothing(void **state)
 {
 	struct fixture *f = *state;
@@ -397,7 +397,7 @@ static void test_handshake_from_the_same_endpoint_leaves_the_path(void **state)
 	assert_false(has_unresolved(&f->b));
 }
 
-/* A path MTU that the kernel learnt has expired, and nothing told of it. */
+/* A path MTU that the kernel learnt has expired, for which there is no event. */
 static void test_handshake_has_an_old_path_looked_up(void **state)
 {
 	struct fixture *f = *state;
@@ -420,7 +420,7 @@ static void test_removed_peer_leaves_the_queue(void **state)
 	struct fixture *f = *state;
 
 	assert_true(has_unresolved(&f->a));
-	paths_want(f->a.peer); /* it is in it once */
+	paths_want(f->a.peer); /* is queued only once */
 	peer_remove(f->a.peer);
 	assert_false(has_unresolved(&f->a));
 }
@@ -450,14 +450,14 @@ static void test_initiations_in_line(void **state)
 	handshakes_initiate(&f->a.tunnel, 1, f->now);
 	assert_int_equal(f->a.peer->wire.tx_packets, 1);
 	assert_int_equal(second->wire.tx_packets, 0);
-	handshake_want(f->a.peer, f->now); /* in five seconds */
+	handshake_want(f->a.peer, f->now); /* due in five seconds */
 	handshakes_initiate(&f->a.tunnel, 9, f->now);
 	assert_int_equal(f->a.peer->wire.tx_packets, 1);
 	assert_int_equal(second->wire.tx_packets, 1);
 	assert_true(cds_list_empty(&f->a.tunnel.peers.initiations));
 }
 
-/* The answer came while it was to be sent again. */
+/* The response arrives while the initiation waits to be sent again. */
 static void test_session_ends_the_wait(void **state)
 {
 	struct fixture *f = *state;
@@ -537,7 +537,7 @@ static void test_nothing_is_sent_while_down(void **state)
 	assert_int_equal(timers_next(&f->a.peer->timers), UINT64_MAX);
 }
 
-/* It cannot be sent; it is tried again. */
+/* An initiation that cannot be sent must be tried again. */
 static void assert_not_sent(struct fixture *f, struct end *e, enum drop_reason reason)
 {
 	uint64_t next;
@@ -580,7 +580,7 @@ static void test_no_key(void **state)
 
 /* --- what is refused --- */
 
-/* Whether anything has become of what came. */
+/* The received messages must have had no effect on B. */
 static void assert_b_untouched(struct fixture *f)
 {
 	struct handshake_message m;
@@ -603,7 +603,7 @@ static void test_wrong_mac1(void **state)
 	assert_b_untouched(f);
 }
 
-/* With a right mac1, so that it is for the cryptography to notice. */
+/* With a correct mac1, so that only the handshake can detect it. */
 static void test_every_byte_of_an_initiation_counts(void **state)
 {
 	struct fixture *f = *state;
@@ -617,7 +617,7 @@ static void test_every_byte_of_an_initiation_counts(void **state)
 		assert_refused(&f->b, &changed, f->now, DROP_bad_handshake);
 	}
 	assert_b_untouched(f);
-	deliver(&f->b, &m, f->now); /* the right one is still welcome */
+	deliver(&f->b, &m, f->now); /* the right one is still accepted */
 	assert_non_null(f->b.peer->next);
 }
 
@@ -639,7 +639,7 @@ static void test_responder_without_key(void **state)
 
 	tunnel_set_private_key(&f->b.tunnel, none);
 	assert_refused(&f->b, &m, f->now, DROP_bad_mac);
-	/* Even for who knows what mac1 is then made of. */
+	/* Even with the mac1 of a key of zeros. */
 	memset(f->b.public_key, 0, WG_KEY_LEN);
 	sign_again(&f->b, &m);
 	assert_refused(&f->b, &m, f->now, DROP_bad_handshake);
@@ -654,7 +654,7 @@ static void test_replayed_initiation(void **state)
 
 	deliver(&f->b, &m, f->now);
 	next = f->b.peer->next;
-	m.from.port = 4009; /* nor may it move the endpoint */
+	m.from.port = 4009; /* must not move the endpoint */
 	assert_refused(&f->b, &m, f->now + 60 * SEC_NS, DROP_replayed_initiation);
 	assert_ptr_equal(f->b.peer->next, next);
 	assert_int_equal(f->b.peer->endpoint.port, PORT_A);
@@ -716,7 +716,7 @@ static void test_replayed_response(void **state)
 	assert_null(f->a.peer->previous);
 }
 
-/* To an initiation that has been given up for another. */
+/* A response to an initiation that was replaced by another one. */
 static void test_late_response(void **state)
 {
 	struct fixture *f = *state;
@@ -729,7 +729,7 @@ static void test_late_response(void **state)
 	assert_non_null(f->a.peer->pending);
 }
 
-/* Somebody kept the answer, and a session came by the peer's own initiation. */
+/* The response is delayed, and the peer's own initiation makes a session meanwhile. */
 static void test_answer_kept_back(void **state)
 {
 	struct fixture *f = *state;
@@ -748,7 +748,7 @@ static void test_answer_kept_back(void **state)
 	assert_refused(&f->a, &kept, f->now, DROP_bad_handshake);
 }
 
-/* A response that names a session, rather than a handshake under way. */
+/* A response with the index of a session instead of a handshake in progress. */
 static void test_response_to_a_session(void **state)
 {
 	struct fixture *f = *state;
@@ -765,7 +765,7 @@ static void test_response_to_a_session(void **state)
 
 /* --- the wall clock is set --- */
 
-/* A's next handshake comes to an end. */
+/* A's next handshake must succeed. */
 static void assert_answered(struct fixture *f)
 {
 	struct keypair *before = f->a.peer->current;
@@ -806,7 +806,7 @@ static void test_clock_set_forward_and_back(void **state)
 	assert_int_equal(dropped_in_all(&f->b), 0);
 }
 
-/* B, which has not seen the wrong time, is not told of it later. */
+/* B, which has not seen the wrong time, must not get it later. */
 static void test_clock_error_is_not_passed_on(void **state)
 {
 	struct fixture *f = *state;
@@ -818,7 +818,7 @@ static void test_clock_error_is_not_passed_on(void **state)
 	pass_time(f);
 	initiation(f); /* lost */
 	wall_step = 0;
-	f->a.peer->timestamp_sent = 0; /* as if to another peer */
+	f->a.peer->timestamp_sent = 0; /* as for another peer */
 	assert_answered(f);
 	clock_gettime(CLOCK_REALTIME, &ts);
 	tai64n_format((uint64_t)ts.tv_sec + 2 * 86400, 0, latest);
@@ -826,7 +826,7 @@ static void test_clock_error_is_not_passed_on(void **state)
 			   sizeof(latest)) < 0);
 }
 
-/* B remembers what A has forgotten. */
+/* B remembers timestamps that A has forgotten. */
 static void test_clock_set_back_and_peer_made_anew(void **state)
 {
 	struct endpoint b = at_port(PORT_B);
@@ -841,7 +841,7 @@ static void test_clock_set_back_and_peer_made_anew(void **state)
 	assert_int_equal(dropped_in_all(&f->b), 0);
 }
 
-/* A machine without a clock of its own, until it is told the time. */
+/* A machine without a battery clock, until it gets the time. */
 static void test_clock_that_starts_wrong(void **state)
 {
 	struct fixture *f = *state;
@@ -858,7 +858,7 @@ static void test_clock_that_starts_wrong(void **state)
 	assert_answered(f);
 }
 
-/* Later than the clock, they would be later than those of the daemon's next start. */
+/* If they were later than the clock, those after a restart would be earlier. */
 static void test_timestamps_do_not_run_ahead(void **state)
 {
 	struct fixture *f = *state;
@@ -890,7 +890,7 @@ static void test_suspend_makes_sessions_old(void **state)
 
 /* --- the end of a session --- */
 
-/* Workers are at it. */
+/* Waits, because workers run in other threads. */
 #define assert_eventually(condition)                                \
 	do {                                                        \
 		const struct timespec step = {.tv_nsec = 10000000}; \
@@ -900,7 +900,7 @@ static void test_suspend_makes_sessions_old(void **state)
 		assert_true(condition);                             \
 	} while (0)
 
-/* Packets that wait, all of them looked at before the first one takes a counter. */
+/* Stages packets, all of which are checked before the first takes a counter. */
 static void stage_packets(struct peer *peer, unsigned n)
 {
 	uint8_t bytes[64] = {0x45, 0, 0, sizeof(bytes)};
@@ -936,8 +936,8 @@ static void test_no_counter_beyond_the_last(void **state)
 	assert_true(atomic_load(&peer->events_urgent) & EVENT_WANT_HANDSHAKE);
 }
 
-/* The first batch has 64 packets and one counter; a packet that was looked at before it ended
- * begins the second one, which has none. What comes after waits for the next session. */
+/* The first batch has 64 packets and one counter. A packet that was checked before begins
+ * the second batch, which has no counter. Later packets wait for the next session. */
 static void test_no_counter_left_for_a_batch(void **state)
 {
 	struct fixture *f = *state;
@@ -957,7 +957,7 @@ static void test_no_counter_left_for_a_batch(void **state)
 
 /* --- under load --- */
 
-/* B is under load: A gets a cookie, and nothing else happens. */
+/* B is under load; A must get a cookie and nothing else. */
 static void take_cookie(struct fixture *f)
 {
 	struct handshake_message m = initiation(f);
@@ -976,8 +976,8 @@ static void test_cookie(void **state)
 	struct handshake_message m;
 
 	take_cookie(f);
-	assert_int_equal(f->a.peer->wire.rx_bytes, 0); /* as kernel WireGuard counts */
-	assert_non_null(f->a.peer->pending); /* not what it wanted: it tries again */
+	assert_int_equal(f->a.peer->wire.rx_bytes, 0); /* as the kernel counts */
+	assert_non_null(f->a.peer->pending);	       /* it will try again */
 	pass_time(f);
 	m = initiation(f);
 	deliver_under(&f->b, &m, true, f->now);
@@ -986,7 +986,7 @@ static void test_cookie(void **state)
 	assert_joined(f->a.peer->current, f->b.peer->next);
 }
 
-/* Refused by a worker, before it is queued. */
+/* Returns how many cookie replies workers have refused before queueing. */
 static uint64_t refused_cookies(const struct end *e)
 {
 	return drops_read(&e->tunnel.dp.stats[0].drops, DROP_bad_cookie);
@@ -1001,7 +1001,7 @@ static void test_cookie_of_another_port(void **state)
 	pass_time(f);
 	m = initiation(f);
 	m.from.port =
-		PORT_B; /* where B's cookie reply then goes: B knows no such keypair */
+		PORT_B; /* so B's cookie reply goes to B, which knows no such keypair */
 	deliver_under(&f->b, &m, true, f->now);
 	assert_null(f->b.peer->next);
 	assert_eventually(refused_cookies(&f->b) == 1);
@@ -1018,7 +1018,7 @@ static void test_wrong_mac1_under_load(void **state)
 	assert_b_untouched(f);
 }
 
-/* 5 at once, 20 a second, of one address; replays, which cost us least to send. */
+/* 5 at once and 20 per second from one address. Uses replays, which are cheap to send. */
 static void test_rate_limit(void **state)
 {
 	struct fixture *f = *state;
@@ -1037,7 +1037,7 @@ static void test_rate_limit(void **state)
 	assert_int_equal(dropped(&f->b, DROP_rate_limited), 3);
 }
 
-/* The initiator may be the one under load: it has asked for the response. */
+/* An initiator under load accepts a response, because it has asked for it. */
 static void test_response_under_load(void **state)
 {
 	struct fixture *f = *state;
@@ -1061,7 +1061,7 @@ static void test_response_with_wrong_mac1(void **state)
 	assert_joined(f->a.peer->current, f->b.peer->next);
 }
 
-/* Somebody on the way may have forged one: from then on it takes a cookie. */
+/* After a response that may be forged, the next one needs a cookie. */
 static void test_forged_response_under_load(void **state)
 {
 	struct fixture *f = *state;
@@ -1096,9 +1096,9 @@ static void test_cookie_replies_refused(void **state)
 	r->encrypted_cookie[0] ^= 1;
 	assert_refused(&f->a, &m, f->now, DROP_bad_cookie);
 	assert_int_equal(f->a.peer->wire.rx_packets, 0);
-	deliver(&f->a, &right, f->now); /* still welcome */
+	deliver(&f->a, &right, f->now); /* still accepted */
 	assert_true(f->a.peer->cookie.have_cookie);
-	assert_refused(&f->a, &right, f->now, DROP_bad_cookie); /* once */
+	assert_refused(&f->a, &right, f->now, DROP_bad_cookie); /* accepted only once */
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * ICMP errors: what they quote, whom they go to, and which packets they are not sent about.
+ * ICMP errors: what they quote, where they are sent, and for which packets none is sent.
  */
 #include "testutil.h"
 
@@ -72,7 +72,7 @@ static void test_v6(void **state)
 	check_v6(60000, 1232);
 }
 
-/* What follows the packet is not quoted. */
+/* Bytes after the packet are not quoted. */
 static void test_padding(void **state)
 {
 	size_t len = build_udp(&udp4, 10);
@@ -143,7 +143,7 @@ static void test_fragments_v4(void **state)
 {
 	size_t len = build_udp(&udp4, 10);
 
-	put(packet + 6, 0x2000, 2); /* the first */
+	put(packet + 6, 0x2000, 2); /* the first fragment */
 	answer(len);
 	put(packet + 6, 0x4000, 2);
 	answer(len);
@@ -178,7 +178,7 @@ static void test_icmp_v4(void **state)
 	packet[20] = 3;
 	packet[28] = 8;
 	answer(len);
-	put(packet + 2, 28, 2); /* nothing of ICMP is there */
+	put(packet + 2, 28, 2); /* no ICMP header follows */
 	refused(28);
 }
 
@@ -203,7 +203,7 @@ static void test_icmp_v6(void **state)
 	refused(40);
 }
 
-/* Hop-by-hop, routing, destination options, AH, fragment: one behind the other. */
+/* Hop-by-hop, routing, destination options, AH, fragment, one after the other. */
 static size_t build_chain(uint8_t last)
 {
 	static const uint8_t kinds[] = {0, 43, 60, 51, 44};
@@ -229,13 +229,13 @@ static void test_extension_headers(void **state)
 	len = build_chain(17);
 	packet[icmp] = 3;
 	answer(len);
-	put(packet + fragment + 2, 1, 2); /* more to come */
+	put(packet + fragment + 2, 1, 2); /* more fragments follow */
 	answer(len);
 	put(packet + fragment + 2, 8, 2);
 	refused(len);
 }
 
-/* No end of the packet makes it read what is behind. */
+/* A truncated packet must not be read beyond its end. */
 static void test_extension_headers_cut_short(void **state)
 {
 	size_t len = build_chain(17);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Keypairs. This thread is a reader by QSBR: from one of its quiescent states to the
- * next no grace period ends, so that a dropped keypair must still be whole.
+ * Keypairs. This thread is a QSBR reader: between two of its quiescent states no grace
+ * period ends, so a dropped keypair must stay intact.
  */
 #include "testutil.h"
 
@@ -29,7 +29,7 @@ static int setup(void **state)
 	return 0;
 }
 
-/* Whoever makes keypairs drops them: the table is not destroyed with any in it. */
+/* A test must drop the keypairs that it makes, because the table must be empty here. */
 static int teardown(void **state)
 {
 	struct fixture *f = *state;
@@ -100,7 +100,7 @@ static void test_find(void **state)
 	keypair_drop(&f->sessions, two);
 }
 
-/* Beyond what the table begins with; each is found, so no two share an index. */
+/* More than the initial size of the table. Each is found, so no two share an index. */
 static void test_many(void **state)
 {
 	struct fixture *f = *state;
@@ -122,8 +122,8 @@ static void test_many(void **state)
 	free(list);
 }
 
-/* An observer must not be able to guess them: each bit is set in half of them.
- * Between 40 and 60 of 100 is twelve standard deviations each way. */
+/* An observer must not be able to guess them, so each bit is set in half of them. Between
+ * 40 and 60 of 100 is twelve standard deviations each way. */
 static void test_indices_are_random(void **state)
 {
 	struct keypair **list = calloc(MANY, sizeof(*list));
@@ -183,7 +183,7 @@ static void test_index_in_use_is_passed_over(void **state)
 	drop_all(f, list, 3);
 }
 
-/* A dropped one's index is free at once. */
+/* The index of a dropped keypair is free at once. */
 static void test_index_comes_free(void **state)
 {
 	static const uint32_t numbers[] = {7, 7};
@@ -229,7 +229,7 @@ static void test_activate(void **state)
 	check_activation(*state, false);
 }
 
-/* The first counter of a session is 0, and it is taken once. */
+/* The first counter of a session is 0, and it is accepted once. */
 static void test_replay_window_is_fresh(void **state)
 {
 	struct fixture *f = *state;
@@ -253,7 +253,7 @@ static void test_older_than(void **state)
 	assert_true(keypair_older_than(&kp, 100 * BORN, 120));
 }
 
-/* By the clock of a worker that began its round before this was made. */
+/* A worker's time may be from before this keypair was made. */
 static void test_born_in_the_future(void **state)
 {
 	struct keypair kp = {.born = BORN, .initiator = true};
@@ -321,7 +321,7 @@ static void *take_all(void *arg)
 	return NULL;
 }
 
-/* Each counter is taken once, by all of them together. */
+/* All threads together take each counter once. */
 static void test_take_counters_at_once(void **state)
 {
 	const uint64_t limit = UINT64_MAX - 8192;
@@ -348,7 +348,7 @@ static void test_take_counters_at_once(void **state)
 	assert_int_equal(atomic_load(&kp.send_counter), limit);
 }
 
-/* By time only the initiator renews, or both would at once. */
+/* Because of age only the initiator rekeys; otherwise both would at the same time. */
 static void test_wants_rekey(void **state)
 {
 	struct keypair kp = {.born = BORN, .initiator = true};
@@ -370,7 +370,7 @@ static void test_drop_of_nothing(void **state)
 	keypair_drop(&f->sessions, NULL);
 }
 
-/* Not found from then on, but whole for those who have it. */
+/* It is not found any more, but stays intact for readers that have it. */
 static void test_dropped_lives_through_the_grace_period(void **state)
 {
 	struct fixture *f = *state;
@@ -386,7 +386,7 @@ static void test_dropped_lives_through_the_grace_period(void **state)
 	assert_int_equal(kp->local_index, index);
 }
 
-/* 0 under the address sanitizer, which finds what leaks by itself. */
+/* Returns 0 with the address sanitizer, which finds leaks itself. */
 static size_t bytes_in_use(void)
 {
 	return mallinfo2().uordblks;

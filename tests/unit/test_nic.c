@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Frames of a queue whose rings are in memory, and the kernel's end of them is here. */
+/* Frames of a queue with rings in plain memory; the test plays the kernel. */
 #include "testutil.h"
 
 #include "fake_queue.h"
@@ -39,7 +39,7 @@ static void test_what_is_not_sent_comes_back(void **state)
 	}
 }
 
-/* As a worker does it: takes a batch, uses some of it, brings back the rest. */
+/* Does what a worker does: takes a batch, uses some of it, returns the rest. */
 static void test_sending_never_ends(void **state)
 {
 	struct nic_frame frames[BATCH];

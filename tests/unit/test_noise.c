@@ -95,7 +95,7 @@ static const uint8_t timestamp[12] = {
 	0x40, 0x00, 0x00, 0x00, 0x5f, 0x5e, 0x10, 0xff, 0x12, 0x00, 0x00, 0x00,
 };
 
-/* Indices are opaque: what counts is their bytes on the wire. */
+/* Indices are opaque; only their bytes on the wire matter. */
 #define INITIATOR_INDEX wire_index(0x11, 0x22, 0x33, 0x44)
 #define RESPONDER_INDEX wire_index(0x55, 0x66, 0x77, 0x88)
 
@@ -108,7 +108,7 @@ static uint32_t wire_index(uint8_t a, uint8_t b, uint8_t c, uint8_t d)
 	return index;
 }
 
-/* One end: who it is, whom it talks to, and the handshake with it. */
+/* One end: its identity, its peer, and their handshake. */
 struct side {
 	struct noise_identity id;
 	struct noise_remote remote;
@@ -151,7 +151,7 @@ static void create_initiation(struct pair *p, struct wg_initiation *msg)
 			 0);
 }
 
-/* As the responder does: peek, then consume. */
+/* Does what a responder does: peeks, then consumes. */
 static int receive_initiation(struct side *r, const struct wg_initiation *msg,
 			      uint64_t now)
 {
@@ -192,7 +192,7 @@ static void test_identity(void **state)
 /* Zero, one, the two points of order 8 (in RFC 7748's encoding), p - 1, and the other
  * encodings of zero and one, p and p + 1. */
 #define ENCODINGS 7
-/* Each with the highest bit, which does not count, clear and set. */
+/* Each with the highest bit, which is ignored, clear and set. */
 #define LOW_ORDER (2 * ENCODINGS)
 
 static const uint8_t low_order_points[ENCODINGS][32] = {
@@ -323,7 +323,7 @@ static void test_fresh_ephemerals(void **state)
 	assert_true(is_zero(&d, sizeof(d)));
 }
 
-/* Every bit that a MAC covers, one in each byte; the macs are not ours to check. */
+/* Changes one bit in each byte, except the macs, which noise.c does not check. */
 static void test_tampered_initiation(void **state)
 {
 	struct wg_initiation msg;
@@ -367,7 +367,7 @@ static void test_tampered_response(void **state)
 		((uint8_t *)&msg)[i] ^= 1 << i % 8;
 	}
 	assert_int_equal(noise_consume_response(&p.i.hs, &p.i.id, &p.i.remote, &msg), 0);
-	/* Once is enough. */
+	/* The same response is accepted only once. */
 	assert_int_equal(noise_consume_response(&p.i.hs, &p.i.id, &p.i.remote, &msg),
 			 -ENOENT);
 }
@@ -389,7 +389,7 @@ static void test_wrong_psk(void **state)
 	assert_int_equal(noise_consume_response(&p.i.hs, &p.i.id, &p.i.remote, &msg), 0);
 }
 
-/* Whoever knows public keys can claim to be a peer, but not be it. */
+/* An attacker who knows the public keys must not pass as a peer. */
 static void test_impostor(void **state)
 {
 	struct wg_initiation msg;
@@ -443,7 +443,7 @@ static void test_timestamps(void **state)
 	assert_memory_equal(&p.r.hs, &before, sizeof(before));
 	assert_int_equal(initiate_at(&p, 6, 2 * SEC_NS), 0);
 
-	/* Clearing the handshake does not open the door to replays. */
+	/* Clearing the handshake must not allow replays. */
 	noise_handshake_clear(&p.r.hs);
 	assert_int_equal(initiate_at(&p, 6, 3 * SEC_NS), -ESTALE);
 	assert_int_equal(initiate_at(&p, 7, 3 * SEC_NS), 0);
@@ -474,8 +474,8 @@ static void hash_in(uint8_t h[32], const void *data, size_t len)
 }
 
 /*
- * What an attacker can do if a DH result of zero is let through: an initiation by a
- * low-order ephemeral that decrypts, without any private key.
+ * What an attacker could do if a DH result of zero were accepted: without any private
+ * key, make an initiation with a low-order ephemeral that decrypts.
  */
 static void forge_initiation(const uint8_t ephemeral[32], struct wg_initiation *msg)
 {
@@ -497,7 +497,7 @@ static void forge_initiation(const uint8_t ephemeral[32], struct wg_initiation *
 		msg->encrypted_static, NULL, initiator_public, 32, h, 32, NULL, zero, k);
 }
 
-/* The same for a response, by somebody who knows the transcript so far. */
+/* The same for a response, by an attacker who knows the transcript so far. */
 static void forge_response(const struct noise_handshake *hs, const uint8_t ephemeral[32],
 			   struct wg_response *msg)
 {
@@ -556,7 +556,7 @@ static void test_low_order_peer(void **state)
 	struct pair p;
 
 	pair_init(&p, false);
-	memcpy(p.i.remote.public_key, low_order(4), 32); /* though still called valid */
+	memcpy(p.i.remote.public_key, low_order(4), 32); /* still marked as valid */
 	assert_int_equal(noise_create_initiation(&p.i.hs, &p.i.id, &p.i.remote, timestamp,
 						 1, &msg),
 			 -EBADMSG);
@@ -565,8 +565,8 @@ static void test_low_order_peer(void **state)
 }
 
 /*
- * What anybody can write in the name of a peer whose public key is of low order, if the
- * DH of the static keys is taken for zero instead of being refused.
+ * What an attacker could send as a peer whose public key has a low order, if the DH of
+ * the static keys were taken as zero instead of being refused.
  */
 static void forge_initiation_of(const uint8_t public_key[32], struct wg_initiation *msg)
 {
@@ -641,7 +641,7 @@ static void test_missing_keys(void **state)
 	assert_true(is_zero(&msg, sizeof(msg)));
 }
 
-/* Each call is allowed in one state only (derive in two). */
+/* Each call is allowed in one state only, derive in two. */
 static void test_states(void **state)
 {
 	struct wg_initiation init_msg;
@@ -690,7 +690,7 @@ static void test_hmac_and_kdf(void **state)
 	assert_memory_equal(one, kdf_first, 32);
 	assert_memory_equal(two, kdf_second, 32);
 	assert_memory_equal(three, kdf_third, 32);
-	noise_kdf(key, out, NULL, key, "input", 5); /* over its key */
+	noise_kdf(key, out, NULL, key, "input", 5); /* overwrites its key */
 	assert_memory_equal(key, kdf_first, 32);
 	assert_memory_equal(out, kdf_second, 32);
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MIT
 /*
- * Addresses to sockets' and back, the headers of what goes by AF_XDP, and ECN. Headers are
- * read byte by byte, by the RFCs' figures and a checksum of the test's own, so that
- * nothing of the program's says whether it is right.
+ * Conversion of addresses, the headers of packets sent by AF_XDP, and ECN. Headers are
+ * checked byte by byte by the RFCs' offsets, with another checksum function, so that no
+ * code under test checks itself.
  */
 #include "testutil.h"
 
@@ -89,7 +89,7 @@ static void check_round_trip(const char *addr, uint32_t scope_id)
 	socklen_t len;
 
 	ep.scope_id = scope_id;
-	memset(&back, 0xa5, sizeof(back)); /* every byte counts in comparisons */
+	memset(&back, 0xa5, sizeof(back)); /* every byte is compared */
 	endpoint_to_sockaddr(&ep, &to, &len);
 	endpoint_from_sockaddr(&to, &back);
 	assert_memory_equal(&back, &ep, sizeof(ep));
@@ -105,7 +105,7 @@ static void test_round_trips(void **state)
 	check_round_trip("febf::1", 3);
 }
 
-/* The kernel fills it in for all addresses; only a link-local one means it. */
+/* The kernel sets it for all addresses; it has a meaning only for a link-local one. */
 static void test_scope_of_a_global_address_is_dropped(void **state)
 {
 	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_scope_id = 5};
@@ -131,7 +131,7 @@ static void test_sockaddr_of_no_ip(void **state)
 
 /* --- by the socket: destination and source --- */
 
-/* The one control message that there is. */
+/* Returns the only control message. */
 static const struct cmsghdr *only_cmsg(const struct path *p)
 {
 	struct msghdr m = {.msg_control = (void *)p->cmsg, .msg_controllen = p->cmsg_len};
@@ -228,7 +228,7 @@ static void test_path_new(void **state)
 
 /* --- by AF_XDP: headers --- */
 
-/* RFC 1071, over big-endian words: 0xffff where the checksum in the data is right. */
+/* RFC 1071, over big-endian words: 0xffff if the checksum in the data is correct. */
 static uint32_t ones_sum(uint32_t sum, const uint8_t *data, size_t len)
 {
 	for (size_t i = 0; i < len; i++)
@@ -259,7 +259,7 @@ static struct route route_of(const struct ip_addr *source, uint32_t mtu)
 	return r;
 }
 
-/* The endpoint's sticky source is another than the route's, which is what counts. */
+/* The endpoint's sticky source differs from the route's, which must be used. */
 static void use_nic(struct path *p, const char *addr, const char *source, struct nic *nic,
 		    uint32_t mtu)
 {
@@ -275,7 +275,7 @@ static void use_nic(struct path *p, const char *addr, const char *source, struct
 	path_use_nic(p, nic, LISTEN_PORT);
 }
 
-/* payload bytes follow the headers; header and tail room are watched. */
+/* The payload follows the headers; the bytes before and after must not change. */
 static void write_packet(struct packet *k, const uint8_t *payload, uint32_t len,
 			 uint16_t ip_id)
 {
@@ -298,13 +298,13 @@ static void write_packet(struct packet *k, const uint8_t *payload, uint32_t len,
 	free(room);
 }
 
-/* The pseudo-header's sum (RFC 768, RFC 8200 section 8.1) goes before it. */
+/* Checks a UDP header, given the pseudo-header's sum (RFC 768, RFC 8200 section 8.1). */
 static void assert_udp(const struct packet *k, const uint8_t *udp, uint32_t pseudo)
 {
 	assert_int_equal(word(udp), LISTEN_PORT);
 	assert_int_equal(word(udp + 2), PEER_PORT);
 	assert_int_equal(word(udp + 4), k->payload + 8);
-	assert_int_not_equal(word(udp + 6), 0); /* that would be "none" */
+	assert_int_not_equal(word(udp + 6), 0); /* 0 would mean none */
 	assert_int_equal(ones_sum(pseudo, udp, k->payload + 8), 0xffff);
 }
 
@@ -320,7 +320,7 @@ static void assert_v4(const struct packet *k, uint16_t ip_id)
 	assert_int_equal(ip[1], k->tos);
 	assert_int_equal(word(ip + 2), 20 + 8 + k->payload);
 	assert_int_equal(word(ip + 4), ip_id);
-	assert_int_equal(word(ip + 6), 0); /* may be fragmented, is not */
+	assert_int_equal(word(ip + 6), 0); /* no DF, not a fragment */
 	assert_int_equal(ip[8], 57);
 	assert_int_equal(ip[9], 17);
 	assert_int_equal(ones_sum(0, ip, 20), 0xffff);
@@ -370,7 +370,7 @@ static void fill_random(uint8_t *out, size_t len, uint64_t *seed)
 		out[i] = (uint8_t)(next_random(seed) >> 32);
 }
 
-/* All payloads that matter, odd ones too: the sum pads those. */
+/* All lengths that matter, odd ones too, for which the sum is padded. */
 static const uint32_t lengths[] = {0, 1, 2, 31, 32, 64, 92, 148, 1419, 1440, 3601};
 
 #define LENGTHS (sizeof(lengths) / sizeof(lengths[0]))
@@ -409,7 +409,7 @@ static void test_headers_v6(void **state)
 	}
 }
 
-/* Every value, and in the order that shows what one leaves to the next. */
+/* Every value, in an order that shows whether one changes the next. */
 static void test_tos(void **state)
 {
 	struct nic nic = {.frame_size = 2048};
@@ -429,8 +429,8 @@ static void test_tos(void **state)
 	}
 }
 
-/* Two bytes of payload take the checksum through all its values: one of them comes
- * out as zero, which must be sent as 0xffff (RFC 768). */
+/* Two bytes of payload give the checksum all its values. Zero must be sent as 0xffff (RFC
+ * 768). */
 static void test_checksum_of_zero(void **state)
 {
 	struct nic nic = {.frame_size = 4096};
@@ -450,7 +450,7 @@ static void test_checksum_of_zero(void **state)
 	assert_in_range(all_ones, 1, 2);
 }
 
-/* The template is left as it is: a path is shared by all workers. */
+/* The template must not change, because all workers share a path. */
 static void test_writing_changes_no_path(void **state)
 {
 	struct nic nic = {.frame_size = 2048};
@@ -478,7 +478,7 @@ static unsigned max_message(const char *addr, const char *source, uint32_t mtu,
 
 	use_nic(&p, addr, source, &nic, mtu);
 	assert_ptr_equal(p.nic, &nic);
-	/* Neither the device nor the frame is overrun. */
+	/* A packet must fit both the device's MTU and the frame. */
 	assert_in_range(p.max_message + p.header_len - ETH, 1, mtu);
 	assert_in_range(p.max_message + p.header_len, 1, frame_size);
 	return p.max_message;
@@ -491,14 +491,14 @@ static void test_max_message(void **state)
 	assert_int_equal(max_message(to6, from6, 1280, 2048), 1232);
 	assert_int_equal(max_message(to4, from4, 576, 2048), 548);
 	assert_int_equal(max_message(to4, from4, 3498, 4096), 3470);
-	/* The frame is what limits. */
+	/* The frame is the limit. */
 	assert_int_equal(max_message(to4, from4, 9000, 4096), 4096 - ETH - 28);
 	assert_int_equal(max_message(to6, from6, 9000, 4096), 4096 - ETH - 48);
 	assert_int_equal(max_message(to6, from6, 65536, 2048), 2048 - ETH - 48);
 	assert_int_equal(max_message(to4, from4, 1u << 31, 2048), 2048 - ETH - 28);
 }
 
-/* No frame limits what goes by the socket. */
+/* The frame size does not limit the socket. */
 static unsigned max_datagram(const char *addr, const char *source, uint32_t mtu)
 {
 	struct nic nic = {.frame_size = 2048};
@@ -514,7 +514,7 @@ static void test_max_datagram(void **state)
 	assert_int_equal(max_datagram(to6, from6, 1500), 1452);
 	assert_int_equal(max_datagram(to4, from4, 9000), 8972);
 	assert_int_equal(max_datagram(to6, from6, 9000), 8952);
-	/* `lo` has 65536; what IP can say is less. */
+	/* `lo` has 65536; the length field of IP allows less. */
 	assert_int_equal(max_datagram(to4, from4, 65536), 65507);
 	assert_int_equal(max_datagram(to6, from6, 65536), 65487);
 	assert_int_equal(max_datagram(to4, from4, 68), 40);
@@ -522,7 +522,7 @@ static void test_max_datagram(void **state)
 	assert_int_equal(max_datagram(to6, from6, 48), 0);
 }
 
-/* A route may say what it likes: nothing may come out negative. */
+/* The MTU of a route may be tiny; no result may be negative. */
 static void test_tiny_mtu_goes_by_the_socket(void **state)
 {
 	struct nic nic = {.frame_size = 2048};
@@ -646,7 +646,7 @@ static void test_ids_of_a_path_are_consecutive(void **state)
 	assert_int_equal(path_take_ids(&k.path, 1), (uint16_t)(first + 67)); /* wrapped */
 }
 
-/* One peer must not be able to count what another is sent. */
+/* A peer must not be able to count the packets that another peer gets. */
 static void test_ids_of_two_paths_are_independent(void **state)
 {
 	struct nic nic = {.frame_size = 2048};

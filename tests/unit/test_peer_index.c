@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The index against a plain array of what must be in it. */
+/* The index, compared with a plain array of what it must contain. */
 #include "testutil.h"
 
 #include <sodium.h>
@@ -62,7 +62,7 @@ static unsigned count_members(struct peer_group *group)
 	return n;
 }
 
-/* Every group is in order, has its members, and is found; and nothing else is there. */
+/* Every group must be in order, have its members and be found; no other may exist. */
 static void check(void)
 {
 	static const struct peer_key first;
@@ -109,7 +109,7 @@ static void test_random_changes(void **state)
 	assert_null(index_.root);
 }
 
-/* As addresses come in order, a plain tree would be a list. */
+/* With addresses in ascending order, a tree that is not balanced would be a list. */
 static unsigned depth(const struct peer_group *at)
 {
 	unsigned left, right;

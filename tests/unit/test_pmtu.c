@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Messages of a router, made up here and sent by a raw socket over `lo`. */
+/* A router's ICMP messages, built by the test and sent by a raw socket over `lo`. */
 #include "testutil.h"
 
 #include <netinet/icmp6.h>
@@ -45,7 +45,7 @@ static bool heard_of(struct pmtu *p, uint16_t port)
 	return n > 0;
 }
 
-/* Delivered when this returns: `lo` has no queue. */
+/* The message is delivered when this returns, because `lo` has no queue. */
 static void say(const struct message *m, size_t len)
 {
 	struct sockaddr_in6 to = {.sin6_family = AF_INET6, .sin6_addr = in6addr_loopback};
@@ -127,7 +127,7 @@ static void test_without_a_socket(void **state)
 	assert_false(heard_of(&none, PORT));
 }
 
-/* However many come, paths are looked up once a second, and the first time at once. */
+/* For any number of messages, paths are looked up at once and then once per second. */
 static void test_once_a_second(void **state)
 {
 	uint64_t began = 100 * SEC_NS, p = 0;

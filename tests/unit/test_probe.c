@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* Probes: the frame that the kernel gets, and how it is known again. */
+/* Probes: the frame that the kernel gets, and how wgxdp recognizes it. */
 #include <stdlib.h>
 
 #include "nic.h"
@@ -62,7 +62,8 @@ static void test_frame_v6(void **state)
 	frame_of(&from);
 }
 
-/* No message of a session is taken for one: neither longer ones nor smaller counters. */
+/* No message of a session is taken for a probe: they are longer or have smaller
+ * counters. */
 static void test_what_is_none(void **state)
 {
 	uint8_t message[64] = {4};

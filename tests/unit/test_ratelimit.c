@@ -59,7 +59,7 @@ static void test_long_run(void **state)
 
 	for (ms = 0; ms < 10000; ms++)
 		n += allowed(v4(1), 1, START + ms * MSEC_NS);
-	/* 20 a second for ten seconds, and the four that the burst is ahead. */
+	/* 20 per second for ten seconds, and four more because of the burst. */
 	assert_int_equal(n, 204);
 }
 
@@ -79,7 +79,7 @@ static void test_sources_are_apart(void **state)
 	assert_int_equal(allowed(v6(2, 1), 20, START), 5);
 }
 
-/* The same first bytes; so often that some of them meet in one set of the table. */
+/* With equal first bytes, and so many that some are in the same set of the table. */
 static void test_families_are_apart(void **state)
 {
 	unsigned i;
@@ -105,7 +105,7 @@ static void test_no_family(void **state)
 	assert_int_equal(allowed((struct ip_addr){.family = IP_NONE}, 1, START), 0);
 }
 
-/* A flood of sources uses the table up and not more; then all is well again. */
+/* A flood of sources fills the table and no more memory; after it, all works again. */
 static void test_full_table(void **state)
 {
 	const unsigned capacity = 8192;

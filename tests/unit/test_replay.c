@@ -59,13 +59,13 @@ static void test_edge(void **state)
 	}
 }
 
-/* The oldest bit must not be the newest counter's, which is one lap ahead. */
+/* The oldest counter must not share a bit with the newest, one lap ahead. */
 static void test_ring(void **state)
 {
 	struct replay r = {0};
 
 	accept(&r, 1);
-	accept(&r, 8256); /* = 129 words on: the same place as 0 */
+	accept(&r, 8256); /* = 129 words later: the same place as 0 */
 	accept(&r, 8255);
 	refuse(&r, 1);
 	accept(&r, 8257); /* the place of 1 */
@@ -113,7 +113,8 @@ static void test_limit(void **state)
 	refuse(&r, limit - 8193);
 }
 
-/* Mostly near the front, often across the whole window, seldom a leap ahead. */
+/* Returns a counter mostly near the greatest, often within the window, seldom far
+ * ahead. */
 static uint64_t random_counter(uint64_t *seed, uint64_t greatest)
 {
 	const uint64_t dice = next_random(seed) % 1000;
@@ -126,7 +127,7 @@ static uint64_t random_counter(uint64_t *seed, uint64_t greatest)
 	return c > span - 10 ? c - (span - 10) : 0;
 }
 
-/* The model remembers everything: one flag for each counter there is. */
+/* The model has one flag for each counter. */
 static void test_random_against_model(void **state)
 {
 	static bool seen[1 << 24];
@@ -150,7 +151,7 @@ static void test_random_against_model(void **state)
 		if (c > greatest)
 			greatest = c;
 	}
-	/* The run was a fair one: many laps of the ring, and both answers often. */
+	/* The test must have seen many laps of the ring, and both answers often. */
 	assert_true(greatest > 20 * WINDOW);
 	assert_in_range(accepted, i / 10, i - i / 10);
 }

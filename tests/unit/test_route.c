@@ -2,11 +2,11 @@
 /*
  * Theory of operation
  *
- * Every test has two network namespaces of its own, which go with it: this process
- * moves into a fresh one ("near"), a child that only sleeps holds the other ("far").
+ * Every test has two new network namespaces, which end with it: this process moves
+ * into one ("near"), a child that only sleeps holds the other ("far").
  * A veth joins them: a0, 10.0.0.1/24 and fd00::1/64 here; b0, 10.0.0.2/24 and
- * fd00::2/64 there. Everything is laid out by ip(8), and conditions are awaited on
- * the event socket.
+ * fd00::2/64 there. ip(8) sets up everything; tests wait for conditions on the event
+ * socket.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -45,10 +45,10 @@ struct fixture {
 	struct routing routing;
 	pid_t far;
 	uint32_t a0;
-	/* What the route in the test was told. */
+	/* The result for the route in the test. */
 	struct route route;
 	bool affected;
-	/* What events said. */
+	/* Counts of events. */
 	int routes;
 	int overruns;
 	uint16_t neigh_state;
@@ -192,7 +192,7 @@ static void drain(struct fixture *f)
 	assert_int_equal(rtnl_dispatch(&f->rtnl, &handler, f), 0);
 }
 
-/* Until the condition holds, fed by events; fails the test after WAIT_SECONDS. */
+/* Reads events until the condition holds; fails the test after WAIT_SECONDS. */
 static void wait_for(struct fixture *f, bool (*condition)(const struct fixture *f))
 {
 	struct pollfd pfd = {.fd = rtnl_event_fd(&f->rtnl), .events = POLLIN};
@@ -219,7 +219,7 @@ static void resolve(struct fixture *f, const struct endpoint *ep)
 	assert_int_equal(route_resolve(&f->routing, ep, LISTEN_PORT, 0, &f->route), 0);
 }
 
-/* As the daemon does it: resolve again on each event that matters, until l2 is there. */
+/* Does what the daemon does: resolves again on each relevant event, until l2 is known. */
 static void resolve_l2(struct fixture *f, const struct endpoint *ep)
 {
 	resolve(f, ep);
@@ -241,7 +241,7 @@ static int resolve_error(struct fixture *f, const char *dst)
 	return err;
 }
 
-/* Ends with its parent, even when that is killed. */
+/* The child ends with its parent, even if that is killed. */
 static pid_t far_namespace(void)
 {
 	int ready[2];
@@ -308,7 +308,7 @@ static int teardown(void **state)
 	return 0;
 }
 
-/* The far end has that address only after the first question was asked in vain. */
+/* The far end gets that address only after the first look-up has failed. */
 static void test_on_link_v4(void **state)
 {
 	static const uint8_t l2[14] = {0x02, 0xaa, 0, 0, 0,    0x02, 0x02,
@@ -387,7 +387,7 @@ static void write_sysctl(const char *path, const char *value)
 	assert_int_equal(fclose(f), 0);
 }
 
-/* The host's own, where the route says nothing. */
+/* The host's default, if the route has none. */
 static void test_default_ttl(void **state)
 {
 	struct fixture *f = *state;
@@ -396,7 +396,7 @@ static void test_default_ttl(void **state)
 	write_sysctl("/proc/sys/net/ipv4/ip_default_ttl", "99");
 	write_sysctl("/proc/sys/net/ipv6/conf/a0/hop_limit", "77");
 	resolve(f, &ep4);
-	assert_int_equal(f->route.ttl, 64); /* no event told of it */
+	assert_int_equal(f->route.ttl, 64); /* there is no event */
 	routing_refresh(&f->routing, ROUTING_MAX_AGE_NS - 1);
 	resolve(f, &ep4);
 	assert_int_equal(f->route.ttl, 64);
@@ -584,7 +584,7 @@ static void test_link_of_address(void **state)
 	assert_int_equal(rtnl_addr_link(&f->rtnl, &addr, &ifindex), -EAFNOSUPPORT);
 }
 
-/* A rule can refuse what a source address may reach; then the source does not count. */
+/* If a rule forbids a source address to reach the endpoint, it is not used. */
 static void test_source_without_route(void **state)
 {
 	struct fixture *f = *state;
@@ -711,7 +711,7 @@ static bool neigh_failed(const struct fixture *f)
 	return f->neigh_state == NUD_FAILED;
 }
 
-/* Nobody has 10.0.0.77: one probe, and its failure does not call for another. */
+/* No host has 10.0.0.77: there is one probe, and its failure causes no other. */
 static void test_dead_neighbour_is_not_asked_again(void **state)
 {
 	struct fixture *f = *state;
@@ -730,7 +730,7 @@ static bool neigh_reachable(const struct fixture *f)
 	return f->neigh_state == NUD_REACHABLE;
 }
 
-/* The kernel would leave it stale: it sees none of what workers send. */
+/* The kernel would leave it stale, because it does not see the workers' packets. */
 static void test_stale_neighbour_is_confirmed(void **state)
 {
 	struct fixture *f = *state;
@@ -754,7 +754,7 @@ static void assert_neigh(const char *options)
 	assert_int_equal(system(cmd), 0);
 }
 
-/* NTF_USE would make an ordinary entry of it, which the network can change. */
+/* NTF_USE would turn it into an ordinary entry, which the network can change. */
 static void test_entries_of_others_are_kept(void **state)
 {
 	struct fixture *f = *state;
@@ -966,7 +966,7 @@ static void test_device_without_arp(void **state)
 	assert_true(f->route.l2_ok);
 }
 
-/* Without an address of ours a worker has nothing to put in the header. */
+/* Without a local address a worker has no source for the header. */
 static void test_no_source(void **state)
 {
 	struct fixture *f = *state;
@@ -1120,7 +1120,7 @@ static void test_links_follow_events(void **state)
 	assert_non_null(links_find(t, f->a0));
 }
 
-/* More links than buckets; what went unseen is gone after a read. */
+/* More links than buckets; a read removes links whose deletion was not seen. */
 static void test_links_are_read_again(void **state)
 {
 	struct fixture *f = *state;
@@ -1177,7 +1177,7 @@ static void test_neighbours_follow_events(void **state)
 	ip("neigh add 10.0.0.50 lladdr 02:aa:00:00:00:50 dev a0 nud permanent");
 	ip("neigh add 10.0.0.51 lladdr 02:aa:00:00:00:51 dev a0 nud permanent");
 	drain(f);
-	assert_int_equal(t->count, 0); /* nobody asked for them */
+	assert_int_equal(t->count, 0); /* no look-up asked for them */
 	assert_int_equal(neighbours_get(t, &f->rtnl, f->a0, &asked, mac), 0);
 	assert_int_equal(t->count, 1);
 
@@ -1232,7 +1232,7 @@ static void test_neighbours_are_bounded(void **state)
 	assert_int_equal(t->count, 10);
 }
 
-/* The kernel says RTM_DELLINK there, too, of family AF_BRIDGE. */
+/* The kernel then sends RTM_DELLINK, too, but of family AF_BRIDGE. */
 static void test_link_leaves_bridge(void **state)
 {
 	struct fixture *f = *state;
@@ -1274,7 +1274,7 @@ static bool listed(const struct addr_list *list, const char *text, uint32_t ifin
 	return false;
 }
 
-/* The only address on that device. */
+/* Returns the only address on that device. */
 static size_t find_on(const struct addr_list *list, const char *device)
 {
 	for (size_t i = 0; i < list->count; i++)
@@ -1303,7 +1303,7 @@ static void test_addr_dump(void **state)
 	assert_true(listed(&list, "fe80::1", f->a0));
 }
 
-/* Of the subnet that each address is in: none of one or two addresses, none in IPv6. */
+/* The subnet's broadcast address; none for one or two addresses, none in IPv6. */
 static void test_addr_broadcast(void **state)
 {
 	static const char *const subnets[] = {"10.8.1.7/24", "10.8.2.7/31", "10.8.3.7/32",
@@ -1389,8 +1389,8 @@ static void test_overrun(void **state)
 	assert_int_equal(f->overruns, 1);
 }
 
-/* The kernel drops, and does not say so again, until the buffer is empty; so what the
- * caller reads before that can miss something. */
+/* Until the buffer is empty, the kernel drops events without reporting it again, so what
+ * the caller reads before that may be incomplete. */
 static void test_overrun_is_told_when_all_is_read(void **state)
 {
 	struct fixture *f = *state;
@@ -1404,7 +1404,7 @@ static void test_overrun_is_told_when_all_is_read(void **state)
 	assert_int_equal(f->overruns, 1);
 }
 
-/* A flood is taken in parts, and what is left stays for the next call. */
+/* A flood of events is read in parts; the next call reads the rest. */
 static void test_dispatch_is_bounded(void **state)
 {
 	struct fixture *f = *state;
@@ -1593,7 +1593,7 @@ static void test_tap_name_in_use(void **state)
 	(void)state;
 	ip("link add d0 type veth peer name e0");
 	ip("tuntap add p0 mode tap multi_queue vnet_hdr");
-	/* Nobody is told to delete a NIC. */
+	/* The message must not advise to delete a NIC. */
 	refused("d0", -EEXIST,
 		"there is a network device of that name already, which is not a tunnel: "
 		"take another name");
@@ -1643,7 +1643,7 @@ static void test_tap_queues(void **state)
 	fds[2] = tap_add_queue(&tap);
 	assert_true(fds[2] >= 0);
 	assert_int_equal(if_nametoindex("wg0"), 0);
-	/* It lives by any of them. */
+	/* It exists as long as any of them is open. */
 	close(fds[0]);
 	close(fds[1]);
 	assert_int_equal(if_nametoindex("wg7"), tap.ifindex);

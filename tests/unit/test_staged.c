@@ -19,7 +19,7 @@ static int setup(void **state)
 	struct staged *q = malloc(sizeof(*q));
 
 	assert_non_null(q);
-	memset(q, 0xa5, sizeof(*q)); /* init must not count on zeros */
+	memset(q, 0xa5, sizeof(*q)); /* init must not rely on zeros */
 	staged_init(q);
 	*state = q;
 	return 0;
@@ -57,7 +57,7 @@ static unsigned push(struct staged *q, uint32_t number, size_t len)
 	fill_sequence(data, len, (uint8_t)number);
 	memcpy(data, &number, sizeof(number));
 	lost = staged_push(q, &packet);
-	memset(data, 0, len); /* what is queued is a copy */
+	memset(data, 0, len); /* the queue must have a copy */
 	free(data);
 	return lost;
 }
@@ -84,7 +84,7 @@ static void assert_packet(const struct staged_packet *p, uint32_t number, size_t
 	free(want);
 }
 
-/* Takes all: the packets first, first + 1 ... and no other. */
+/* Takes all packets, which must be first, first + 1 ... and no other. */
 static void assert_holds(struct staged *q, uint32_t first, uint32_t count, size_t len)
 {
 	struct staged_packet *p = staged_take(q), *next;
@@ -117,7 +117,7 @@ static void test_order_and_contents(void **state)
 	assert_true(staged_empty(q));
 }
 
-/* What was taken is no longer there, and the queue begins anew. */
+/* Taken packets are not in the queue any more, and it can be filled again. */
 static void test_use_after_take(void **state)
 {
 	struct staged *q = *state;
@@ -139,7 +139,7 @@ static void test_packet_bound(void **state)
 	assert_holds(q, 5, STAGED_MAX_PACKETS, SMALL);
 }
 
-/* Sixteen packets of 64 KB are 1 MB, exactly; the next has one of them go. */
+/* Sixteen packets of 64 KB are exactly 1 MB; the next one displaces one. */
 static void test_byte_bound(void **state)
 {
 	const size_t large = STAGED_MAX_BYTES / 16;
@@ -160,7 +160,7 @@ static void test_one_byte_too_many(void **state)
 	assert_holds(q, 1, 1, half + 1);
 }
 
-/* A large packet takes the place of as many small ones as it needs. */
+/* A large packet displaces as many small ones as it needs. */
 static void test_several_make_room(void **state)
 {
 	const size_t quarter = STAGED_MAX_BYTES / 4;
@@ -177,7 +177,7 @@ static void test_several_make_room(void **state)
 	staged_free(p);
 }
 
-/* Bytes are given back as packets go: or the queue would shrink in time. */
+/* Packets that leave give back their bytes; otherwise the queue would shrink. */
 static void test_bytes_are_given_back(void **state)
 {
 	const size_t large = STAGED_MAX_BYTES / 16;
@@ -192,7 +192,7 @@ static void test_bytes_are_given_back(void **state)
 	assert_int_equal(staged_clear(q), 16);
 }
 
-/* One that alone is above the bound is kept: it has nobody to wait for. */
+/* A single packet above the bound is kept. */
 static void test_larger_than_the_bound(void **state)
 {
 	struct staged *q = *state;
@@ -234,7 +234,7 @@ static void *push_many(void *arg)
 	return NULL;
 }
 
-/* Takes what is there; of one pusher's packets each is later than those before. */
+/* Takes all packets; those of each pusher must be in order. */
 static uint32_t take_in_order(struct staged *q, uint32_t next_of[PUSHERS])
 {
 	uint32_t taken = 0, number;
@@ -251,7 +251,7 @@ static uint32_t take_in_order(struct staged *q, uint32_t next_of[PUSHERS])
 	return taken;
 }
 
-/* Every packet is either taken, once, or counted as lost by somebody. */
+/* Every packet is either taken once, or counted as lost once. */
 static void test_many_threads(void **state)
 {
 	uint32_t next_of[PUSHERS] = {0}, taken = 0, lost = 0;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * Packets through a queue of a TAP: all of them, whole and in order, several by one system
- * call where the kernel has that, and one by one where not.
+ * Packets through a queue of a TAP: all of them, unchanged and in order; several per
+ * system call if the kernel can, otherwise one by one.
  */
 #include "testutil.h"
 
@@ -22,13 +22,13 @@
 #include "tap.h"
 #include "tap_queue.h"
 
-#define ETHERTYPE 0x88b5 /* for experiments: nobody else's */
+#define ETHERTYPE 0x88b5 /* for experiments: not used by others */
 
 static int tap_fd, wire_fd;
 static struct tap_reader reader;
 static struct tap_writer writer;
 
-/* What goes out by it the TAP's reader gets; what the TAP's writer writes it hears. */
+/* Opens a packet socket: the TAP's reader gets its frames, and it gets the writer's. */
 static int wire_open(void)
 {
 	struct sockaddr_ll addr = {
@@ -70,7 +70,7 @@ static int set_up(void **state)
 	return 0;
 }
 
-/* Without a descriptor for it, there is no ring. */
+/* Allows no more descriptors, so that the ring cannot be made. */
 static int set_up_without_ring(void **state)
 {
 	struct rlimit before, none = {0};
@@ -101,7 +101,7 @@ static int tear_down(void **state)
 	return 0;
 }
 
-/* Number `n` of several frames: as long as that, from beginning to end. */
+/* Makes the whole frame depend on its number. */
 static void fill(uint8_t *frame, size_t len, unsigned n)
 {
 	struct ethhdr *eth = (struct ethhdr *)frame;
@@ -134,7 +134,7 @@ static size_t len_of(unsigned n)
 	return 60 + n % 7 * 200;
 }
 
-/* Reads all; returns what one call gave at most. */
+/* Reads all; returns the greatest number that one call returned. */
 static unsigned read_numbered(unsigned count)
 {
 	unsigned seen = 0, most = 0, n;
@@ -164,7 +164,7 @@ static void reads_many_in_order(void **state)
 	send_and_read(200);
 }
 
-/* Whether TAP devices take requests that do not wait. */
+/* Returns true if TAP devices take requests that do not wait. */
 static bool kernel_has_it(void)
 {
 	struct utsname u;
@@ -230,7 +230,7 @@ static void reads_nothing(void **state)
 	assert_false(reader.gone);
 }
 
-/* They are to have the one buffer that the cache knows. */
+/* So that they use the same buffer, which is in the CPU's cache. */
 static void reads_large_ones_one_by_one(void **state)
 {
 	needs_root();
@@ -256,7 +256,7 @@ static void says_that_the_device_is_gone(void **state)
 	assert_true(reader.gone);
 }
 
-/* As `pieces` of an iovec behind the header, all of them the frame's payload. */
+/* Writes the frame with its payload in `pieces` of an iovec after the header. */
 static void write_numbered(unsigned n, uint8_t *memory, size_t len, int pieces)
 {
 	struct tap_header header = {0};
@@ -283,7 +283,7 @@ static void hear(unsigned n, size_t len)
 	assert_memory_equal(got, frame, len);
 }
 
-/* Those of number `many` of ten are of many pieces. */
+/* Writes frames and receives them; number `many` of each ten has many pieces. */
 static void write_and_hear(unsigned many)
 {
 	static uint8_t memory[100][2048];
@@ -310,7 +310,7 @@ static void writes_several_by_one_call(void **state)
 	assert_int_equal(writer.calls, (100 + TAP_BATCH - 1) / TAP_BATCH);
 }
 
-/* In the ring's place there is something else: as if the kernel took no more of it. */
+/* Replaces the ring's descriptor, as if the kernel did not accept requests any more. */
 static void break_ring(struct tap_ring *ring)
 {
 	int null = open("/dev/null", O_RDWR | O_CLOEXEC);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-/* The asserted roles of threads, the wake-up of one by others, and drops by reason. */
+/* Assertions of threads' roles, wake-ups between threads, and drop counters. */
 #include "testutil.h"
 
 #include <poll.h>
@@ -10,7 +10,8 @@
 #include "thread.h"
 #include "wakeup.h"
 
-/* How a process ends that asserts, in a thread of this role, that it is the control thread. */
+/* Returns how a process ends that asserts in a thread of this role that it is the control
+ * thread. */
 static int status_as(enum thread_role role)
 {
 	int status;

@@ -46,7 +46,7 @@ static void test_move(void **state)
 	assert_int_equal(b.index, 0);
 }
 
-/* Take all out, the earliest first: returns how many there were. */
+/* Removes all, which must come in order; returns how many there were. */
 static unsigned drain(struct timerq *q)
 {
 	uint64_t last = 0;
@@ -63,7 +63,7 @@ static unsigned drain(struct timerq *q)
 	return n;
 }
 
-/* UINT64_MAX if there is none. */
+/* Returns the earliest deadline, or UINT64_MAX. */
 static uint64_t earliest(const uint64_t *deadlines)
 {
 	uint64_t best = UINT64_MAX;
@@ -75,7 +75,7 @@ static uint64_t earliest(const uint64_t *deadlines)
 	return best;
 }
 
-/* A plain array of deadlines is the model; deadlines are few, so that many tie. */
+/* The model is a plain array of deadlines. Few values, so that many are equal. */
 static void test_random_against_model(void **state)
 {
 	static struct timerq_node nodes[NODES];
@@ -119,7 +119,8 @@ static void test_sorts(void **state)
 	timerq_destroy(&q);
 }
 
-/* Any one node taken out of any heap of seven: what fills its place may go either way. */
+/* Removes any one node of any heap of seven: its replacement may have to move up or
+ * down. */
 static void test_sorts_after_removal(void **state)
 {
 	struct timerq_node nodes[7];

@@ -7,7 +7,7 @@
 #define START  (1000 * SEC_NS)
 #define S(n)   (START + (n)*SEC_NS)
 #define NEVER  UINT64_MAX
-#define JITTER (100 * MSEC_NS) /* what the fake random number makes of it */
+#define JITTER (100 * MSEC_NS) /* from the fake random number */
 #define STEP   (5 * SEC_NS + JITTER)
 
 static struct timers t;
@@ -27,7 +27,7 @@ static int reset(void **state)
 	return 0;
 }
 
-/* Nothing happens before the deadline, and exactly this at it. */
+/* Nothing must happen before the deadline, and exactly these actions at it. */
 static void expect(unsigned actions, uint64_t deadline)
 {
 	assert_int_equal(timers_next(&t), deadline);
@@ -62,7 +62,7 @@ static void test_may_initiate(void **state)
 	assert_false(timers_may_initiate(&t, S(0)));
 	assert_false(timers_may_initiate(&t, S(5) - 1));
 	assert_true(timers_may_initiate(&t, S(5)));
-	/* An answer does not make it sooner; a restart of the interface does. */
+	/* A response does not allow it sooner; a restart of the interface does. */
 	timers_handshake_complete(&t, S(1));
 	assert_false(timers_may_initiate(&t, S(5) - 1));
 	timers_stop(&t);
@@ -88,7 +88,7 @@ static void test_complete_ends_retransmission(void **state)
 	expect_quiet();
 }
 
-/* 18 retries, then the end: staged packets go, and in time the keys. */
+/* After 18 retries it gives up: staged packets are dropped, and later the keys. */
 static void test_give_up(void **state)
 {
 	unsigned i;
@@ -103,7 +103,7 @@ static void test_give_up(void **state)
 	expect_quiet();
 }
 
-/* Without a route nothing can be sent, and yet it comes to an end. */
+/* It also gives up if nothing can be sent, because there is no route. */
 static void test_give_up_when_nothing_is_sent(void **state)
 {
 	unsigned i;
@@ -133,7 +133,7 @@ static void test_user_initiation_restarts_retries(void **state)
 {
 	initiate(START);
 	retry(18);
-	/* Not asked for by expire: the user's. */
+	/* Not because of a timer, but of a user's packet. */
 	initiate(timers_next(&t) - 1);
 	retry(18);
 	expect_give_up();
@@ -201,7 +201,7 @@ static void test_keepalive_not_needed(void **state)
 	timers_data_received(&t, S(1));
 	timers_authenticated_sent(&t, S(9));
 	expect_quiet();
-	/* Nor does the second packet of before count any more. */
+	/* Nor does the earlier second packet count any more. */
 	timers_data_received(&t, S(20));
 	expect(TIMER_SEND_KEEPALIVE, S(30));
 	expect_quiet();
@@ -214,7 +214,7 @@ static void test_keepalive_counts_from_first_packet(void **state)
 	assert_int_equal(timers_next(&t), S(10));
 }
 
-/* More data came while the timer ran: two keepalives, in case one is lost. */
+/* More data arrived while the timer ran: two keepalives, in case one is lost. */
 static void test_need_another_keepalive(void **state)
 {
 	timers_data_received(&t, S(0));
@@ -233,7 +233,7 @@ static void test_other_keepalive_not_needed(void **state)
 	timers_data_received(&t, S(4));
 	expect(TIMER_SEND_KEEPALIVE, S(10));
 	timers_authenticated_sent(&t, S(10)); /* that keepalive */
-	timers_authenticated_sent(&t, S(11)); /* a packet of ours */
+	timers_authenticated_sent(&t, S(11)); /* a data packet */
 	expect_quiet();
 }
 
@@ -270,7 +270,7 @@ static void test_silence_starts_by_data_only(void **state)
 	expect_quiet();
 }
 
-/* Data sent under the old session: its silence is a reason to try again in full. */
+/* If data of the old session gets no answer, all retries are made again. */
 static void test_silence_restarts_retries(void **state)
 {
 	initiate(START);
@@ -323,7 +323,7 @@ static void test_persistent_keepalive_changes(void **state)
 	assert_int_equal(timers_next(&t), S(15));
 }
 
-/* An event reported late counts from when it happened, even if that is over. */
+/* An event that is reported late counts from its own time, even if it is due already. */
 static void test_late_event(void **state)
 {
 	timers_data_received(&t, S(0) - 100 * MSEC_NS);
@@ -369,8 +369,8 @@ static void test_stop(void **state)
 
 #define HOUR (3600 * SEC_NS)
 
-/* What came of it: initiations, the longest pause between two of them, and when the last
- * one was; and how often else something was to be done. */
+/* The actions seen: initiations, the longest pause between two, the time of the last; and
+ * counts of the other actions. */
 static struct {
 	unsigned initiations, keepalives, drops, zeroed;
 	uint64_t last, pause;
@@ -385,7 +385,8 @@ static void sent_initiation(uint64_t now)
 	seen.last = now;
 }
 
-/* As the control thread does it. A persistent keepalive without a session wants one, too. */
+/* Does what the control thread does. A persistent keepalive without a session wants
+ * one. */
 static void act(unsigned actions, uint64_t now)
 {
 	const unsigned wanted = TIMER_NEW_INITIATION | TIMER_SEND_INITIATION |
@@ -400,7 +401,7 @@ static void act(unsigned actions, uint64_t now)
 		sent_initiation(now);
 }
 
-/* Up to then, with a packet for the peer every so often (0: none), and no answer. */
+/* Simulates the time with a packet for the peer per interval (0: none), and no answer. */
 static void unanswered(uint64_t from, uint64_t to, uint64_t interval)
 {
 	uint64_t now, packet = interval ? from : NEVER;
@@ -422,7 +423,7 @@ static int reset_hour(void **state)
 	return reset(state);
 }
 
-/* Of one packet: 19 initiations in 90 s and jitter, then nothing. */
+/* One packet causes 19 initiations in 90 s and jitter, then nothing. */
 static void test_hour_after_a_packet(void **state)
 {
 	timers_session_wanted(&t);
@@ -434,13 +435,13 @@ static void test_hour_after_a_packet(void **state)
 	assert_int_equal(seen.drops, 1);
 	assert_int_equal(seen.zeroed, 1);
 	expect_quiet();
-	/* Another one: at once. */
+	/* Another packet causes one at once. */
 	unanswered(START + HOUR, START + HOUR + 1, SEC_NS);
 	assert_int_equal(seen.initiations, 20);
 	assert_int_equal(seen.last, START + HOUR);
 }
 
-/* A packet a second never lets it rest, and never makes it faster. */
+/* With a packet per second it never stops, and never gets faster. */
 static void test_hour_of_traffic(void **state)
 {
 	random_value = 333;
@@ -449,14 +450,14 @@ static void test_hour_of_traffic(void **state)
 	assert_in_range(seen.initiations, HOUR / (5 * SEC_NS + 333 * MSEC_NS),
 			HOUR / (5 * SEC_NS) + 1);
 	assert_int_equal(seen.drops, 0);
-	/* The last one is answered, and then all is over. */
+	/* The last one is answered, after which nothing more happens. */
 	timers_session_derived(&t, START + HOUR);
 	timers_handshake_complete(&t, START + HOUR);
 	expect(TIMER_ZERO_KEYS, START + HOUR + 540 * SEC_NS);
 	expect_quiet();
 }
 
-/* A packet every ten minutes: 90 s each, and what waited is dropped each time. */
+/* A packet every ten minutes: 90 s of retries each, after which the packet is dropped. */
 static void test_hour_of_few_packets(void **state)
 {
 	unanswered(START, START + HOUR, 600 * SEC_NS);
@@ -465,7 +466,7 @@ static void test_hour_of_few_packets(void **state)
 	assert_int_equal(seen.pause, 600 * SEC_NS - 18 * STEP);
 }
 
-/* A session that nobody uses: its keys are wiped, and that is all. */
+/* An unused session: only its keys are wiped. */
 static void test_hour_idle(void **state)
 {
 	timers_session_derived(&t, START);
@@ -481,7 +482,8 @@ static void test_hour_of_persistent_keepalive(void **state)
 {
 	timers_set_persistent_keepalive(&t, 120, START);
 	unanswered(START, START + HOUR, 0);
-	/* An initiation is a packet sent, too: the next keepalive counts from the last. */
+	/* An initiation is also a sent packet, so the next keepalive counts from the
+	 * last. */
 	assert_int_equal(seen.keepalives, (HOUR - 1) / (120 * SEC_NS + 18 * STEP) + 1);
 	assert_int_equal(seen.initiations, 19 * seen.keepalives);
 	assert_int_equal(seen.pause, 120 * SEC_NS);

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
- * A device with all that hangs on it: interface, maps, sockets, a worker; but for the
- * control thread, whose part the tests play. Requests go in as text and come out as
- * text; what the kernel holds is read through the pins.
+ * A whole tunnel: interface, maps, sockets, a worker. The tests play the control thread.
+ * Requests and answers are text; the kernel's maps are read by their pins.
  *
- * The process is in network and mount namespaces of its own, with a /run and a bpffs
- * that nobody else sees. Each test ends by closing the device, and fails where that
- * leaves a file descriptor, a pin, a socket or an interface.
+ * The process is in new network and mount namespaces, with a new /run and bpffs. Each
+ * test ends by closing the tunnel, and fails if that leaves a file descriptor, a pin, a
+ * socket or an interface.
  */
 #include "namespaces.h"
 #include "testutil.h"
@@ -61,8 +60,8 @@
 #define PINS   "/sys/fs/bpf/wgxdp/"
 #define SOCKET "/var/run/wireguard/" IFNAME ".sock"
 
-/* RFC 7748, section 6.1: Alice's private key as it stands there, the same clamped,
- * and her public key. */
+/* RFC 7748, section 6.1: Alice's private key as printed there, the same key clamped, and
+ * her public key. */
 #define ALICE	      "77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a"
 #define ALICE_CLAMPED "70076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c6a"
 #define ALICE_PUBLIC  "8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a"
@@ -73,7 +72,7 @@
 #define BOB	   "public_key=" BOB_PUBLIC "\n"
 #define ALICE_PEER "public_key=" ALICE_PUBLIC "\n"
 
-/* What is printed of a peer that has done nothing yet. */
+/* The text for a peer that has done nothing yet. */
 #define IDLE(peer, psk, endpoint, keepalive)                                          \
 	peer "preshared_key=" psk "\nprotocol_version=1\n" endpoint                   \
 	     "last_handshake_time_sec=0\nlast_handshake_time_nsec=0\ntx_bytes=0\nrx_" \
@@ -89,9 +88,9 @@ struct fixture {
 
 /* --- maps --- */
 
-static unsigned no_memory; /* for so many elements */
+static unsigned no_memory; /* how many updates fail */
 
-/* In the place of libbpf's, which is a shared library. */
+/* Replaces the function of libbpf, which is a shared library. */
 
 int bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags)
 {
@@ -154,7 +153,7 @@ static void add_peers(struct tunnel *tunnel, unsigned n)
 	}
 }
 
-/* For the caller to free. */
+/* The caller frees the result. */
 static char *get(struct tunnel *tunnel)
 {
 	char *text = NULL;
@@ -175,7 +174,7 @@ static void assert_get(struct tunnel *tunnel, const char *want)
 	free(got);
 }
 
-/* What the control thread does at the end of its round. */
+/* Does what the control thread does at the end of its round. */
 static void reap(struct tunnel *tunnel)
 {
 	urcu_qsbr_synchronize_rcu();
@@ -216,7 +215,7 @@ static int pinned(const char *map)
 	return fd;
 }
 
-/* Whether the map has the key; its value then. */
+/* Returns true if the map has the key; then stores its value. */
 static bool map_has(const char *map, const void *key, void *value)
 {
 	int fd = pinned(map);
@@ -238,7 +237,7 @@ static bool has_peer_stats(uint32_t slot)
 	return found;
 }
 
-/* The slot that the XDP program finds under a receiver index; -1: none. */
+/* Returns the peer slot that the XDP program finds for a receiver index, or -1. */
 static int64_t slot_of_session(uint32_t index)
 {
 	struct session value;
@@ -256,7 +255,7 @@ static uint32_t port_in_map(void)
 	return value.listen_port;
 }
 
-/* A socket of the test's own on that port, or -errno. */
+/* Binds a socket of the test to that port; returns it, or -errno. */
 static int bind_port(int family, uint16_t port)
 {
 	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
@@ -314,7 +313,7 @@ static struct fixture *new_fixture(void)
 	struct fixture *f = aligned_alloc(64, (sizeof(*f) + 63) / 64 * 64);
 
 	assert_non_null(f);
-	memset(f, 0xa5, sizeof(*f)); /* tunnel_open() must not count on zeros */
+	memset(f, 0xa5, sizeof(*f)); /* tunnel_open() must not rely on zeros */
 	f->fds = count_fds();
 	return f;
 }
@@ -324,10 +323,10 @@ static struct fixture *new_fixture(void)
 #define TCX_EGRESS  47
 #define TCX_BEFORE  (1U << 3)
 
-/* The kernel is one without tcx. */
+/* True to act like a kernel without tcx. */
 static bool no_tcx;
 
-/* Takes the place of libbpf's, and does as that does for links without further options. */
+/* Replaces libbpf's, and does the same for links without further options. */
 int bpf_link_create(int prog_fd, int target_fd, enum bpf_attach_type attach_type,
 		    const struct bpf_link_create_opts *opts)
 {
@@ -412,7 +411,7 @@ static void test_new_device(void **state)
 	assert_int_equal(f->tunnel.workers.count, 1);
 }
 
-/* With everything in use, the teardown finds nothing left all the same. */
+/* The teardown must find nothing left, although everything was in use. */
 static void test_close_with_all_in_use(void **state)
 {
 	struct fixture *f = *state;
@@ -445,12 +444,13 @@ static void refuses(const char *ifname, int want)
 	struct fixture *f = new_fixture();
 
 	assert_int_equal(open_device(f, ifname), want);
-	assert_true(f->why[0]); /* people are told why */
+	assert_true(f->why[0]); /* a reason is given */
 	assert_int_equal(count_fds(), f->fds);
 	free(f);
 }
 
-/* Pins go into a directory of that name, which is emptied before: it must be one. */
+/* Pins go into a directory of that name, which is emptied first: it must not be
+ * another. */
 static void test_bad_names(void **state)
 {
 	int map = bpf_map_create(BPF_MAP_TYPE_ARRAY, "precious", 4, 4, 1, NULL);
@@ -466,7 +466,7 @@ static void test_bad_names(void **state)
 	close(map);
 }
 
-/* The second one hurts the first as little as itself. */
+/* The second tunnel must fail without harming the first. */
 static void test_name_in_use(void **state)
 {
 	struct fixture *f = *state;
@@ -478,7 +478,7 @@ static void test_name_in_use(void **state)
 	assert_set(&f->tunnel, BOB);
 }
 
-/* Of one in another network namespace that has the same /run. */
+/* The socket of a tunnel in another network namespace with the same /run. */
 static void test_socket_in_use(void **state)
 {
 	struct sockaddr_un addr = {.sun_family = AF_UNIX, .sun_path = SOCKET};
@@ -496,7 +496,7 @@ static void test_socket_in_use(void **state)
 	close(theirs);
 }
 
-/* What one that was killed has left is in nobody's way; what it cannot have made stays. */
+/* Pins of a killed daemon do not prevent a start; files that it cannot have made stay. */
 static void test_stale_pins(void **state)
 {
 	int map = pinned(PINS IFNAME "/config");
@@ -530,7 +530,7 @@ static void test_name_of_another_device(void **state)
 	free(f);
 }
 
-/* Refused at the last step: all that was made goes again. */
+/* Fails in the last step; everything that was made must be removed. */
 static void test_nic_that_is_not_there(void **state)
 {
 	struct nics nics = {.request_count = 1, .requests = {{.name = "nosuch0"}}};
@@ -605,7 +605,7 @@ static void test_prefixes_come_and_go(void **state)
 	assert_set(&f->tunnel, BOB "allowed_ip=-10.0.0.0/8\n"
 				   "allowed_ip=-192.0.2.0/24\n");
 	assert_get(&f->tunnel, IDLE(BOB, ZERO_KEY, "", "0") "allowed_ip=fd00::/8\n");
-	/* To another peer, by name; not taken from it by one who does not have it. */
+	/* Moves to another peer; a peer that does not have it cannot remove it. */
 	assert_set(&f->tunnel,
 		   ALICE_PEER "allowed_ip=fd00::/8\n" BOB "allowed_ip=-fd00::/8\n");
 	assert_get(&f->tunnel,
@@ -631,7 +631,7 @@ static void test_remove_and_replace(void **state)
 	assert_set(&f->tunnel, BOB ALICE_PEER);
 	assert_set(&f->tunnel, BOB "remove=true\n");
 	assert_get(&f->tunnel, IDLE(ALICE_PEER, ZERO_KEY, "", "0"));
-	assert_set(&f->tunnel, BOB "remove=true\n"); /* not there */
+	assert_set(&f->tunnel, BOB "remove=true\n"); /* does not exist */
 	assert_set(&f->tunnel,
 		   "replace_peers=true\n" ALICE_PEER "persistent_keepalive_interval=3\n");
 	assert_get(&f->tunnel, IDLE(ALICE_PEER, ZERO_KEY, "", "3"));
@@ -642,7 +642,7 @@ static void test_remove_and_replace(void **state)
 	assert_true(cds_list_empty(&f->tunnel.peers.dead));
 }
 
-/* Gone and made anew within one request: it begins from nothing. */
+/* A peer that is removed and added in one request keeps nothing. */
 static void test_remove_and_add(void **state)
 {
 	struct fixture *f = *state;
@@ -685,7 +685,7 @@ static void test_new_key_drops_that_peer(void **state)
 	assert_int_equal(f->tunnel.peers.allowed.count, 0);
 }
 
-/* What handshakes need is made of both keys: in whichever order they come. */
+/* Data for handshakes depends on both keys, in whichever order they are set. */
 static void test_remotes_follow_the_key(void **state)
 {
 	struct fixture *f = *state;
@@ -720,7 +720,7 @@ static void test_slots_come_free(void **state)
 	assert_int_equal(f->tunnel.peers.count, 1);
 }
 
-/* After the last slot come those that have become free; the last is one, too. */
+/* After the last slot, free ones are used again; the last slot may be used, too. */
 static void test_slots_wrap(void **state)
 {
 	struct fixture *f = *state;
@@ -735,7 +735,7 @@ static void test_slots_wrap(void **state)
 	assert_null(peer_at(&f->tunnel.peers, WG_SLOT_NONE));
 }
 
-/* As if every slot but one were taken. A request that needs two changes nothing. */
+/* Acts as if every slot except one were in use. A request that needs two changes nothing. */
 static void test_no_slot_left(void **state)
 {
 	struct fixture *f = *state;
@@ -759,7 +759,7 @@ static void test_no_slot_left(void **state)
 	assert_int_equal(f->tunnel.peers.allowed.count, 0);
 }
 
-/* The kernel fills up its store of elements in the background. */
+/* The kernel refills its reserve of map elements in the background. */
 static void test_memory_of_maps_is_late(void **state)
 {
 	struct fixture *f = *state;
@@ -808,7 +808,7 @@ static void test_removed_before_maps_have_it(void **state)
 
 /* --- NICs --- */
 
-/* Each try may cost a device its queues for a moment. */
+/* Attempts become rarer, because each may reset a device's queues. */
 static void test_what_has_no_xdp_is_tried_more_and_more_seldom(void **state)
 {
 	struct fixture *f = *state;
@@ -873,7 +873,7 @@ static void test_wanted_devices_are_queued_once_and_bounded(void **state)
 	assert_int_equal(f->tunnel.nics.wanted_count, 0);
 }
 
-/* A veth whose other end has a neighbour that is known. */
+/* Makes a veth with a known neighbour at its other end. */
 static uint32_t veth(struct fixture *f)
 {
 	shell("ip link add v0 type veth peer name v1");
@@ -885,7 +885,8 @@ static uint32_t veth(struct fixture *f)
 	return if_nametoindex("v0");
 }
 
-/* To look up a path attaches nothing: that is a step, and the path is looked up again then. */
+/* A look-up of a path attaches no NIC. A separate step does, and then the path is looked
+ * up again. */
 static void test_nic_is_attached_by_its_step_alone(void **state)
 {
 	struct fixture *f = *state;
@@ -922,7 +923,7 @@ static void test_nic_is_attached_by_its_step_alone(void **state)
 	shell("ip link del v0");
 }
 
-/* Where a peer writes from may be a lie: another NIC than the one it arrives by is not touched. */
+/* A peer's source may be forged, so only the NIC that its packets arrive by is used. */
 static void test_source_of_a_peer_attaches_to_no_other_nic(void **state)
 {
 	struct endpoint ep = {.addr = {.family = IP_V4, .bytes = {10, 66, 0, 2}},
@@ -949,7 +950,7 @@ static void test_source_of_a_peer_attaches_to_no_other_nic(void **state)
 
 /* --- events of the kernel, and the paths that they concern --- */
 
-/* Peers `first` to `last` with this address and ports of their own. */
+/* Adds the peers `first` to `last` with this address and different ports. */
 static void add_peers_at(struct tunnel *tunnel, unsigned first, unsigned last,
 			 const char *addr)
 {
@@ -970,8 +971,8 @@ static struct peer *peer_number(struct tunnel *tunnel, unsigned i)
 	return peer_of(tunnel, hex);
 }
 
-/* Reads the events that are there and resolves all that they concern. Returns the number of
- * netlink exchanges that this took. */
+/* Reads the pending events and resolves all paths that they concern. Returns the number
+ * of netlink exchanges. */
 static uint32_t settle(struct tunnel *tunnel)
 {
 	uint64_t now = clock_now();
@@ -993,7 +994,7 @@ static uint64_t cpu_now(void)
 	return (uint64_t)ts.tv_sec * NS_PER_SEC + (uint64_t)ts.tv_nsec;
 }
 
-/* What 200 events of neighbours take that no path goes by, CPU time in ns. */
+/* Returns the CPU time in ns of 200 events about neighbours that no path uses. */
 static uint64_t cost_of_strangers(struct tunnel *tunnel, unsigned mac)
 {
 	char command[192];
@@ -1023,7 +1024,7 @@ static void test_strangers_cost_the_same_with_many_peers(void **state)
 	many = cost_of_strangers(tunnel, 2);
 	print_message("%ju and %ju us\n", (uintmax_t)one / 1000, (uintmax_t)many / 1000);
 	assert_true(many < 4 * one + NS_PER_MS);
-	/* Nor does an address that no flow has look at all peers. */
+	/* Nor does the look-up of an address that no flow has visit all peers. */
 	settle(tunnel); /* events of the new link may come late */
 	one = cpu_now();
 	for (unsigned i = 0; i < 1000; i++)
@@ -1043,7 +1044,7 @@ static void assert_mac(struct tunnel *tunnel, unsigned i, uint8_t last)
 	assert_int_equal(path->route.l2[5], last);
 }
 
-/* More of them than have their turn in one round. */
+/* More peers than one round resolves. */
 static void test_neighbour_concerns_those_behind_it(void **state)
 {
 	struct fixture *f = *state;
@@ -1058,7 +1059,7 @@ static void test_neighbour_concerns_those_behind_it(void **state)
 	assert_int_equal(settle(tunnel), 300);
 	assert_mac(tunnel, 1, 5);
 	assert_mac(tunnel, 300, 5);
-	/* Another state of the same neighbour. */
+	/* The same neighbour in another state. */
 	shell("ip neigh change 10.66.0.2 lladdr 02:00:00:00:00:05 dev v0 nud stale");
 	assert_int_equal(settle(tunnel), 0);
 	peer_remove(peer_number(tunnel, 1));
@@ -1069,7 +1070,8 @@ static void test_neighbour_concerns_those_behind_it(void **state)
 	shell("ip link del v0");
 }
 
-/* The neighbour was unknown for the first, and an event of that was lost. */
+/* The neighbour was unknown for the first peer, and the event that it is known was
+ * lost. */
 static void test_peers_behind_a_neighbour_agree(void **state)
 {
 	struct fixture *f = *state;
@@ -1088,7 +1090,7 @@ static void test_peers_behind_a_neighbour_agree(void **state)
 	shell("ip link del v0");
 }
 
-/* A table that moves concerns those whose endpoints lie in what moves. */
+/* A changed route concerns only peers whose endpoints are in its prefix. */
 static void test_route_concerns_its_endpoints(void **state)
 {
 	struct fixture *f = *state;
@@ -1124,7 +1126,7 @@ static void test_route_concerns_its_endpoints(void **state)
 	shell("ip rule del fwmark 7; ip link del v0");
 }
 
-/* A router's message about a packet from ::1 at `port` to ::1 at `to`. */
+/* Sends a router's message about a packet from ::1 at `port` to ::1 at `to`. */
 static void say_too_big(uint16_t port, uint16_t to, bool from_us)
 {
 	struct {
@@ -1148,7 +1150,7 @@ static void say_too_big(uint16_t port, uint16_t to, bool from_us)
 	close(fd);
 }
 
-/* Reads events, and resolves what is due at that time. Returns the number of peers that were. */
+/* Reads events and resolves paths that are due. Returns the number of peers resolved. */
 static unsigned resolved_at(struct tunnel *tunnel, uint64_t now)
 {
 	struct peer *peer;
@@ -1209,7 +1211,7 @@ static void test_port_of_an_interface_that_is_down(void **state)
 	assert_get(&f->tunnel, "listen_port=4003\n");
 }
 
-/* Peers know it by then. */
+/* Peers may know the port already. */
 static void test_picked_port_is_kept(void **state)
 {
 	struct fixture *f = *state;
@@ -1240,7 +1242,7 @@ static void test_port_changes(void **state)
 	assert_get(&f->tunnel, "listen_port=4004\n");
 }
 
-/* To the port that it has: the sockets stay, and with them what they hold. */
+/* If the port does not change, the sockets stay, with the packets that they hold. */
 static void test_same_port_again(void **state)
 {
 	struct fixture *f = *state;
@@ -1278,9 +1280,9 @@ static void check_port_in_use(struct tunnel *tunnel, int family)
 	assert_ptr_equal(tunnel->dp.udp, udp);
 	assert_false(port_is_free(AF_INET, 4003));
 	assert_false(port_is_free(AF_INET6, 4003));
-	assert_true(port_is_free(other, 4005)); /* not kept by halves */
+	assert_true(port_is_free(other, 4005)); /* no half of the pair is kept */
 	assert_int_equal(port_in_map(), 4003);
-	assert_get(tunnel, "listen_port=4003\n"); /* nor does the rest happen */
+	assert_get(tunnel, "listen_port=4003\n"); /* nothing else changes */
 	assert_int_equal(count_fds(), fds);
 	close(theirs);
 }
@@ -1294,13 +1296,13 @@ static void test_port_in_use(void **state)
 	check_port_in_use(&f->tunnel, AF_INET);
 	check_port_in_use(&f->tunnel, AF_INET6);
 	tunnel_set_up(&f->tunnel, false);
-	assert_get(&f->tunnel, "listen_port=4003\n"); /* what it is to come up with */
+	assert_get(&f->tunnel, "listen_port=4003\n"); /* for when it comes up */
 	tunnel_set_up(&f->tunnel, true);
 	assert_set(&f->tunnel, "listen_port=4005\n"); /* free now */
 	assert_get(&f->tunnel, "listen_port=4005\n");
 }
 
-/* `ip link set up` cannot fail, so the port is refused before. */
+/* `ip link set up` cannot fail, so a port in use is refused before. */
 static void test_port_in_use_while_down(void **state)
 {
 	struct fixture *f = *state;
@@ -1316,7 +1318,7 @@ static void test_port_in_use_while_down(void **state)
 	close(theirs);
 }
 
-/* Comes up without sockets where somebody has its port. */
+/* The tunnel comes up without sockets if its port is in use. */
 static int up_without_sockets(struct tunnel *tunnel, int family)
 {
 	int theirs;
@@ -1356,7 +1358,7 @@ static void test_port_that_comes_free(void **state)
 	assert_int_equal(f->tunnel.listen_due, UINT64_MAX);
 }
 
-/* Nothing is tried again for an interface that is down. */
+/* Listening is not tried again while the interface is down. */
 static void test_down_stops_trying(void **state)
 {
 	struct fixture *f = *state;
@@ -1378,7 +1380,7 @@ static void test_fwmark(void **state)
 	assert_set(&f->tunnel, "fwmark=1\n");
 	assert_int_equal(mark_of(f->tunnel.dp.udp->fd4), 1);
 	assert_int_equal(mark_of(f->tunnel.dp.udp->fd6), 1);
-	assert_set(&f->tunnel, "listen_port=4007\n"); /* new sockets have it as well */
+	assert_set(&f->tunnel, "listen_port=4007\n"); /* new sockets have it, too */
 	assert_int_equal(mark_of(f->tunnel.dp.udp->fd4), 1);
 	assert_set(&f->tunnel, "fwmark=0\n");
 	assert_int_equal(mark_of(f->tunnel.dp.udp->fd6), 0);
@@ -1411,7 +1413,7 @@ static const struct endpoint bob_there = {
 	.port = 4711,
 };
 
-/* The flow of bob_there by that device. */
+/* Returns the flow of bob_there by that device. */
 static struct flow_key bobs_flow(uint32_t ifindex)
 {
 	return (struct flow_key){
@@ -1437,7 +1439,8 @@ static void data_by_socket(struct peer *bob, uint32_t ifindex, uint64_t now)
 	paths_note_arrival(bob, flows_serve(bob, now));
 }
 
-/* As if XDP were on these devices, which have no queues: without workers, that would use them. */
+/* NICs as if with XDP, but without queues, which is possible because no workers use
+ * them. */
 static struct nic nics[2] = {{.ifindex = 71}, {.ifindex = 72}};
 
 static struct peer *with_nics(struct fixture *f)
@@ -1456,7 +1459,7 @@ static void without_nics(struct fixture *f)
 	f->tunnel.dp.nics[0] = f->tunnel.dp.nics[1] = NULL;
 }
 
-/* Only by a NIC that has AF_XDP, and one per peer. */
+/* Only for a NIC that has AF_XDP, and one flow per peer. */
 static void test_flow_of_a_peer(void **state)
 {
 	struct fixture *f = *state;
@@ -1487,7 +1490,7 @@ static void test_flow_ends_with_what_it_is_of(void **state)
 	assert_true(has_flow(71));
 	flows_forget_addr(&f->tunnel, &bob_there.source);
 	assert_false(has_flow(71));
-	assert_int_equal(bob->by_socket.ifindex, 0); /* the next data are told of */
+	assert_int_equal(bob->by_socket.ifindex, 0); /* the next data are reported */
 	data_by_socket(bob, 71, SEC_NS);
 	assert_true(has_flow(71));
 	assert_set(&f->tunnel, "listen_port=4007\n");
@@ -1500,7 +1503,7 @@ static void test_flow_ends_with_what_it_is_of(void **state)
 	without_nics(f);
 }
 
-/* Returns true if the peer's flow is probed now; forgets that. */
+/* Returns true if the peer's flow is being probed; clears that. */
 static bool is_probed(struct fixture *f, struct peer *peer, uint64_t now)
 {
 	static const uint8_t none[WG_TAG_LEN];
@@ -1513,7 +1516,7 @@ static bool is_probed(struct fixture *f, struct peer *peer, uint64_t now)
 	return is;
 }
 
-/* Something came by AF_XDP. */
+/* Acts as if data had been received by AF_XDP. */
 static void data_by_nic(struct peer *peer)
 {
 	atomic_store(&peer->by_nic, true);
@@ -1525,16 +1528,16 @@ static void test_flow_in_use_is_probed(void **state)
 	struct fixture *f = *state;
 	struct peer *bob = with_nics(f);
 
-	assert_false(is_probed(f, bob, t)); /* nothing is admitted */
+	assert_false(is_probed(f, bob, t)); /* no flow is admitted */
 	flows_admit(bob, &bob_there, 71, t);
 	data_by_nic(bob);
 	assert_false(is_probed(f, bob, t + 12 * SEC_NS)); /* no session */
 	begin_session(bob, true);
-	assert_false(is_probed(f, bob, t - 1)); /* the round began before */
+	assert_false(is_probed(f, bob, t - 1)); /* the round began earlier */
 	assert_true(has_flow(71));
 	assert_false(is_probed(f, bob, t + 8 * SEC_NS - 1));
 	assert_true(is_probed(f, bob, t + 12 * SEC_NS));
-	/* Again after 1, 2, 4 and 8 seconds, until it lapses. */
+	/* Again after 1, 2, 4 and 8 seconds, until the flow expires. */
 	assert_false(is_probed(f, bob, t + 13 * SEC_NS - 1));
 	assert_true(is_probed(f, bob, t + 13 * SEC_NS));
 	assert_false(is_probed(f, bob, t + 15 * SEC_NS - 1));
@@ -1547,7 +1550,6 @@ static void test_flow_in_use_is_probed(void **state)
 	without_nics(f);
 }
 
-/* Not if nothing came by AF_XDP: nobody is there, or NAT on this host translates it. */
 /* A peer with a session whose flow was admitted at `t`. */
 static struct peer *admitted_bob(struct fixture *f, uint64_t t)
 {
@@ -1558,6 +1560,8 @@ static struct peer *admitted_bob(struct fixture *f, uint64_t t)
 	return bob;
 }
 
+/* Not if nothing is received by AF_XDP: the peer is silent, or NAT on this host is
+ * used. */
 static void test_flow_not_in_use_is_not_probed(void **state)
 {
 	const uint64_t t = 100 * SEC_NS;
@@ -1574,7 +1578,7 @@ static void test_flow_not_in_use_is_not_probed(void **state)
 	without_nics(f);
 }
 
-/* A probe that arrives renews a flow that is there. It makes none. */
+/* A probe that arrives renews an existing flow, but makes no new one. */
 static void test_probe_only_renews(void **state)
 {
 	const uint64_t t = 100 * SEC_NS;
@@ -1582,7 +1586,7 @@ static void test_probe_only_renews(void **state)
 	struct peer *bob = admitted_bob(f, t);
 
 	data_by_nic(bob);
-	flows_keep(bob, t + 12 * SEC_NS); /* with a tag */
+	flows_keep(bob, t + 12 * SEC_NS); /* sends a probe with a tag */
 	flows_forget(bob);
 	assert_false(has_flow(71));
 	assert_true(sodium_is_zero(bob->probe.tag, WG_TAG_LEN));
@@ -1592,7 +1596,7 @@ static void test_probe_only_renews(void **state)
 	without_nics(f);
 }
 
-/* However many peers there are, a round is short. */
+/* A round is short for any number of peers. */
 static void test_probes_of_a_round_are_bounded(void **state)
 {
 	const uint64_t t = 100 * SEC_NS;
@@ -1631,7 +1635,7 @@ static void test_flows_of_many_are_flushed_in_shares(void **state)
 	without_nics(f);
 }
 
-/* What XDP should have taken, and what it could not. */
+/* Packets at the UDP socket that XDP should have taken, and that it could not take. */
 static void test_flow_that_is_translated(void **state)
 {
 	const uint64_t t = 100 * SEC_NS, later = t + WG_FLOW_LAPSED_NS;
@@ -1650,7 +1654,7 @@ static void test_flow_that_is_translated(void **state)
 	without_nics(f);
 }
 
-/* A keepalive is due as soon as there is a way to send it, not before. */
+/* A keepalive is due as soon as it can be sent, not before. */
 static void test_persistent_keepalive_waits_for_up(void **state)
 {
 	struct fixture *f = *state;
@@ -1669,7 +1673,7 @@ static void test_persistent_keepalive_waits_for_up(void **state)
 
 /* --- sessions (whitepaper section 6.3): as far as a handshake's end --- */
 
-/* Workers and the XDP program find all of these. */
+/* Workers and the XDP program must find all of these. */
 static void assert_sessions(struct peer *peer, struct keypair *previous,
 			    struct keypair *current, struct keypair *next)
 {
@@ -1717,7 +1721,8 @@ static void test_sessions_as_initiator(void **state)
 	assert_session_gone(&f->tunnel, index);
 }
 
-/* XDP would drop what comes under it. */
+/* A session that is not in the map must not be used, because XDP would drop its
+ * packets. */
 static void test_no_memory_for_a_session(void **state)
 {
 	struct fixture *f = *state;
@@ -1732,7 +1737,7 @@ static void test_no_memory_for_a_session(void **state)
 	assert_session_gone(&f->tunnel, index);
 }
 
-/* Others than the first have their turn although changes do not stop. */
+/* All peers have their turn, even if changes do not stop. */
 static void test_paths_of_all_are_resolved(void **state)
 {
 	struct fixture *f = *state;
@@ -1773,7 +1778,8 @@ static void test_path_into_the_tunnel_itself(void **state)
 	assert_null(bob->path);
 }
 
-/* The kernel cannot be asked for a moment: that does not cost the path, and is tried again. */
+/* If the kernel cannot be asked for a moment, the path stays, and the look-up is
+ * repeated. */
 static void test_path_stays_if_the_kernel_cannot_be_asked(void **state)
 {
 	struct fixture *f = *state;
@@ -1806,7 +1812,7 @@ static void test_path_stays_if_the_kernel_cannot_be_asked(void **state)
 	close(null);
 }
 
-/* The kernel refuses that many requests of that type, in the place of libmnl's. */
+/* That many requests of that type fail, by a function that replaces libmnl's. */
 static unsigned refusals;
 static uint16_t refused_type;
 
@@ -1824,7 +1830,7 @@ ssize_t mnl_socket_sendto(const struct mnl_socket *nl, const void *buf, size_t l
 	return send_to(nl, buf, len);
 }
 
-/* A momentary error is no verdict about the next hop; and it concerns no other peer. */
+/* A momentary error says nothing about the next hop, and does not concern other peers. */
 static void test_neighbour_is_asked_again(void **state)
 {
 	struct fixture *f = *state;
@@ -1849,7 +1855,7 @@ static void test_neighbour_is_asked_again(void **state)
 	shell("ip link del v0");
 }
 
-/* Not used until the initiator has shown that it has it. */
+/* A responder does not use a session until the initiator has confirmed it. */
 static void test_sessions_as_responder(void **state)
 {
 	struct fixture *f = *state;
@@ -1873,7 +1879,7 @@ static void test_sessions_as_responder(void **state)
 	assert_sessions(bob, one, three, NULL);
 }
 
-/* The far side may already send under what we have not seen confirmed. */
+/* The peer may already use a session that it has not confirmed yet. */
 static void test_sessions_of_both_roles(void **state)
 {
 	struct fixture *f = *state;
@@ -1886,7 +1892,7 @@ static void test_sessions_of_both_roles(void **state)
 	assert_session_gone(&f->tunnel, index);
 }
 
-/* Three sessions and a handshake under way; their indices. */
+/* Makes three sessions and a handshake in progress; stores their indices. */
 static void fill_sessions(struct peer *peer, uint32_t index[4])
 {
 	struct keypair *all[4];
@@ -1894,7 +1900,7 @@ static void fill_sessions(struct peer *peer, uint32_t index[4])
 	all[0] = begin_session(peer, true);
 	all[1] = begin_session(peer, true);
 	all[2] = begin_session(peer, false);
-	/* A new responder's session takes the place of the previous one. */
+	/* A new session as responder replaces the previous one. */
 	all[0] = peer->previous = keypair_new(&peer->peers->keypairs, peer);
 	all[3] = peer->pending = keypair_new(&peer->peers->keypairs, peer);
 	peer->initiating.state = NOISE_INITIATION_CREATED;
@@ -1918,7 +1924,7 @@ static void test_new_key_ends_sessions(void **state)
 	uint32_t index[4];
 
 	fill_sessions(bob, index);
-	/* The same one, clamped or not. */
+	/* The same key, clamped or not. */
 	assert_set(&f->tunnel, "private_key=" ALICE "\n");
 	assert_set(&f->tunnel, "private_key=" ALICE_CLAMPED "\n");
 	assert_non_null(bob->current);
@@ -1929,7 +1935,7 @@ static void test_new_key_ends_sessions(void **state)
 	assert_int_equal(bob->initiating.state, NOISE_IDLE);
 }
 
-/* The peer's next packet starts a handshake: five seconds must not pass before. */
+/* The peer's next packet starts a handshake at once, without waiting five seconds. */
 static void test_new_key_may_initiate_at_once(void **state)
 {
 	struct fixture *f = *state;
@@ -1980,14 +1986,14 @@ struct prefix {
 	unsigned owner;
 };
 
-/* What the tests think that there should be. */
+/* The prefixes that the maps must hold. */
 struct model {
 	struct prefix list[MODEL_MAX];
 	size_t count;
 	uint64_t seed;
 };
 
-/* "PREFIX SLOT" lines, for comparing. */
+/* Lines "PREFIX SLOT", to compare. */
 struct lines {
 	char list[MODEL_MAX][LINE_MAX_LEN];
 	size_t count;
@@ -2011,7 +2017,7 @@ static void clear_host_bits(struct ip_addr *addr, unsigned cidr)
 		addr->bytes[bit / 8] &= (uint8_t) ~(0x80 >> bit % 8);
 }
 
-/* From a few networks, so that prefixes meet and nest; whole bytes more often. */
+/* From a few networks, so that prefixes collide and nest; often of whole bytes. */
 static struct prefix random_prefix(struct model *m)
 {
 	struct prefix p;
@@ -2075,7 +2081,7 @@ static void insert_random(struct model *m, struct tunnel *tunnel)
 	*(known ? known : &m->list[m->count++]) = p;
 }
 
-/* One that is there, by its owner or by somebody who does not have it. */
+/* Removes an existing prefix, from its owner or from a peer that does not have it. */
 static void remove_random(struct model *m, struct tunnel *tunnel)
 {
 	unsigned owner = random_below(m, OWNERS);
@@ -2179,10 +2185,10 @@ static void lines_of_table(struct tunnel *tunnel, struct lines *l)
 	sort_lines(l);
 }
 
-/* By walking it; add_line() ends a walk that goes in circles. */
+/* Walks the map; add_line() fails if the walk goes in circles. */
 static void lines_of_trie(const char *map, uint8_t family, struct lines *l)
 {
-	struct lpm6_key key, *previous = NULL; /* an lpm4_key is its beginning */
+	struct lpm6_key key, *previous = NULL; /* begins like an lpm4_key */
 	struct allowed_ip value;
 	int fd = pinned(map);
 
@@ -2225,7 +2231,7 @@ static void assert_all_agree(const struct model *m, struct tunnel *tunnel)
 	free(l);
 }
 
-/* Whom a packet to this address goes to, as the TC program finds it; -1: nobody. */
+/* Returns the peer slot that the TC program finds for this address, or -1. */
 static int64_t trie_lookup(int fd4, int fd6, const struct ip_addr *addr)
 {
 	struct lpm6_key key = {.prefixlen = addr->family == IP_V4 ? 32 : 128};
@@ -2270,14 +2276,14 @@ static void test_tries_follow_the_table(void **state)
 		assert_all_agree(m, &f->tunnel);
 		assert_lookups_agree(m, &f->tunnel);
 	}
-	assert_true(most > 100); /* or there was little to compare */
+	assert_true(most > 100); /* enough to compare */
 	assert_set(&f->tunnel, "replace_peers=true\n");
 	m->count = 0;
 	assert_all_agree(m, &f->tunnel);
 	free(m);
 }
 
-/* The whole of the address space, and single addresses. */
+/* The whole address space, and single addresses. */
 static void test_tries_at_the_ends(void **state)
 {
 	struct model *m = calloc(1, sizeof(*m));
@@ -2306,7 +2312,7 @@ static void test_tries_at_the_ends(void **state)
 
 /* --- TC programs of the interface --- */
 
-/* The worker's drops for want of a program, after one packet more has come for wg0. */
+/* Gives the worker a packet for wg0; returns its drops because a program was missing. */
 static uint64_t unguarded_after_a_packet(struct tunnel *tunnel)
 {
 	static const uint8_t packet[28] = {0x45};
@@ -2330,7 +2336,7 @@ static int teardown_no_tcx(void **state)
 	return teardown(state);
 }
 
-/* A program that lets everything pass. */
+/* Loads a program that lets everything pass. */
 static int pass_program(void)
 {
 	static const struct bpf_insn pass[] = {
@@ -2343,7 +2349,7 @@ static int pass_program(void)
 	return fd;
 }
 
-/* That program takes the place of ours. */
+/* Replaces wgxdp's program by that one. */
 static void replace_tc(uint32_t ifindex, enum bpf_tc_attach_point point)
 {
 	int fd = pass_program();
@@ -2424,7 +2430,7 @@ static void test_tcx_programs_go_before_others(void **state)
 		close(other);
 		assert_true(has_tc(tunnel));
 	}
-	/* There is no event to tell of it. */
+	/* There is no event for it. */
 	assert_int_equal(wgif_tc_deadline(&tunnel->wgif), UINT64_MAX); /* down */
 	tunnel->wgif.up = true;
 	assert_false(wgif_tc_due(&tunnel->wgif, now));
@@ -2478,7 +2484,7 @@ static void test_nothing_is_written_without_tc(void **state)
 
 /* --- whose the interface is --- */
 
-/* How many frames the TAP's filter has dropped, after one more that TC egress did not see. */
+/* Sends a frame past TC egress; returns how many frames the TAP's filter has dropped. */
 static uint64_t filtered_after_a_frame(struct tunnel *tunnel)
 {
 	struct sockaddr_ll to = {.sll_family = AF_PACKET,
@@ -2496,8 +2502,8 @@ static uint64_t filtered_after_a_frame(struct tunnel *tunnel)
 	return drops.egress_bypass;
 }
 
-/* As somebody who had a queue for a moment: no filter of ours, and one that drops all before
- * ours is asked. */
+/* Does what a process could that had a queue for a moment: removes wgxdp's filter, and
+ * adds one that drops everything before it. */
 static void strip(struct tunnel *tunnel)
 {
 	struct sock_filter nothing = BPF_STMT(BPF_RET | BPF_K, 0);
@@ -2536,11 +2542,11 @@ static void test_event_of_a_foreign_queue(void **state)
 
 	assert_int_equal(rtnl_link_get(&tunnel->rtnl, w->tap.ifindex, &link), 0);
 	link.tun.queues++;
-	/* From before it was ours. */
+	/* An event from before it was renamed. */
 	snprintf(link.name, sizeof(link.name), "%s", w->first_name);
 	wgif_link(w, true, &link);
 	assert_false(w->gone);
-	/* Of a queue of ours that was not kept. */
+	/* An event about one of wgxdp's queues that was closed again. */
 	snprintf(link.name, sizeof(link.name), "%s", IFNAME);
 	w->queues_ever++;
 	wgif_link(w, true, &link);
@@ -2554,9 +2560,9 @@ static void test_event_of_a_foreign_queue(void **state)
 
 /* --- the snapshot, and the status that is printed from it --- */
 
-/* In the place of json-c's, which is a shared library. */
+/* Replace json-c's functions, which are in a shared library. */
 
-static unsigned strings_left = UINT32_MAX; /* before there is no memory */
+static unsigned strings_left = UINT32_MAX; /* until memory runs out */
 
 struct json_object *json_object_new_string(const char *text)
 {
@@ -2571,7 +2577,7 @@ struct json_object *json_object_new_string(const char *text)
 	return new_string(text);
 }
 
-/* For the caller to put. */
+/* The caller puts the result. */
 static struct json_object *status(struct tunnel *tunnel)
 {
 	struct json_object *o;
@@ -2631,7 +2637,7 @@ static void test_status_of_the_device(void **state)
 	json_object_put(o);
 }
 
-/* A port in use: the interface is up, and nobody listens. */
+/* With a port in use, the interface is up and does not listen. */
 static void test_status_of_a_port_in_use(void **state)
 {
 	struct fixture *f = *state;
@@ -2650,7 +2656,7 @@ static void test_status_of_a_port_in_use(void **state)
 	json_object_put(o);
 }
 
-/* A name may have any byte but a few. */
+/* A name may have any byte except a few. */
 static void test_status_is_escaped(void **state)
 {
 	struct tunnel *tunnel = &((struct fixture *)*state)->tunnel;
@@ -2695,7 +2701,7 @@ static void test_status_of_peers(void **state)
 	json_object_put(o);
 }
 
-/* What TC refused, as if it had done so. */
+/* Sets the counters as if TC had refused packets. */
 static void set_refused(uint32_t slot, uint64_t bytes)
 {
 	int fd = pinned(PINS IFNAME "/peer_stats"), cpus = libbpf_num_possible_cpus();
@@ -2736,7 +2742,7 @@ static void test_received_bytes_never_go_back(void **state)
 }
 
 struct meter {
-	size_t in_use;	/* bytes of the heap, the most while something was written */
+	size_t in_use;	/* bytes of the heap, the greatest during a write */
 	size_t written; /* bytes */
 };
 
@@ -2751,8 +2757,9 @@ static ssize_t meter_write(void *cookie, const char *text, size_t len)
 	return (ssize_t)len;
 }
 
-/* What writing the status takes of the heap at most. liburcu's thread, which frees old paths, must
- * have an arena by then, and nothing to do: else it would count, too. */
+/* Returns how much of the heap writing the status takes at most. liburcu's thread, which
+ * frees old paths, must have its arena and nothing to do by then, or it would count,
+ * too. */
 static size_t heap_for_status(struct tunnel *tunnel, struct meter *m)
 {
 	FILE *f = fopencookie(m, "w", (cookie_io_functions_t){.write = meter_write});
@@ -2782,7 +2789,7 @@ static void test_status_needs_no_memory_per_peer(void **state)
 		fail_msg("%zu bytes for 100 peers, %zu for 1000", hundred, thousand);
 }
 
-/* Wherever memory runs out, there is an error, and no JSON that looks whole. */
+/* Wherever memory runs out, there must be an error, and no JSON that looks complete. */
 static void test_status_without_memory(void **state)
 {
 	struct tunnel *tunnel = &((struct fixture *)*state)->tunnel;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * The server in a directory of its own, with clients in the same thread: so a
- * server that blocks shows as a test that hangs, which alarm(2) ends.
+ * The server in a new directory, with clients in the same thread. If the server blocks,
+ * the test hangs, and alarm(2) ends it.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,7 +28,7 @@
 #define SECOND 1000000000ULL
 #define KEY    "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
 
-/* What the fake device was asked, and what it is to answer. */
+/* What the fake tunnel was asked, and what it must answer. */
 struct fake {
 	int gets, sets, statuses, refusals;
 	int result;
@@ -155,7 +155,7 @@ static int teardown(void **state)
 	struct fixture *f = *state;
 
 	uapi_close(f->uapi);
-	/* Fails where the socket was left. */
+	/* Fails if the socket was left behind. */
 	assert_int_equal(rmdir(f->dir), 0);
 	assert_int_equal(rmdir(f->parent), 0);
 	assert_int_equal(count_fds(), f->fds);
@@ -176,7 +176,7 @@ static int connect_to(const char *path)
 	return -1;
 }
 
-/* Dispatches for as long as the server says that there is something to do. */
+/* Dispatches until the server has nothing more to do. */
 static int dispatch(struct fixture *f)
 {
 	struct pollfd p = {.fd = uapi_fd(f->uapi), .events = POLLIN};
@@ -204,7 +204,7 @@ static void put(int fd, const char *text)
 	assert_int_equal(send(fd, text, strlen(text), MSG_NOSIGNAL), strlen(text));
 }
 
-/* What came back until now. */
+/* Checks what was received until now. */
 static void assert_answer(struct fixture *f, int fd, const char *want)
 {
 	char got[1024];
@@ -234,7 +234,7 @@ static void test_get(void **state)
 	f->fake.lines = 2;
 	put(fd, "get=1\n\n");
 	assert_answer(f, fd, "line=0\nline=1\nerrno=0\n\n");
-	/* The connection stays, for the next one. */
+	/* The connection stays open for the next request. */
 	f->fake.lines = 0;
 	put(fd, "get=1\n\n");
 	assert_answer(f, fd, "errno=0\n\n");
@@ -284,7 +284,7 @@ static void test_set_refused(void **state)
 	put(fd, "set=1\npublic_key=" KEY "\nprotocol_version=2\n\n");
 	assert_answer(f, fd, "errno=-93\n\n");
 	assert_int_equal(f->fake.refusals, 2);
-	/* It may try again. */
+	/* The client may try again. */
 	put(fd, "set=1\nlisten_port=7\n\n");
 	assert_answer(f, fd, "errno=0\n\n");
 	assert_int_equal(f->fake.port, 7);
@@ -358,7 +358,7 @@ static void test_unknown_request(void **state)
 		assert_true(is_closed(fd));
 		close(fd);
 	}
-	/* What came before it is answered. */
+	/* Earlier requests are answered. */
 	fd = connected(f);
 	put(fd, "get=1\n\nrm -rf\n\nget=1\n\n");
 	assert_answer(f, fd, "line=0\nerrno=0\n\nerrno=-22\n\n");
@@ -386,13 +386,13 @@ static void test_end_of_input(void **state)
 	struct fixture *f = *state;
 	int fd = connected(f);
 
-	/* As of `printf ... | socat`: sent, and no more to come. */
+	/* Like `printf ... | socat`: sends, and then closes its direction. */
 	put(fd, "get=1\n\nget=1\n\n");
 	shutdown(fd, SHUT_WR);
 	assert_answer(f, fd, "line=0\nerrno=0\n\nline=0\nerrno=0\n\n");
 	assert_true(is_closed(fd));
 	close(fd);
-	/* What may have been cut short is refused. */
+	/* A request that may be truncated is refused. */
 	fd = connected(f);
 	put(fd, "get=1\n\nset=1\nlisten_port=1\n");
 	shutdown(fd, SHUT_WR);
@@ -400,7 +400,7 @@ static void test_end_of_input(void **state)
 	assert_true(is_closed(fd));
 	close(fd);
 	assert_int_equal(f->fake.sets, 0);
-	/* Nothing at all needs no answer. */
+	/* No request needs no answer. */
 	fd = connected(f);
 	shutdown(fd, SHUT_WR);
 	assert_answer(f, fd, "");
@@ -413,7 +413,7 @@ static void test_client_goes_away(void **state)
 	struct fixture *f = *state;
 	int fd = connected(f);
 
-	/* Before the answer, of which it takes nothing: SIGPIPE would end the test. */
+	/* The client closes before the answer; SIGPIPE would end the test. */
 	f->fake.lines = 1000000;
 	put(fd, "get=1\n\n");
 	close(fd);
@@ -427,8 +427,8 @@ static void test_client_goes_away(void **state)
 	assert_int_equal(f->fake.gets, 2);
 }
 
-/* An answer far larger than the socket's buffer, to one who reads late; and meanwhile
- * others are served. */
+/* An answer far larger than the socket's buffer, to a client that reads late. Others are
+ * served meanwhile. */
 static void test_slow_reader(void **state)
 {
 	struct fixture *f = *state;
@@ -448,7 +448,8 @@ static void test_slow_reader(void **state)
 		total += (size_t)n;
 		dispatch(f);
 	}
-	/* "line=0" to "line=999999", errno=0, a blank line; then the second one, short. */
+	/* "line=0" to "line=999999", errno=0, a blank line; then the second one,
+	 * short. */
 	assert_int_equal(total, 10 * 7 + 90 * 8 + 900 * 9 + 9000 * 10 + 90000 * 11 +
 					900000 * 12 + 9 + 7 + 9);
 	close(slow);
@@ -683,7 +684,7 @@ static void test_idle_clients_time_out(void **state)
 	close(b);
 }
 
-/* One who never reads its answer is not for ever, either. */
+/* The connection of a client that never reads its answer is closed, too. */
 static void test_stuck_reader_times_out(void **state)
 {
 	struct fixture *f = *state;
@@ -706,7 +707,7 @@ static void test_more_clients_than_places(void **state)
 
 	for (i = 0; i < 64; i++)
 		fds[i] = connected(f);
-	/* The first one stirs: now the second one is the stalest. */
+	/* The first client sends something, so the second one is idle for longest. */
 	put(fds[0], "get");
 	dispatch(f);
 	fds[64] = connected(f);
@@ -721,7 +722,7 @@ static void test_more_clients_than_places(void **state)
 		close(fds[i]);
 }
 
-/* A connection that cannot be taken must not keep the loop busy. */
+/* A connection that cannot be accepted must not keep the loop busy. */
 static void test_no_descriptors_left(void **state)
 {
 	struct fixture *f = *state;
@@ -744,7 +745,7 @@ static void test_no_descriptors_left(void **state)
 	close(fd);
 }
 
-/* Sends `len` times the same byte, as fast as the server takes it. */
+/* Sends the same byte `len` times, as fast as the server reads it. */
 static void flood(struct fixture *f, int fd, char byte, size_t len)
 {
 	static char chunk[1 << 16];
@@ -807,7 +808,7 @@ static void test_second_server(void **state)
 	assert_null(second);
 	assert_non_null(strstr(f->why, "another process serves"));
 	assert_null(strchr(f->why, '\n'));
-	/* It took nothing away from the first one. */
+	/* The first server's socket is still there. */
 	assert_int_equal(dispatch(f), 0);
 	fd = connected(f);
 	put(fd, "get=1\n\n");
@@ -876,14 +877,14 @@ static void test_socket_removed(void **state)
 	struct fixture *f = *state;
 	char other[80];
 
-	/* Others come and go in that directory. */
+	/* Other files in that directory may come and go. */
 	snprintf(other, sizeof(other), "%s/wg8.sock", f->dir);
 	close(open(other, O_CREAT | O_WRONLY, 0600));
 	unlink(other);
 	assert_int_equal(dispatch(f), 0);
 	unlink(f->path);
 	assert_int_equal(dispatch(f), 1);
-	/* And so it stays. */
+	/* The result stays the same. */
 	assert_int_equal(uapi_dispatch(f->uapi, f->now), 1);
 }
 
@@ -897,7 +898,7 @@ static void test_socket_replaced(void **state)
 	close(open(other, O_CREAT | O_WRONLY, 0600));
 	assert_int_equal(rename(other, f->path), 0);
 	assert_int_equal(dispatch(f), 1);
-	/* Not ours: it is left. */
+	/* Another one's socket must not be removed. */
 	uapi_close(f->uapi);
 	f->uapi = NULL;
 	assert_int_equal(lstat(f->path, &st), 0);

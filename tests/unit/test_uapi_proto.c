@@ -58,7 +58,7 @@ static void assert_refused(const char *text, size_t line)
 	assert_refused_bytes(text, strlen(text), -EINVAL, line);
 }
 
-/* One line, of the device or behind a public_key; `line` without its newline. */
+/* Parses one line, of the tunnel or after a public_key; `line` is without its newline. */
 static int parse_one(bool of_peer, const char *line, struct uapi_op *op)
 {
 	char text[1024];
@@ -262,7 +262,7 @@ static void test_bad_keys(void **state)
 		assert_line_refused(i > 0, line);
 		snprintf(line, sizeof(line), "%s=%s ", names[i], good);
 		assert_line_refused(i > 0, line);
-		/* As base64, which is what configuration files have. */
+		/* In base64, as in configuration files. */
 		snprintf(line, sizeof(line),
 			 "%s=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=", names[i]);
 		assert_line_refused(i > 0, line);
@@ -298,7 +298,7 @@ static void test_endpoints(void **state)
 	assert_int_equal(op.value.endpoint.addr.family, 6);
 	assert_memory_equal(op.value.endpoint.addr.bytes, v6, 16);
 	assert_int_equal(op.value.endpoint.port, 1);
-	/* Every network namespace has an lo, and it is number 1. */
+	/* Every network namespace has an lo with index 1. */
 	op = parsed(true, "endpoint=[fe80::2%lo]:65535");
 	assert_memory_equal(op.value.endpoint.addr.bytes, local, 16);
 	assert_int_equal(op.value.endpoint.scope_id, 1);
@@ -515,7 +515,7 @@ static void test_bad_frames(void **state)
 	assert_refused("set=1\n\nlisten_port=1\n\n", 2);
 	assert_refused("set=1\nlisten_port=1\n\n\n", 3);
 	assert_refused("set=1\nlisten_port=1\r\n\n", 2);
-	/* A right beginning does not save it. */
+	/* Also after valid lines. */
 	assert_refused("set=1\nprivate_key=" KEY_A "\n" PEER "preshared_key=" KEY_B
 		       "\nallowed_ip=10.0.0.0/33\n\n",
 		       5);
@@ -540,7 +540,7 @@ static void test_nul(void **state)
 	assert_refused_bytes(in_set, sizeof(in_set) - 1, -EINVAL, 1);
 }
 
-/* A line of 256 bytes is the longest. Leading zeros make a valid one of any length. */
+/* The longest line has 256 bytes. Leading zeros make a valid line of any length. */
 static void test_long_lines(void **state)
 {
 	char line[1000];
@@ -580,7 +580,7 @@ static void test_huge(void **state)
 	free(text);
 }
 
-/* As many ops as fit, of the shortest lines that there are. */
+/* As many ops as possible, from the shortest lines. */
 static void test_many_lines(void **state)
 {
 	static char text[6 + 9 * 100000 + 1];
@@ -599,11 +599,11 @@ static void test_many_lines(void **state)
 	text[sizeof(text) - 3] = 'x';
 	assert_int_equal(uapi_parse_set(text, sizeof(text), &set, &err), -EINVAL);
 	assert_int_equal(err.line, 100001);
-	/* A bad line shorter than any good one, behind as many good ones as fit. */
+	/* A bad line shorter than any valid one, after as many valid ones as fit. */
 	assert_refused("set=1\nfwmark=7\nfwmark=7\nx\n\n", 4);
 }
 
-/* Every request cut short is refused, and so is every one with a byte less. */
+/* A request is refused if it is truncated anywhere. */
 static void test_truncated(void **state)
 {
 	static const char text[] = "set=1\nprivate_key=" KEY_A "\nfwmark=1\n" PEER
@@ -620,7 +620,7 @@ static void test_truncated(void **state)
 	uapi_set_free(&set);
 }
 
-/* Random damage: nothing but the three results, and no leak (run under ASan). */
+/* After random damage: only the three results, and no leak (under ASan). */
 static void test_damaged(void **state)
 {
 	static const char text[] =

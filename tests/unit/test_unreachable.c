@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
- * How many ICMP errors are sent, and that the kernel delivers them, in another network
- * namespace too.
+ * The limits of ICMP errors, and that the kernel delivers them, also in another network
+ * namespace.
  */
 #include "testutil.h"
 
@@ -66,7 +66,7 @@ static void test_limit_of_a_host(void **state)
 	assert_int_equal(taken_by(&l, 2, true, now), 6);
 	assert_int_equal(taken_by(&l, 1, true, now + SEC_NS - 1), 0);
 	assert_int_equal(taken_by(&l, 1, true, now + SEC_NS), 1);
-	/* What the one host was refused, the others may still have. */
+	/* The limit of one host does not affect others. */
 	assert_int_equal(taken(&l, now + SEC_NS), 49);
 	assert_int_equal(taken_by(&l, 3, true, now + SEC_NS), 0);
 	icmp_limit_destroy(&l);
@@ -101,7 +101,7 @@ static int own_namespace(void)
 	return fd;
 }
 
-/* A namespace of its own, wg0 in it with 10.1.2.3/24, from which the packets come. */
+/* Makes a new namespace with wg0 and 10.1.2.3/24, the source of the packets. */
 static int tap_setup(void **state)
 {
 	char why[256];
@@ -140,7 +140,7 @@ static void set_up_wg0(void)
 	shell("ip -6 route add 3000::/8 dev wg0");
 }
 
-/* A socket that sees all ICMP; made in the calling thread's namespace. */
+/* Returns a socket that gets all ICMP messages in the calling thread's namespace. */
 static int listener(int family, int proto)
 {
 	int fd = socket(family, SOCK_RAW | SOCK_CLOEXEC, proto);
@@ -149,7 +149,7 @@ static int listener(int family, int proto)
 	return fd;
 }
 
-/* What it has received: bytes, none within the time for 0. */
+/* Receives a message; returns its length, or 0 if none arrives in time. */
 static size_t heard(int fd, uint8_t *out, size_t size, int ms)
 {
 	struct pollfd ready = {.fd = fd, .events = POLLIN};
@@ -172,7 +172,7 @@ static void check_heard_v4(int fd)
 	n = heard(fd, got, sizeof(got), 2000);
 	assert_int_equal(n, 576);
 	assert_int_equal(got[1], 0xc0);
-	assert_memory_equal(got + 12, got + 16, 4); /* from the address that it is to */
+	assert_memory_equal(got + 12, got + 16, 4); /* source is destination */
 	assert_memory_equal(got + 16, packet + 12, 4);
 	assert_memory_equal(got + 20, e.message, e.len);
 }
@@ -220,7 +220,7 @@ static void test_send_to_link_local(void **state)
 	close(fd);
 }
 
-/* Only the routes say that 192.168.7.255 may be one. */
+/* Only the routes show whether 192.168.7.255 is a broadcast address. */
 static void test_broadcast(void **state)
 {
 	struct icmp_error e;
@@ -245,7 +245,7 @@ static ino_t namespace_of(int fd)
 	return st.st_ino;
 }
 
-/* A new one, to which wg0 was moved. */
+/* Returns a new namespace, to which wg0 was moved. */
 static int make_other_namespace(void)
 {
 	char move[64];

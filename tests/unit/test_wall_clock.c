@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /* Timestamps from a wall clock that is set: how far ahead of it they may be, and which
- * steps people are told of. */
+ * steps are logged. */
 #include "testutil.h"
 
 #include "wall_clock.h"
@@ -12,7 +12,7 @@
 #define T0   (1800000000 * SEC) /* 2027 */
 #define BOOT (1000 * SEC)
 
-/* The clock is right by T0 at BOOT, and what it is off by is told. */
+/* The clock is right if it shows T0 at BOOT; each look is told how far it is off. */
 struct world {
 	struct wall_clock clock;
 	uint64_t now;
@@ -31,13 +31,13 @@ static struct wall_look look(struct world *w, uint64_t passed, int64_t off)
 	return wall_clock_look(&w->clock, T0 - BOOT + w->now + (uint64_t)off, w->now);
 }
 
-/* What the clock shows if nobody has set it. */
+/* Returns what the clock shows if it has not been set. */
 static uint64_t right(const struct world *w)
 {
 	return T0 - BOOT + w->now;
 }
 
-/* The look comes first: it moves the clocks that `want` is made of. */
+/* Evaluates the look first, because `want` depends on clocks that it moves. */
 #define assert_look(l, want, want_step, want_lead)     \
 	do {                                           \
 		struct wall_look got = (l);            \
@@ -64,13 +64,13 @@ static void test_set_back(void **state)
 	l = look(&w, 5 * SEC, -(int64_t)HOUR);
 	assert_look(l, right(&w), WALL_BACKWARD, HOUR);
 	assert_int_equal(l.by, HOUR);
-	/* Told once. */
+	/* Reported once. */
 	assert_look(look(&w, 5 * SEC, -(int64_t)HOUR), right(&w), WALL_NO_STEP, HOUR);
-	/* Another one. */
+	/* Another step. */
 	l = look(&w, 5 * SEC, -(int64_t)(3 * HOUR));
 	assert_look(l, right(&w), WALL_BACKWARD, 3 * HOUR);
 	assert_int_equal(l.by, 2 * HOUR);
-	/* It is mended. */
+	/* The clock is right again. */
 	assert_look(look(&w, 5 * SEC, 0), right(&w), WALL_NO_STEP, 0);
 }
 
@@ -98,7 +98,7 @@ static void test_lead_has_a_limit(void **state)
 		    WALL_BACKWARD, DAY);
 	assert_look(look(&w, HOUR, -(int64_t)(20 * YEAR)), right(&w) - 20 * YEAR + DAY,
 		    WALL_NO_STEP, DAY);
-	/* Back to where it was is no news, and no lead. */
+	/* Back to the right time is not reported, and leaves no lead. */
 	assert_look(look(&w, SEC, 0), right(&w), WALL_NO_STEP, 0);
 }
 
@@ -113,13 +113,13 @@ static void test_set_forward(void **state)
 	assert_look(l, right(&w) + 10 * YEAR, WALL_FORWARD, 0);
 	assert_int_equal(l.by, 10 * YEAR - DAY);
 	assert_look(look(&w, SEC, 10 * YEAR), right(&w) + 10 * YEAR, WALL_NO_STEP, 0);
-	/* The error is mended: it is not passed on. */
+	/* The error is corrected, so others must not get it. */
 	l = look(&w, SEC, 0);
 	assert_look(l, right(&w) + DAY, WALL_BACKWARD, DAY);
 	assert_int_equal(l.by, 10 * YEAR);
 }
 
-/* 1970, or when the machine was made, until NTP tells. */
+/* 1970, or when the machine was made, until NTP sets it. */
 static void test_first_setting_is_not_told(void **state)
 {
 	struct world w = world_at_start();
@@ -147,7 +147,7 @@ static void test_each_peer_sees_later_times(void **state)
 	assert_int_equal(wall_clock_after(&one, T0 + YEAR), T0 + YEAR);
 	assert_int_equal(wall_clock_after(&one, T0), T0 + YEAR + TIMESTAMP_STEP);
 	assert_int_equal(wall_clock_after(&one, T0 + 5), T0 + YEAR + 2 * TIMESTAMP_STEP);
-	/* Who has not seen it does not hear of it. */
+	/* A peer that has not seen it does not get it. */
 	assert_int_equal(wall_clock_after(&other, T0 + 5), T0 + 5);
 	assert_int_equal(wall_clock_after(&one, T0 + 2 * YEAR), T0 + 2 * YEAR);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* What several unit tests need; includes cmocka with what it wants before it. */
+/* For several unit tests; includes cmocka and the headers that it needs. */
 #ifndef TESTUTIL_H
 #define TESTUTIL_H
 
@@ -31,10 +31,10 @@ static inline void shell(const char *command)
 		fail_msg("failed: %s", command);
 }
 
-/* Waits until the kernel can use an IPv6 address that was added to a device. After ip(8) has
- * ended, a work queue of the kernel still has to clear its tentative flag, also with nodad, and
- * then adds its local route; on a loaded machine that takes milliseconds. netns: a process in
- * the device's namespace, or 0 for the caller's. */
+/* Waits until the kernel can use an IPv6 address that was added to a device. After ip(8)
+ * has ended, a work queue of the kernel still has to clear its tentative flag, also with
+ * nodad, and then adds its local route; on a loaded machine that takes milliseconds.
+ * netns: a process in the device's namespace, or 0 for the caller's. */
 static inline void wait_for_address(int netns, const char *addr, const char *dev)
 {
 	char command[320], enter[40] = "";

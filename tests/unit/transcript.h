@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* What the tests of noise.c and cookie.c both begin with, printed by noise_transcript.py:
- * a responder's key and an initiation to it, without macs. */
+/* For the tests of noise.c and cookie.c, printed by noise_transcript.py: a responder's
+ * key and an initiation to it, without macs. */
 #ifndef TRANSCRIPT_H
 #define TRANSCRIPT_H
 
