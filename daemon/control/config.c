@@ -203,10 +203,10 @@ static int set_sockets(struct tunnel *tunnel, const struct uapi_set *set)
  * changed yet, or for lack of memory or room in maps, when the lines before have taken effect. */
 int config_set(void *ctx, const struct uapi_set *set)
 {
+	assert_control_thread();
 	struct tunnel *tunnel = ctx;
 	int err = set_sockets(tunnel, set);
 
-	assert_control_thread();
 	for (size_t i = 0, end; !err && i < set->count; i = end) {
 		if (set->ops[i].key == UAPI_PUBLIC_KEY) {
 			end = uapi_peer_end(set, i);
@@ -222,6 +222,7 @@ int config_set(void *ctx, const struct uapi_set *set)
 
 void config_refused(void *ctx, const struct uapi_error *error)
 {
+	assert_control_thread();
 	log_info("configuration refused, nothing changed: line %zu: %s", error->line,
 		 error->reason);
 }

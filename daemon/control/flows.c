@@ -93,10 +93,10 @@ static void write_entry(struct peer *peer, uint64_t now)
 void flows_admit(struct peer *peer, const struct endpoint *from, uint32_t ifindex,
 		 uint64_t now)
 {
+	assert_control_thread();
 	const struct peer_key key = {.addr = from->source};
 	struct tunnel *tunnel = tunnel_of(peer);
 
-	assert_control_thread();
 	if (!tunnel->dp.udp || !dataplane_nic(&tunnel->dp, ifindex))
 		return;
 	if (!is_flow(peer, from, ifindex))
@@ -119,6 +119,7 @@ void flows_renew(struct peer *peer, uint64_t now)
 bool flows_may_be_translated(const struct peer *peer, const struct endpoint *from,
 			     uint32_t ifindex, uint64_t now)
 {
+	assert_control_thread();
 	if (!dataplane_nic(&tunnel_of(peer)->dp, ifindex))
 		return false;
 	return is_flow(peer, from, ifindex) && is_just_admitted(peer, now)
@@ -138,9 +139,9 @@ static struct arrival latest_arrival(struct peer *peer)
 
 uint32_t flows_serve(struct peer *peer, uint64_t now)
 {
+	assert_control_thread();
 	struct arrival a = latest_arrival(peer);
 
-	assert_control_thread();
 	if (a.ifindex)
 		flows_admit(peer, &a.from, a.ifindex, now);
 	return a.ifindex;
@@ -168,10 +169,10 @@ static void admit_latest(struct peer *peer, uint32_t ifindex, uint64_t now)
 
 void flows_note_nic(struct tunnel *tunnel, uint32_t ifindex)
 {
+	assert_control_thread();
 	uint64_t now = clock_now();
 	struct peer *peer;
 
-	assert_control_thread();
 	cds_list_for_each_entry (peer, &tunnel->peers.list, list)
 		admit_latest(peer, ifindex, now);
 }
@@ -194,11 +195,11 @@ void flows_flush(struct tunnel *tunnel)
 
 void flows_forget_addr(struct tunnel *tunnel, const struct ip_addr *addr)
 {
+	assert_control_thread();
 	const struct peer_key key = {.addr = *addr};
 	struct peer_group *group = peer_index_find(&tunnel->peers.by_flow, &key);
 	struct peer *peer;
 
-	assert_control_thread();
 	if (!group)
 		return;
 	cds_list_for_each_entry (peer, &group->members, by_flow.list)
@@ -258,10 +259,10 @@ static void probe(struct peer *peer, struct nic *nic, uint64_t now)
 
 void flows_keep(struct peer *peer, uint64_t now)
 {
+	assert_control_thread();
 	struct tunnel *tunnel = tunnel_of(peer);
 	struct nic *nic = dataplane_nic(&tunnel->dp, peer->flow.ifindex);
 
-	assert_control_thread();
 	if (!peer->flow_admitted)
 		return;
 	if (flow_age(peer, now) >= (int64_t)WG_FLOW_LAPSED_NS)
@@ -273,5 +274,6 @@ void flows_keep(struct peer *peer, uint64_t now)
 
 void flows_new_round(struct tunnel *tunnel)
 {
+	assert_control_thread();
 	tunnel->probes_until = clock_now() + PROBES_ROUND_NS;
 }

@@ -326,9 +326,9 @@ static void serve_response(struct tunnel *tunnel, const struct handshake_message
 void handshake_receive(struct tunnel *tunnel, const struct handshake_message *m,
 		       bool under_load, uint64_t now)
 {
+	assert_control_thread();
 	uint32_t type = le32toh(*(const uint32_t *)m->data);
 
-	assert_control_thread();
 	if (!tunnel->up) /* the message was queued before wg0 went down */
 		return;
 	if (type == WG_COOKIE_REPLY)

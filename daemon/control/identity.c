@@ -9,6 +9,7 @@
 
 #include "bpf_objects.h"
 #include "log.h"
+#include "thread.h"
 #include "tunnel.h"
 
 /* Nothing is sent under the old key's sessions any more. The first initiation by the new key does
@@ -38,6 +39,7 @@ static int publish_mac1(struct tunnel *tunnel, struct mac1_check *check)
 
 int tunnel_set_private_key(struct tunnel *tunnel, const uint8_t key[WG_KEY_LEN])
 {
+	assert_control_thread();
 	struct mac1_check *check = malloc(sizeof(*check));
 	struct peer *peer;
 	int err;

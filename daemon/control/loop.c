@@ -25,6 +25,7 @@
 #include "paths.h"
 #include "peer_events.h"
 #include "stale_paths.h"
+#include "thread.h"
 #include "tunnel.h"
 #include "uapi.h"
 
@@ -134,12 +135,14 @@ static int watch_all(struct tunnel *tunnel)
 
 int control_begin(struct tunnel *tunnel, int signal_fd)
 {
+	assert_control_thread();
 	tunnel->signal_fd = signal_fd;
 	return watch_all(tunnel);
 }
 
 int control_run(struct tunnel *tunnel)
 {
+	assert_control_thread();
 	kernel_look_at_wg0(tunnel);
 	while (!tunnel->ending) {
 		uint64_t now;

@@ -8,6 +8,7 @@
 
 #include "routing.h"
 #include "rtnl_query.h"
+#include "thread.h"
 
 /* What Linux uses if neither the route nor the link says otherwise. */
 #define DEFAULT_HOP_LIMIT 64
@@ -110,6 +111,7 @@ int route_resolve(struct routing *t, const struct endpoint *ep, uint16_t listen_
 	bool source_gone;
 	int err;
 
+	assert_control_thread();
 	memset(out, 0, sizeof(*out));
 	if (ip_addr_link_local(&ep->addr) && !ep->scope_id)
 		return -EINVAL;
@@ -134,6 +136,7 @@ int route_resolve(struct routing *t, const struct endpoint *ep, uint16_t listen_
 
 int route_keep_neigh(struct routing *t, const struct route *route)
 {
+	assert_control_thread();
 	if (!route->l2_ok)
 		return 0;
 	return rtnl_neigh_probe(t->rtnl, route->ifindex, &route->nexthop);
@@ -153,6 +156,7 @@ bool route_left_source(struct routing *t, const struct endpoint *ep, uint32_t be
 {
 	uint32_t owner;
 
+	assert_control_thread();
 	if (ep->source.family == IP_NONE || !before || before == after)
 		return false;
 	return !rtnl_addr_link(t->rtnl, &ep->source, &owner) && owner == before;

@@ -307,6 +307,7 @@ int rtnl_open(struct rtnl *r)
 {
 	int err;
 
+	assert_control_thread();
 	memset(r, 0, sizeof(*r));
 	err = query_open(r);
 	if (!err)
@@ -318,6 +319,7 @@ int rtnl_open(struct rtnl *r)
 
 void rtnl_close(struct rtnl *r)
 {
+	assert_control_thread();
 	if (r->query)
 		mnl_socket_close(r->query);
 	if (r->events)
@@ -339,5 +341,6 @@ const char *rtnl_error(const struct rtnl *r)
 
 int rtnl_event_fd(const struct rtnl *r)
 {
+	assert_control_thread();
 	return mnl_socket_get_fd(r->events);
 }

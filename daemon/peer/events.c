@@ -18,6 +18,7 @@ int events_init(struct events *ev)
 {
 	int err;
 
+	assert_control_thread();
 	ev->lazy.fd = -1;
 	ev->lazy_due = 0;
 	err = queue_init(&ev->urgent);
@@ -28,6 +29,7 @@ int events_init(struct events *ev)
 
 void events_destroy(struct events *ev)
 {
+	assert_control_thread();
 	wakeup_close(&ev->urgent.fd);
 	wakeup_close(&ev->lazy.fd);
 }
@@ -93,6 +95,7 @@ void events_serve_urgent(struct events *ev, event_handler handle, uint64_t now,
 
 bool events_urgent_left(struct events *ev)
 {
+	assert_control_thread();
 	return !cds_wfcq_empty(&ev->urgent.head, &ev->urgent.tail);
 }
 
@@ -113,6 +116,7 @@ static void forget_dead(struct event_queue *q, size_t offset)
 
 void events_forget_dead(struct events *ev)
 {
+	assert_control_thread();
 	forget_dead(&ev->urgent, offsetof(struct peer, urgent_node));
 	forget_dead(&ev->lazy, offsetof(struct peer, lazy_node));
 }
@@ -122,6 +126,7 @@ void events_drain_lazy(struct events *ev, event_handler handle, uint64_t now)
 	struct cds_wfcq_node *node;
 	struct event_queue taken;
 
+	assert_control_thread();
 	ev->lazy_due = now + EVENTS_LAZY_NS;
 	queue_take(&ev->lazy, &taken);
 	while ((node = queue_get(&taken))) {

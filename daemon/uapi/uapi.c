@@ -30,6 +30,7 @@
 #include <urcu/list.h>
 
 #include "clock.h"
+#include "thread.h"
 #include "uapi.h"
 #include "why.h"
 
@@ -478,6 +479,7 @@ static void watch_ready(struct uapi *u)
 
 int uapi_fd(const struct uapi *u)
 {
+	assert_control_thread();
 	return u->epoll;
 }
 
@@ -487,6 +489,7 @@ int uapi_dispatch(struct uapi *u, uint64_t now)
 	bool incoming = false;
 	int i, n;
 
+	assert_control_thread();
 	n = epoll_wait(u->epoll, events, UAPI_CLIENTS_MAX + 2, 0);
 	for (i = 0; i < n; i++) {
 		if (events[i].data.ptr == &u->inotify)
@@ -505,6 +508,7 @@ int uapi_dispatch(struct uapi *u, uint64_t now)
 
 uint64_t uapi_next_deadline(const struct uapi *u)
 {
+	assert_control_thread();
 	const struct client *c = stalest(u);
 
 	if (c && c->progress + IDLE_TIMEOUT < u->accept_after)
@@ -516,6 +520,7 @@ void uapi_close(struct uapi *u)
 {
 	struct client *c;
 
+	assert_control_thread();
 	if (!u)
 		return;
 	while ((c = stalest(u)))
@@ -690,6 +695,7 @@ static struct uapi *uapi_alloc(const struct uapi_ops *ops, void *ctx)
 int uapi_open(struct uapi **uapi, const char *dir, const char *ifname,
 	      const struct uapi_ops *ops, void *ctx, char *why_text, size_t why_len)
 {
+	assert_control_thread();
 	struct why why = {why_text, why_len};
 	struct sockaddr_un addr = {0};
 	struct uapi *u = uapi_alloc(ops, ctx);

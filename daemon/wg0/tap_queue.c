@@ -7,7 +7,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* By fewer a ring gains nothing. */
+#include "thread.h"
+
+/* For fewer packets than this a ring is not faster than single calls. */
 #define RING_LEAST 3
 /* Packets above this length are not small. */
 #define SMALL 4096
@@ -164,6 +166,7 @@ unsigned tap_reader_read(struct tap_reader *r, unsigned most)
 	unsigned asked = r->likely < most ? r->likely : most, n;
 	int results[TAP_BATCH];
 
+	assert_worker_thread();
 	if (asked > TAP_BATCH)
 		asked = TAP_BATCH;
 	if (asked < RING_LEAST || !r->ring.works)

@@ -35,6 +35,7 @@
 #include "clock.h"
 #include "log.h"
 #include "netns.h"
+#include "thread.h"
 
 #define WG0_MTU	     1420
 #define CREATE_TRIES 8
@@ -57,6 +58,7 @@ static const uint8_t wg0_mac[6] = {WG_TAG_0, WG_TAG_1, WG_TAG_2, 0xff, 0xff, 0xf
 
 void wgif_init(struct wgif *w, const char *name, struct rtnl *r, atomic_bool *unguarded)
 {
+	assert_control_thread();
 	memset(w, 0, sizeof(*w));
 	w->name = name;
 	w->rtnl = r;
@@ -311,6 +313,7 @@ int wgif_open(struct wgif *w, char *why, size_t why_len)
 	bool changed;
 	int err, copy;
 
+	assert_control_thread();
 	w->home = netns_current();
 	if (w->home < 0)
 		return w->home;
@@ -332,6 +335,7 @@ int wgif_open(struct wgif *w, char *why, size_t why_len)
 
 void wgif_close(struct wgif *w)
 {
+	assert_control_thread();
 	if (w->fd >= 0)
 		close(w->fd);
 	if (w->home >= 0)
@@ -348,12 +352,14 @@ static bool looks_for_tcx(const struct wgif *w)
 
 bool wgif_tc_due(const struct wgif *w, uint64_t now)
 {
+	assert_control_thread();
 	return now >= w->tc_due ||
 	       (looks_for_tcx(w) && now >= w->tc_looked + WGIF_TC_LOOK_NS);
 }
 
 uint64_t wgif_tc_deadline(const struct wgif *w)
 {
+	assert_control_thread();
 	uint64_t look =
 		looks_for_tcx(w) ? w->tc_looked + WGIF_TC_IDLE_LOOK_NS : UINT64_MAX;
 
@@ -362,6 +368,7 @@ uint64_t wgif_tc_deadline(const struct wgif *w)
 
 bool wgif_is(const struct wgif *w, uint32_t ifindex)
 {
+	assert_control_thread();
 	return !w->away && ifindex == w->tap.ifindex;
 }
 
@@ -393,6 +400,7 @@ static int add_queue(void *ctx)
 
 int wgif_add_queue(void *w)
 {
+	assert_control_thread();
 	return visit(w, add_queue);
 }
 
@@ -493,6 +501,7 @@ void wgif_other_link(struct wgif *w, uint32_t ifindex, const struct rtnl_link *l
 	const char *end;
 	int err;
 
+	assert_control_thread();
 	if (w->away || link->lower != w->tap.ifindex ||
 	    (strcmp(link->kind, "macvlan") && strcmp(link->kind, "macvtap")))
 		return;
@@ -602,6 +611,7 @@ static int find(struct wgif *w)
 /* After an error it only tries again: until wg0 is settled nothing passes. */
 void wgif_look(struct wgif *w, uint64_t now)
 {
+	assert_control_thread();
 	int err = find(w);
 
 	w->gone |= tap_gone(w->fd);
@@ -616,6 +626,7 @@ void wgif_check_tc(struct wgif *w, uint64_t now)
 {
 	int err;
 
+	assert_control_thread();
 	w->tc_due = UINT64_MAX;
 	w->tc_looked = now;
 	if (w->gone || w->away || check_tc(w))
@@ -644,6 +655,7 @@ void wgif_link(struct wgif *w, bool present, const struct rtnl_link *link)
 {
 	bool intact;
 
+	assert_control_thread();
 	if (w->gone || (present && !strcmp(link->name, w->first_name)))
 		return;
 	if (present && link->tun.queues > w->queues_ever) {

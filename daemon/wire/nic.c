@@ -283,11 +283,11 @@ int nic_open(struct bpf_objects *bpf, uint32_t ifindex, const struct rtnl_link *
 	     uint32_t id, enum nic_mode mode, unsigned frames, bool generic,
 	     struct nic **out, char *why, size_t why_len)
 {
+	assert_control_thread();
 	struct nic *nic = nic_new(ifindex, link, id, mode);
 	const char *step;
 	int err;
 
-	assert_control_thread();
 	if (!nic) {
 		snprintf(why, why_len, "%s: %s", link->name, strerror(ENOMEM));
 		return -ENOMEM;

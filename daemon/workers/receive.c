@@ -299,6 +299,7 @@ void receive_init(struct worker *w)
 {
 	struct batch_ring *ring = &w->rx.ring;
 
+	assert_control_thread();
 	ring->work = WORK_OPEN;
 	ring->helpers = &w->dp->helpers;
 	ring->aead = &w->aead;
@@ -309,6 +310,7 @@ void receive_init(struct worker *w)
 
 void receive_destroy(struct worker *w)
 {
+	assert_control_thread();
 	batch_ring_destroy(&w->rx.ring);
 }
 
@@ -545,10 +547,10 @@ static void split_received(struct worker *w, const struct udp_received *r)
 
 void receive_from_udp(struct worker *w, int fd)
 {
+	assert_worker_thread();
 	struct udp_received received[UDP_RX_BUFFERS];
 	unsigned n = udp_receive(&w->udp_reader, fd, received);
 
-	assert_worker_thread();
 	for (unsigned i = 0; i < n; i++) {
 		if (received[i].len)
 			split_received(w, &received[i]);

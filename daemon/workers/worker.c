@@ -223,6 +223,7 @@ void worker_free(struct worker *w)
 {
 	struct cds_wfcq_node *node;
 
+	assert_control_thread();
 	if (!w)
 		return;
 	while ((node = __cds_wfcq_dequeue_blocking(&w->commands, &w->commands_tail)))
@@ -265,10 +266,10 @@ static int worker_init(struct worker *w)
 
 int worker_new(struct dataplane *dp, unsigned index, int tap_fd, struct worker **out)
 {
+	assert_control_thread();
 	struct worker *w = calloc(1, sizeof(*w));
 	int err;
 
-	assert_control_thread();
 	if (!w) {
 		close(tap_fd);
 		return -ENOMEM;
@@ -308,14 +309,15 @@ void worker_stop(struct worker *w)
 
 void worker_wake(struct worker *w)
 {
+	assert_control_thread();
 	wakeup_raise(w->wake_fd);
 }
 
 void worker_add_command(struct worker *w, uint32_t slot, enum worker_command command)
 {
+	assert_control_thread();
 	struct command *c = malloc(sizeof(*c));
 
-	assert_control_thread();
 	if (!c)
 		return;
 	c->slot = slot;
