@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A worker: a thread that moves, en- and decrypts packets.
+ * A worker: a thread that moves, encrypts and decrypts packets.
  *
  * Theory of operation: a worker owns one queue of wg0's TAP and reads the data rings of the NIC
  * queues given to it; the first worker also reads the UDP sockets. It sleeps in poll(), then
@@ -9,7 +9,7 @@
  * an RCU quiescent state between rounds. The control thread tells it by commands to send staged
  * packets.
  *
- * If a worker no longer gets to sleep, helpers en- or decrypt its batches and deliver them
+ * If a worker no longer gets to sleep, helpers encrypt or decrypt its batches and deliver them
  * (batch.h) while it reads the next ones. All that it read in a round is delivered when the
  * round ends. Until then only the thread that delivers touches what transmit() and accept_batch()
  * use of the worker: gro, writer, and the counters of what was sent.
