@@ -62,7 +62,8 @@ SRC	:= $(filter-out $(if $(IPSEC_MB),,daemon/aead/ipsec_mb.c) \
 OBJ	:= $(SRC:%.c=$(B)/%.o)
 SKEL	:= $(B)/bpf/nic.skel.h $(B)/bpf/wgif.skel.h
 # What each folder of daemon/ may include, besides itself and include/: nothing else is on its
-# path, so an include against the direction does not compile.
+# path, so an include against the direction does not compile. Only main.c has all folders on its
+# path, because headers of control include those of each; layers.py holds its row.
 MAY_base	:=
 MAY_packet	:= base
 MAY_protocol	:= base
@@ -74,11 +75,11 @@ MAY_peer	:= wire kernel protocol base
 MAY_workers	:= peer wire wg0 kernel aead protocol packet base
 MAY_uapi	:= base
 MAY_control	:= workers peer uapi wire wg0 kernel aead protocol packet base
-MAY_main	:= control $(MAY_control)
-FOLDERS		:= $(MAY_main)
+MAY_main	:= control uapi wg0 kernel base
+FOLDERS		:= control workers peer uapi wire wg0 kernel aead protocol packet base
 folder_of = $(word 2,$(subst /, ,$(1:daemon/main.c=daemon/main/)))
 TABLE		= $(foreach f,main $(FOLDERS),'$f: $(MAY_$f)')
-may_of = $(if $(filter daemon/%,$1),$(filter-out main,$(call folder_of,$1)) $(MAY_$(call folder_of,$1)),$(FOLDERS))
+may_of = $(if $(filter-out daemon/main.c,$(filter daemon/%,$1)),$(call folder_of,$1) $(MAY_$(call folder_of,$1)),$(FOLDERS))
 # The command that compiles a file. Tests may include everything.
 compile = $(if $(filter bpf/%,$1),$(CLANG) $(BPF_CFLAGS),$(CC) $(ALL_CFLAGS) $(addprefix -iquote daemon/,$(may_of)) \
 	  $(if $(filter %/boringssl.c,$1),-isystem $(BORINGSSL_INCLUDE))) -c $1
