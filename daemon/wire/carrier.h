@@ -91,6 +91,16 @@ static inline struct carrier carrier_for(const struct path *path, uint32_t len,
 	return (struct carrier){&udp_carrier, udp};
 }
 
+/* Kicks the queue of this NIC that worker number `worker` sends by, if packets are left in it
+ * because the driver's queue was full. Returns true if it should be called again soon. Any RCU
+ * thread. */
+static inline bool carrier_push(struct nic *nic, unsigned worker)
+{
+	struct nic_queue *q = nic_tx_queue(nic, worker);
+
+	return nic_queue_tx_pending(q) && nic_queue_push(q);
+}
+
 static inline bool carrier_equal(struct carrier a, struct carrier b)
 {
 	return a.ops == b.ops && a.to == b.to;

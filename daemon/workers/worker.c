@@ -131,18 +131,16 @@ static void serve(struct worker *w, const struct poll_set *set)
 		w->tap_gone = true;
 }
 
-/* Kicks the queues in whose TX rings packets are left because the driver's queue was full.
- * Returns true if it should be called again soon. */
+/* carrier_push() for all NICs. */
 static bool push_pending(struct worker *w)
 {
 	bool pending = false;
 
 	for (unsigned i = 0; i < WG_MAX_NICS; i++) {
 		struct nic *nic = rcu_dereference(w->dp->nics[i]);
-		struct nic_queue *q = nic ? nic_tx_queue(nic, w->index) : NULL;
 
-		if (q && nic_queue_tx_pending(q))
-			pending |= nic_queue_push(q);
+		if (nic && carrier_push(nic, w->index))
+			pending = true;
 	}
 	return pending;
 }
