@@ -14,6 +14,7 @@ import re
 import statistics
 import subprocess
 import sys
+import textwrap
 
 import simulate
 
@@ -33,10 +34,10 @@ TITLES = [
     ("tcp_4_back", "TCP, 4 streams, back, Mbit/s", True),
     ("tcp_16", "TCP, 16 streams, Mbit/s", True),
     ("tcp_16_back", "TCP, 16 streams, back, Mbit/s", True),
-    ("udp_64", "UDP, 64 B, received a second", True),
-    ("udp_512", "UDP, 512 B, received a second", True),
-    ("udp_1360", "UDP, 1360 B, received a second", True),
-    ("lossfree_1360", "UDP, 1360 B, a second with at most 0.1 % lost", True),
+    ("udp_64", "UDP, 64 B, received per second", True),
+    ("udp_512", "UDP, 512 B, received per second", True),
+    ("udp_1360", "UDP, 1360 B, received per second", True),
+    ("lossfree_1360", "UDP, 1360 B, per second with at most 0.1 % lost", True),
     ("ping_p500", "ping, median, µs", False),
     ("ping_p990", "ping, 99 %, µs", False),
     ("ping_p999", "ping, 99.9 %, µs", False),
@@ -50,7 +51,7 @@ TITLES = [
 ]
 PLOTS = [
     ("tcp", "TCP, Mbit/s", ["tcp_1", "tcp_4", "tcp_16"]),
-    ("udp", "UDP datagrams received a second", ["udp_64", "udp_512", "udp_1360"]),
+    ("udp", "UDP datagrams received per second", ["udp_64", "udp_512", "udp_1360"]),
     ("ping", "Round trip, µs", ["ping_p500", "ping_p990", "ping_loaded_p500"]),
 ]
 
@@ -155,7 +156,7 @@ def plaintext_len(what):
 
 
 def worker_table(figures, micro):
-    yield "| | of the worker, ns a packet | of it in the AEAD, about |"
+    yield "| | of the worker, ns per packet | of it in the AEAD, about |"
     yield "|---|---|---|"
     names = [n[len("worker_ns_"):] for n in figures if n.startswith("worker_ns_")]
     for what in sorted(names, key=lambda n: (n.split("_")[0], int(n.split("_")[1]))):
@@ -169,7 +170,7 @@ def worker_table(figures, micro):
 
 def engine_table(micro):
     sizes = sizes_of(micro)
-    yield "| ns a packet | " + " | ".join(f"{s} B" for s in sizes) + " |"
+    yield "| ns per packet | " + " | ".join(f"{s} B" for s in sizes) + " |"
     yield "|---" * (len(sizes) + 1) + "|"
     for engine in engines_of(micro):
         for way in ("seal", "open"):
@@ -178,7 +179,7 @@ def engine_table(micro):
 
 
 def stage_table(micro):
-    yield "| stage | ns a packet |"
+    yield "| stage | ns per packet |"
     yield "|---|---|"
     for name, value in micro.items():
         if not re.match(r"(seal|open|threads)_", name):
@@ -188,6 +189,11 @@ def stage_table(micro):
 CORES = [1, 2, 4, 8, 16, 32]
 
 
+def counted(n, plural):
+    """`1 core`, `10,000 peers`, `1 peer at once`"""
+    return f"{n:,} " + (re.sub(r"s\b", "", plural, count=1) if n == 1 else plural)
+
+
 def gbits(packets):
     return short(packets * 1420 * 8 / 1e9)
 
@@ -195,7 +201,7 @@ def gbits(packets):
 def cores_table(figures, micro):
     """One peer: the measured rate of encryption alone, and the rate of a TCP stream that a
     simulation with its measured costs predicts."""
-    yield "| one peer, Gbit/s | " + " | ".join(f"{n} cores" for n in CORES) + " |"
+    yield "| one peer, Gbit/s | " + " | ".join(counted(n, "cores") for n in CORES) + " |"
     yield "|---" * (len(CORES) + 1) + "|"
     if "threads_1" not in micro:
         return
@@ -220,7 +226,7 @@ def rows_table(scale, pattern, columns):
     for row in rows:
         what, number = row.rsplit("_", 1)
         cells = [short(scale[f"{row}_{c}"]) if f"{row}_{c}" in scale else "" for c in columns]
-        yield f"| {int(number):,} {what.replace('_', ' ')} | " + " | ".join(cells) + " |"
+        yield f"| {counted(int(number), what.replace('_', ' '))} | " + " | ".join(cells) + " |"
 
 
 def scale_table(scale):
@@ -270,8 +276,8 @@ def base_text(path, kinds):
 
 def tables(figures, kinds, micro, scale, profile, base):
     rounds = max(len(v) for by_kind in figures.values() for v in by_kind.values())
-    yield (f"{os.cpu_count()} × {cpu_model()}, Linux {platform.release()}, "
-           f"{rounds} round{'s' if rounds > 1 else ''}." + base)
+    yield from textwrap.wrap(f"{os.cpu_count()} × {cpu_model()}, Linux {platform.release()}, "
+                             f"{counted(rounds, 'rounds')}." + base, 100)
     for table in (main_table(figures, kinds), profile_table(profile),
                   worker_table(figures, micro), engine_table(micro), stage_table(micro),
                   cores_table(figures, micro), scale_table(scale), storm_table(scale)):
@@ -281,7 +287,7 @@ def tables(figures, kinds, micro, scale, profile, base):
             yield from lines
     if os.environ.get("VMTEST_ACCEL") == "tcg":
         yield ""
-        yield TCG_NOTE
+        yield from textwrap.wrap(TCG_NOTE, 100)
 
 
 def plot(figures, kinds, out, name, title, groups):
