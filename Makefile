@@ -160,7 +160,7 @@ compile_commands.json: $(SKEL) FORCE
 		"file": "$f", "command": "$(subst ",\",$(subst -I$(B),-isystem $(B),$(call compile,$f)))"}))])
 
 # C and shell. The checks of C are in .clang-tidy.
-SCRIPTS	= .ci/run daemon/wgxdp-setconf daemon/wgxdp-down daemon/wgxdp-down tests/run vmtest/init $(wildcard tests/*.sh tests/*.bash \
+SCRIPTS	= .ci/run daemon/wgxdp-setconf daemon/wgxdp-down tests/run vmtest/init $(wildcard tests/*.sh tests/*.bash \
 	  tests/*/*.sh tests/*/*.bash tests/*/*.bats vmtest/*.sh)
 
 # Of the daemon's lines: BPF programs run in the kernel.

@@ -128,10 +128,10 @@ struct peer_stats {
 	X(bad_length, "length does not fit the message type")                     \
 	X(unknown_receiver, "receiver index belongs to no session")               \
 	X(bad_checksum, "UDP checksum wrong")                                     \
-	X(bad_tag, "transport message not authentic")                             \
-	X(replay, "transport message seen before or too old")                     \
+	X(bad_tag, "data message not authentic")                                  \
+	X(replay, "data message seen before or too old")                          \
 	X(key_expired,                                                            \
-	  "transport message under a key past its life, received or to be sent")  \
+	  "data message under a key past its lifetime, received or to be sent")   \
 	X(bad_inner, "decrypted packet malformed")                                \
 	X(ecn, "congestion marked on a packet that knows no ECN")                 \
 	X(tap_error, "interface refused a decrypted packet")                      \

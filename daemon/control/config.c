@@ -78,7 +78,7 @@ static int set_private_key(struct tunnel *tunnel, const uint8_t *key)
 	return same ? 0 : tunnel_set_private_key(tunnel, key);
 }
 
-static int set_device(struct tunnel *tunnel, const struct uapi_op *op)
+static int set_interface(struct tunnel *tunnel, const struct uapi_op *op)
 {
 	switch (op->key) {
 	case UAPI_PRIVATE_KEY:
@@ -195,7 +195,7 @@ static int set_sockets(struct tunnel *tunnel, const struct uapi_set *set)
 
 	for (size_t i = 0; !err && i < set->count; i++)
 		if (may_be_refused(set->ops[i].key))
-			err = set_device(tunnel, &set->ops[i]);
+			err = set_interface(tunnel, &set->ops[i]);
 	return err;
 }
 
@@ -214,7 +214,7 @@ int config_set(void *ctx, const struct uapi_set *set)
 		} else {
 			end = i + 1;
 			if (!may_be_refused(set->ops[i].key))
-				err = set_device(tunnel, &set->ops[i]);
+				err = set_interface(tunnel, &set->ops[i]);
 		}
 	}
 	return err;

@@ -315,7 +315,7 @@ static void queue_due(struct tunnel *tunnel, uint64_t now)
 	}
 }
 
-static void serve_queue(struct tunnel *tunnel, uint64_t now)
+static void serve_unresolved(struct tunnel *tunnel, uint64_t now)
 {
 	struct cds_list_head *queue = &tunnel->peers.unresolved;
 
@@ -377,7 +377,7 @@ void paths_serve(struct tunnel *tunnel, uint64_t now)
 	if (now < paths_deadline(tunnel))
 		return;
 	routing_refresh(&tunnel->routing, now);
-	serve_queue(tunnel, now);
+	serve_unresolved(tunnel, now);
 	serve_stale(tunnel, now);
 	serve_walk(tunnel, now);
 }

@@ -29,7 +29,6 @@
 
 #include "blake2s.h"
 #include "clock.h"
-#include "log.h"
 #include "nic.skel.h"
 #include "pins.h"
 #include "tc.h"
@@ -124,7 +123,6 @@ int bpf_objects_open(struct bpf_objects **out, char *why, size_t why_len)
 	bpf->cpus = (unsigned)cpus;
 	pins_init(&bpf->pins);
 	tc_init(&bpf->tc);
-	libbpf_set_print(quiet_print);
 	err = load_objects(bpf);
 	if (err) {
 		snprintf(why, why_len,
@@ -444,23 +442,25 @@ int bpf_objects_set_allowed_ip(void *ctx, const struct ip_addr *addr, uint8_t ci
 static int sum_percpu(struct bpf_objects *bpf, const struct bpf_map *map, uint32_t key,
 		      uint64_t *out, size_t words)
 {
-	uint64_t *values = calloc(bpf->cpus, words * sizeof(*values));
+	uint64_t *sums = out, *values = calloc(bpf->cpus, words * sizeof(*values));
 	int err = values ? bpf_map_lookup_elem(bpf_map__fd(map), &key, values) : -ENOMEM;
 
-	memset(out, 0, words * sizeof(*out));
+	memset(sums, 0, words * sizeof(*sums));
 	for (size_t i = 0; !err && i < bpf->cpus * words; i++)
-		out[i % words] += values[i];
+		sums[i % words] += values[i];
 	free(values);
 	return err;
 }
 
 int bpf_objects_peer_stats(struct bpf_objects *bpf, uint32_t slot, struct peer_stats *out)
 {
-	return sum_percpu(bpf, bpf->nic->maps.peer_stats, slot, (uint64_t *)out,
+	assert_control_thread();
+	return sum_percpu(bpf, bpf->nic->maps.peer_stats, slot, out,
 			  sizeof(*out) / sizeof(uint64_t));
 }
 
 int bpf_objects_drops(struct bpf_objects *bpf, struct drops *out)
 {
-	return sum_percpu(bpf, bpf->nic->maps.drops, 0, (uint64_t *)out, DROP_REASONS);
+	assert_control_thread();
+	return sum_percpu(bpf, bpf->nic->maps.drops, 0, out, DROP_REASONS);
 }

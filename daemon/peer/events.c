@@ -63,7 +63,7 @@ void events_active(struct events *ev, struct peer *peer)
 
 /* Moves what is queued now to `taken`. What workers add meanwhile is left for the next round, so
  * that a round ends. */
-static void queue_take(struct event_queue *q, struct event_queue *taken)
+static void queue_take_all(struct event_queue *q, struct event_queue *taken)
 {
 	wakeup_quiet(q->fd);
 	cds_wfcq_init(&taken->head, &taken->tail);
@@ -105,7 +105,7 @@ static void forget_dead(struct event_queue *q, size_t offset)
 	struct cds_wfcq_node *node;
 	struct event_queue taken;
 
-	queue_take(q, &taken);
+	queue_take_all(q, &taken);
 	while ((node = queue_get(&taken))) {
 		struct peer *peer = (struct peer *)((char *)node - offset);
 
@@ -128,7 +128,7 @@ void events_drain_lazy(struct events *ev, event_handler handle, uint64_t now)
 
 	assert_control_thread();
 	ev->lazy_due = now + EVENTS_LAZY_NS;
-	queue_take(&ev->lazy, &taken);
+	queue_take_all(&ev->lazy, &taken);
 	while ((node = queue_get(&taken))) {
 		struct peer *peer = caa_container_of(node, struct peer, lazy_node);
 

@@ -6,8 +6,6 @@
 #include <string.h>
 #include <time.h>
 
-#include <sodium.h>
-
 #include "bpf_objects.h"
 #include "log.h"
 #include "peers.h"

@@ -92,12 +92,12 @@ static const char *text(struct json_object *o, const char *name)
 	return v ? json_object_get_string(v) : "-";
 }
 
-static uint64_t number(struct json_object *o, const char *name)
+static uint64_t get_number(struct json_object *o, const char *name)
 {
 	return json_object_get_uint64(json_object_object_get(o, name));
 }
 
-static const char *explain(const char *reason)
+static const char *reason_text(const char *reason)
 {
 #define X(name, text)               \
 	if (!strcmp(reason, #name)) \
@@ -145,7 +145,7 @@ static void print_paths(struct json_object *o)
 	printf("  %-12s %16s %16s %16s %16s\n", "UDP socket", text(p, "rx_udp_packets"),
 	       text(p, "rx_udp_bytes"), text(p, "tx_udp_packets"),
 	       text(p, "tx_udp_bytes"));
-	if (number(p, "helped"))
+	if (get_number(p, "helped"))
 		printf("  helpers of busy workers encrypted or decrypted %s packets\n",
 		       text(p, "helped"));
 }
@@ -158,7 +158,7 @@ static void print_drops(struct json_object *o)
 		return;
 	json_object_object_foreach(drops, reason, count)
 		printf("  dropped %s: %s (%s)\n", json_object_get_string(count), reason,
-		       explain(reason));
+		       reason_text(reason));
 }
 
 /* `when`: Unix time in seconds. The clock may have been set back since then. */
@@ -192,7 +192,7 @@ static void print_peer(struct json_object *peer)
 
 	printf("\n  peer %s (slot %s)\n", text(peer, "public_key"), text(peer, "slot"));
 	print_endpoint(peer);
-	print_handshake((time_t)number(peer, "latest_handshake"));
+	print_handshake((time_t)get_number(peer, "latest_handshake"));
 	printf("    on the wire: %s bytes received, %s sent\n", text(peer, "rx_bytes"),
 	       text(peer, "tx_bytes"));
 	printf("    on the interface: %s bytes received (in %s writes), %s sent (%s "
@@ -223,8 +223,8 @@ static void print_tunnel(struct json_object *o)
 	       has_key ? text(o, "public_key") : "", text(o, "listen_port"));
 	print_listening(o);
 	printf(", pid %s\n", text(o, "pid"));
-	if (number(o, "fwmark"))
-		printf("  fwmark 0x%" PRIx64 "\n", number(o, "fwmark"));
+	if (get_number(o, "fwmark"))
+		printf("  fwmark 0x%" PRIx64 "\n", get_number(o, "fwmark"));
 	printf("  version %s, running for %s s\n", text(o, "version"), text(o, "uptime"));
 	printf("  AEAD engine %s, %s worker(s)\n", text(o, "aead"), text(o, "workers"));
 	print_nics(o);

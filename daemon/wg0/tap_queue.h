@@ -82,9 +82,9 @@ int tap_reader_init(struct tap_reader *r, int fd);
 /* Wipes what was read. */
 void tap_reader_destroy(struct tap_reader *r);
 
-/* Reads 1 to `most` packets into r->packets, where they stay until the next call; returns
- * how many, 0 where there is none. */
-unsigned tap_reader_read(struct tap_reader *r, unsigned most);
+/* Reads at most `max` packets into r->packets, where they stay until the next call. Returns how
+ * many; 0: there are none. The worker's thread. */
+unsigned tap_reader_read(struct tap_reader *r, unsigned max);
 
 /* The same for a writer, which needs nothing that may not be there. */
 void tap_writer_init(struct tap_writer *t, int fd);

@@ -576,7 +576,7 @@ static int look(struct wgif *w, struct rtnl *r, bool settle)
 	return err;
 }
 
-static int look_there(void *ctx)
+static int look_where_it_is(void *ctx)
 {
 	struct wgif *w = ctx;
 	struct rtnl r = {0};
@@ -598,7 +598,7 @@ static int find(struct wgif *w)
 	w->settle |= changed;
 	if (w->settle)
 		atomic_store(w->unguarded, true);
-	err = visit(w, look_there);
+	err = visit(w, look_where_it_is);
 	if (err)
 		return err;
 	if (w->settle)

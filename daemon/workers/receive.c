@@ -2,7 +2,7 @@
 /*
  * From the wire to wg0: open ▸ check ▸ coalesce ▸ write.
  *
- * Theory of operation: transport messages from an AF_XDP ring or a UDP socket are collected in a
+ * Theory of operation: data messages from an AF_XDP ring or a UDP socket are collected in a
  * batch, in the memory that they were received in, and opened in place (with the help of helpers
  * if the worker cannot keep up). Then they are accepted in the order in which they were
  * received: replay window, timers, roaming (whitepaper sections 5.4.6, 6). The inner packets go
@@ -337,7 +337,7 @@ static struct keypair *last_keypair(struct worker *w)
 	return b->batch.count ? b->packets[b->batch.count - 1].keypair : NULL;
 }
 
-/* The keypair that a transport message is under, or NULL if the message is dropped. */
+/* The keypair that a data message is under, or NULL if the message is dropped. */
 static struct keypair *receiving_keypair(struct worker *w, const struct wg_data *header)
 {
 	struct keypair *kp = last_keypair(w);
@@ -388,7 +388,7 @@ static void receive_probe(struct worker *w, const struct udp_received *r,
 		worker_drop(w, kp ? DROP_bad_tag : DROP_unknown_receiver, 1);
 }
 
-/* Adds a transport message, at least WG_DATA_OVERHEAD long, to the batch. ifindex: of the
+/* Adds a data message, at least WG_DATA_OVERHEAD long, to the batch. ifindex: of the
  * receiving device, or 0 if AF_XDP received it. */
 static void add(struct worker *w, const struct endpoint *from, uint32_t ifindex,
 		uint8_t *message, uint32_t len, uint8_t ecn)

@@ -105,7 +105,7 @@ static void run_commands(struct worker *w)
 	}
 }
 
-static void serve_queue(struct worker *w, struct nic_queue *q, void *arg)
+static void read_queue(struct worker *w, struct nic_queue *q, void *arg)
 {
 	receive_from_nic(w, q);
 }
@@ -120,7 +120,7 @@ static void serve(struct worker *w, const struct poll_set *set)
 
 	if (set->fds[FD_WAKE].revents)
 		run_commands(w);
-	each_queue(w, serve_queue, NULL);
+	each_queue(w, read_queue, NULL);
 	if (udp && set->fds[FD_UDP4].revents)
 		receive_from_udp(w, udp->fd4);
 	if (udp && set->fds[FD_UDP6].revents)

@@ -63,7 +63,7 @@ struct worker_tx {
 	struct batch_ring ring;
 };
 
-/* A received transport message, in the memory that it was received in. */
+/* A received data message, in the memory that it was received in. */
 struct rx_packet {
 	struct keypair *keypair;
 	struct endpoint source;

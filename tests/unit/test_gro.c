@@ -130,7 +130,7 @@ static void assert_spec_alone(const struct emitted *e, const struct spec *s, siz
 	assert_alone(e, packet, make(packet, s, len), 2);
 }
 
-/* One super-packet: spec of the first, with PSH if so, of `len` payload bytes. */
+/* One GSO packet: spec of the first, with PSH if so, of `len` payload bytes. */
 static void assert_super(const struct emitted *e, struct spec s, size_t len,
 			 size_t gso_size)
 {
@@ -743,7 +743,7 @@ static void malformed_packets(void **state)
 		assert_int_equal(f->out[i].vh.flags, 0);
 }
 
-/* Segmentation, coalescing: the same super-packet, but for what the kernel may choose. */
+/* Segmentation, coalescing: the same GSO packet, but for what the kernel may choose. */
 static void round_trip(void **state)
 {
 	static uint8_t super[65536], segment[65536];
