@@ -144,7 +144,7 @@ struct peer_stats {
 	X(staged_expired, "no session could be made for a waiting packet")        \
 	X(rx_ring_full, "AF_XDP receive ring full, or no frame to receive in")    \
 	X(tx_ring_full, "AF_XDP transmit ring or frames used up")                 \
-	X(udp_send_error, "UDP socket refused a packet")                          \
+	X(udp_send_error, "UDP socket refused a packet, or there was no route")   \
 	X(handshake_queue_full, "handshake messages come faster than we answer")  \
 	X(bad_mac, "handshake message with a wrong mac1 or mac2")                 \
 	X(bad_handshake, "handshake message not authentic or not expected")       \

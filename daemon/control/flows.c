@@ -241,9 +241,8 @@ static void note_failure(struct tunnel *tunnel, const struct nic *nic, int err,
 	if (now < tunnel->probe_error_due)
 		return;
 	tunnel->probe_error_due = now + PROBE_ERROR_PAUSE_NS;
-	log_error("%s: cannot probe what its kernel lets in: %s; peers go by the UDP "
-		  "socket "
-		  "until it can",
+	log_error("%s: cannot send the probes by which the kernel accepts flows: %s; "
+		  "peers that use this NIC go by the UDP socket until that works",
 		  nic->name, strerror(-err));
 }
 

@@ -122,7 +122,7 @@ static void print_nics(struct json_object *o)
 	for (size_t i = 0; i < n; i++) {
 		struct json_object *nic = json_object_array_get_idx(nics, i);
 
-		printf("  device %s: XDP %s, AF_XDP %s, %s queue(s)", text(nic, "name"),
+		printf("  NIC %s: XDP %s, AF_XDP %s, %s queue(s)", text(nic, "name"),
 		       text(nic, "xdp"), text(nic, "af_xdp"), text(nic, "queues"));
 		if (strcmp(text(nic, "xdp_queues"), "0") != 0)
 			printf(" and %s that only receive, with copies",
@@ -130,7 +130,7 @@ static void print_nics(struct json_object *o)
 		putchar('\n');
 	}
 	if (!n)
-		printf("  no device with AF_XDP: all packets use the UDP socket\n");
+		printf("  no NIC with AF_XDP: all packets use the UDP socket\n");
 }
 
 static void print_paths(struct json_object *o)
@@ -311,8 +311,8 @@ static const char *why_not(int err)
 	case EACCES:
 		return "only root may ask";
 	case EPERM:
-		return "the socket belongs to another user, who is not to be believed; "
-		       "remove it";
+		return "its socket belongs to another user, so the answer may be forged; "
+		       "remove the socket";
 	default:
 		return strerror(-err);
 	}

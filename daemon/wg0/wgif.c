@@ -47,7 +47,8 @@
 
 #define NEEDS_SYS_ADMIN " (in another namespace that needs CAP_SYS_ADMIN)"
 
-/* The log says so many times that something was put back, while that goes on. */
+/* While something is put back again and again, the log says so at most SAID_MAX times; after
+ * SAID_SPELL_NS without it, it counts from zero. */
 #define SAID_MAX      5
 #define SAID_SPELL_NS (60 * NS_PER_SEC)
 
@@ -201,9 +202,10 @@ static int make(struct wgif *w, char *why, size_t why_len)
 		return 0;
 	close(w->fd);
 	w->fd = -1;
-	snprintf(why, why_len,
-		 "cannot keep %s to ourselves: %s (`chmod 600 /dev/net/tun` helps)",
-		 w->name, err == -EUSERS ? "others attach to it" : strerror(-err));
+	snprintf(why, why_len, "cannot make %s: %s", w->name,
+		 err == -EUSERS ? "other processes attach queues to it (`chmod 600 "
+				  "/dev/net/tun` keeps them out)"
+				: strerror(-err));
 	return err;
 }
 
@@ -526,8 +528,8 @@ static int put_settings_back(struct wgif *w, struct rtnl *r, const struct rtnl_l
 	const char *end = say(&w->settings_said);
 
 	if (end)
-		log_info("ARP was turned on, or the Ethernet address changed, which the "
-			 "tunnel cannot do with: %s%s%s",
+		log_info("ARP was turned on or the Ethernet address was changed, and "
+			 "the tunnel does not work like that: %s%s%s",
 			 err ? "cannot put it back: " : "put back",
 			 err ? strerror(-err) : "", end);
 	return err;
