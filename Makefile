@@ -31,7 +31,7 @@ LIBS	:= libbpf libxdp libsodium libmnl liburcu-qsbr liburcu-cds liburing json-c 
 # Not on every architecture.
 HASH	:= \#
 IPSEC_MB := $(shell echo '$(HASH)include <intel-ipsec-mb.h>' | $(CC) -E - >/dev/null 2>&1 && echo y)
-# Debian has it beside OpenSSL, whose names it shares, in directories of its own.
+# Debian installs it in other directories than OpenSSL, because file names are the same.
 BORINGSSL_INCLUDE ?= /usr/include/android
 BORINGSSL_LIB	?= /usr/lib/$(shell $(CC) -print-multiarch)/android
 BORINGSSL := $(if $(wildcard $(BORINGSSL_INCLUDE)/openssl/aead.h),$(wildcard $(BORINGSSL_LIB)/libcrypto.so.0))

@@ -40,9 +40,10 @@
 #define WG_FORWARDED 4 /* came from another host */
 
 /*
- * Such sockets have this priority (SO_PRIORITY), by which they are known. Its low bits
- * and its class are nobody's, so that queueing disciplines treat it like none. A tunnel in a
- * tunnel costs so much TTL that packets which go round and round end soon.
+ * wgxdp's UDP sockets have this priority (SO_PRIORITY), by which the TC program recognizes what
+ * they sent. Its low bits are 0 and no class has its number, so queueing disciplines treat it like
+ * priority 0. Each tunnel inside a tunnel takes WG_TTL_OF_A_TUNNEL off the TTL, so a packet in a
+ * loop is dropped soon.
  */
 #define WG_SOCKET_PRIORITY 0x57470000
 #define WG_TTL_OF_A_TUNNEL 8
@@ -65,7 +66,7 @@ struct session {
 	__u32 peer;
 };
 
-/* What a peer sends, as it is on the wire. An IPv4 address is ::ffff:a.b.c.d. */
+/* The addresses of what a peer sends, as on the wire. An IPv4 address is ::ffff:a.b.c.d. */
 struct flow_key {
 	__u32 ifindex; /* of the NIC that it arrives by */
 	__u16 proto;   /* ETH_P_IP or ETH_P_IPV6, network byte order */
@@ -79,7 +80,7 @@ struct flow {
 	__u64 admitted;
 };
 
-/* A flow that was admitted so long ago has lapsed: it is the kernel's. */
+/* A flow that was admitted this long ago has lapsed: XDP passes its packets to the kernel. */
 #define WG_FLOW_LAPSED_NS 30000000000ULL
 
 /* A NIC that the XDP program serves: its queues' keys in the XSK maps. */
@@ -167,8 +168,8 @@ struct drops {
 #undef X
 };
 
-/* One line a worker, written by it and those who deliver for it; the last one by the control
- * thread. */
+/* One element per worker, written by the worker and by helpers that deliver for it; and a last one,
+ * written by the control thread. */
 struct worker_stats {
 	__u64 rx_xdp_packets;
 	__u64 rx_xdp_bytes;
@@ -182,7 +183,7 @@ struct worker_stats {
 	__u64 tap_writes;
 	__u64 tap_read_calls; /* system calls, each for some of these */
 	__u64 tap_write_calls;
-	__u64 helped; /* packets that another thread en- or decrypted */
+	__u64 helped; /* packets that another thread encrypted or decrypted */
 	struct drops drops;
 };
 

@@ -211,7 +211,7 @@ static bool wants_probe(const struct peer *peer, uint64_t now)
 	return peer->current && atomic_load(&peer->by_nic) && now >= peer->probe_due;
 }
 
-/* Each probe has a tag of its own, by which a worker knows it. */
+/* Each probe has its own tag, by which a worker recognizes it. */
 static void begin_probe(struct peer *peer, struct peer_probe *probe, uint64_t now)
 {
 	pthread_mutex_lock(&peer->roam_lock);

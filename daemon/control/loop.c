@@ -6,7 +6,7 @@
  * the steps of a round in a fixed order, and does a bounded share of each, so that none can keep
  * it from the others.
  *
- * What takes long, or asks the kernel, is a step of its own, with a queue: attaching to NICs
+ * Work that takes long or asks the kernel is a separate step, with a queue: attaching to NICs
  * (nics.h) and resolving paths (paths.h). Other steps only put something into these queues.
  */
 #include "loop.h"

@@ -10,9 +10,9 @@
 
 /*
  * Writes a snapshot of the tunnel and of each of its peers (snapshot.h) to `out`: one JSON
- * object, on one line, with the array "peers" as its last member. Memory does not grow with the
- * number of peers. `ctx` is a struct tunnel, because this is the status of struct uapi_ops.
- * Returns 0, or -ENOMEM with the object cut short.
+ * object, on one line, with the array "peers" as its last member. Apart from the text in `out`,
+ * memory does not grow with the number of peers. `ctx` is a struct tunnel, because this is the
+ * `status` of struct uapi_ops. Returns 0, or -ENOMEM with the object cut short.
  */
 int status_write(void *ctx, FILE *out);
 

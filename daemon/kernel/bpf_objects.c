@@ -8,8 +8,8 @@
  * A crash of this process detaches all programs: XDP is attached by a BPF link, which the
  * process holds, and the TC programs (tc.h) are on a TAP device, which the kernel deletes with
  * its last queue. Only pins can outlive the process. Their directory is locked (flock) while the
- * owner lives; a new process takes over an unlocked directory and removes the pins of its own
- * maps from it.
+ * owner lives. A new process takes over an unlocked directory, and removes from it the pins that
+ * have the names of its maps.
  */
 #include "bpf_objects.h"
 
@@ -438,9 +438,9 @@ int bpf_objects_set_allowed_ip(void *ctx, const struct ip_addr *addr, uint8_t ci
 	return present ? map_set(bpf, map, &key, &value) : map_unset(map, &key);
 }
 
-/* Sums the values of all CPUs. A value must be `words` 64-bit counters. */
+/* Sums the values of all CPUs. `out`, like each value, is a struct of `words` 64-bit counters. */
 static int sum_percpu(struct bpf_objects *bpf, const struct bpf_map *map, uint32_t key,
-		      uint64_t *out, size_t words)
+		      void *out, size_t words)
 {
 	uint64_t *sums = out, *values = calloc(bpf->cpus, words * sizeof(*values));
 	int err = values ? bpf_map_lookup_elem(bpf_map__fd(map), &key, values) : -ENOMEM;

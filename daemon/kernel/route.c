@@ -19,7 +19,8 @@ static uint32_t scope_of(const struct endpoint *ep, const struct ip_addr *a)
 	return ip_addr_link_local(a) ? ep->scope_id : 0;
 }
 
-/* Returns 0 if the source is an address of this host. IPv4 route look-ups refuse a source that is not ours; IPv6 ones take any. */
+/* Returns 0 if the source is an address of this host. IPv4 route look-ups refuse a source that is
+ * not ours; IPv6 ones take any. */
 static int source_is_local(struct rtnl *r, const struct endpoint *ep)
 {
 	static const struct ip_addr none;

@@ -53,7 +53,7 @@ int routing_read(struct routing *t, uint64_t now)
 	return read_links_and_ttl(t, now);
 }
 
-/* If the read fails, the table that events keep is still right but for two sysctls. */
+/* If the read fails, the table that events keep is still right, except for two sysctls. */
 void routing_refresh(struct routing *t, uint64_t now)
 {
 	assert_control_thread();

@@ -6,9 +6,9 @@
  *
  * A request on the first socket is synchronous: the kernel works on it inside sendto(), so
  * the answer is there when sendto() returns. The receive timeout only guards against a
- * kernel that stays silent. Each request asks for an acknowledgement (a dump ends with a
- * message of its own), which ends the exchange whether or not data came before it. Answers to older requests are recognized by
- * their sequence numbers and skipped.
+ * kernel that stays silent. Each request asks for an acknowledgement, which ends the exchange
+ * whether or not data came before it; a dump ends with NLMSG_DONE instead. Answers to older
+ * requests are recognized by their sequence numbers and skipped.
  *
  * The second socket is subscribed to the multicast groups of events; rtnl_events.c reads
  * it.

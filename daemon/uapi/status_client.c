@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * Theory of operation: the answer to "status=1" is one line, a JSON object whose last member is
- * the array of peers (control/status.h). With --json the line is printed as it is. For people, it
+ * the array of peers (control/status.h). With --json the line is printed unchanged. For people, it
  * is split before that array: the tunnel is parsed and printed first, then one peer at a time, so
  * that beside the line itself memory holds one peer at most.
  */

@@ -3,11 +3,12 @@
  * Theory of operation: one epoll descriptor, which the caller nests into its own,
  * covers the listener, an inotify watch on the directory, and the clients.
  *
- * A request ends at a blank line. One that ends without it is refused. The server either reads from a client, until it has a whole
- * request, or writes to it, until the client has taken the whole answer; what the client sends
- * meanwhile waits in its socket. So a client never costs more memory than the largest request and
- * the largest answer. Each event serves one request at most. If the next one was already read, the
- * server waits for EPOLLOUT, so that the other clients have their turn first.
+ * A request ends at a blank line. One that ends without it is refused. The server either reads
+ * from a client, until it has a whole request, or writes to it, until the client has taken the
+ * whole answer; what the client sends meanwhile waits in its socket. So a client never costs more
+ * memory than the largest request and the largest answer. Each event serves one request at most.
+ * If the next one was already read, the server waits for EPOLLOUT, so that the other clients have
+ * their turn first.
  *
  * The list of clients begins with the one whose latest progress is the oldest. That one is the
  * next to be ended as idle, and it is ended when a client more than UAPI_CLIENTS_MAX connects.

@@ -11,7 +11,7 @@
 
 /* For fewer packets than this a ring is not faster than single calls. */
 #define RING_LEAST 3
-/* Packets above this length are not small. */
+/* A longer packet counts as large (tap_queue.h). */
 #define SMALL 4096
 
 /* --- the ring --- */
@@ -177,7 +177,7 @@ unsigned tap_reader_read(struct tap_reader *r, unsigned max)
 		read_many(r, asked, results);
 	n = keep(r, asked, results);
 	if (!n && asked > 1 && !r->ring.works)
-		return tap_reader_read(r, most);
+		return tap_reader_read(r, max);
 	return n;
 }
 

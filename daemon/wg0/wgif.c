@@ -185,8 +185,8 @@ static int put_back(struct wgif *w)
 
 /* --- making it --- */
 
-/* Who hears of a new device may attach before it has an owner. He cannot attach any more once it is
- * found to be ours, so what is reset then stays. */
+/* Whoever hears of a new device may attach a queue before the device has an owner. Once
+ * check_ours() has found only our queue, nobody else can attach: what tap_reset() sets stays. */
 static int make(struct wgif *w, char *why, size_t why_len)
 {
 	struct rtnl_link link;
@@ -535,7 +535,7 @@ static int put_settings_back(struct wgif *w, struct rtnl *r, const struct rtnl_l
 	return err;
 }
 
-/* In the namespace where wg0 is. Asks how it is now, because an event tells of the past. */
+/* In the namespace where wg0 is. Asks for its present state: an event may be out of date. */
 static int mend_link(struct wgif *w, struct rtnl *r)
 {
 	struct rtnl_link link;
@@ -649,9 +649,10 @@ void wgif_check_tc(struct wgif *w, uint64_t now)
 }
 
 /*
- * An event tells of the past. Those under the first name are from before wg0 was found to be
- * ours. Later ones may tell of fewer queues than there are by now. If one tells of more than
- * there ever were of ours, somebody attached, though his queue may be gone again.
+ * An event shows the link as it was when the kernel sent it. Events with the first name are from
+ * before wg0 was found to be ours. Later ones may show fewer queues than there are now. If one
+ * shows more queues than were ever ours at a time, somebody else attached one, although it may be
+ * closed again.
  */
 void wgif_link(struct wgif *w, bool present, const struct rtnl_link *link)
 {

@@ -356,8 +356,8 @@ static struct keypair *receiving_keypair(struct worker *w, const struct wg_data 
 	return kp;
 }
 
-/* Returns true if it is the probe under way, as it was sent: neither late nor translated. It is good
- * for once. */
+/* Returns true if it is the probe under way, neither late nor translated. A second copy of it is
+ * not taken. */
 static bool take_probe(struct worker *w, struct peer_probe *probe,
 		       const struct udp_received *r, const uint8_t *tag)
 {

@@ -92,7 +92,7 @@ struct worker {
 	pthread_t thread;
 	atomic_bool stop;
 	atomic_uint rounds; /* begun so far */
-	uint64_t now;	    /* ns, read once a round */
+	uint64_t now;	    /* ns, read once per round */
 	unsigned busy;	    /* rounds since the worker had nothing to do */
 	bool spins;	    /* looks for work for a moment before it sleeps */
 	int tap_fd;
@@ -142,7 +142,7 @@ static inline bool worker_is_busy(const struct worker *w)
 }
 
 /* Adds n to a counter of the worker's line. One writer at a time: the worker, or the helper that
- * delivers for it. Readers take the value as it is. */
+ * delivers for it. Readers take no lock and may see the value of a moment ago. */
 #define worker_count(w, field, n)                                               \
 	__atomic_store_n(&(w)->stats->field, (w)->stats->field + (uint64_t)(n), \
 			 __ATOMIC_RELAXED)
