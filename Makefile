@@ -31,7 +31,7 @@ LIBS	:= libbpf libxdp libsodium libmnl liburcu-qsbr liburcu-cds liburing json-c 
 # Not on every architecture.
 HASH	:= \#
 IPSEC_MB := $(shell echo '$(HASH)include <intel-ipsec-mb.h>' | $(CC) -E - >/dev/null 2>&1 && echo y)
-# Debian has it beside OpenSSL, whose names it shares, in directories of its own.
+# Debian installs it in other directories than OpenSSL, because file names are the same.
 BORINGSSL_INCLUDE ?= /usr/include/android
 BORINGSSL_LIB	?= /usr/lib/$(shell $(CC) -print-multiarch)/android
 BORINGSSL := $(if $(wildcard $(BORINGSSL_INCLUDE)/openssl/aead.h),$(wildcard $(BORINGSSL_LIB)/libcrypto.so.0))
@@ -62,7 +62,8 @@ SRC	:= $(filter-out $(if $(IPSEC_MB),,daemon/aead/ipsec_mb.c) \
 OBJ	:= $(SRC:%.c=$(B)/%.o)
 SKEL	:= $(B)/bpf/nic.skel.h $(B)/bpf/wgif.skel.h
 # What each folder of daemon/ may include, besides itself and include/: nothing else is on its
-# path, so an include against the direction does not compile.
+# path, so an include against the direction does not compile. Only main.c has all folders on its
+# path, because headers of control include those of each; layers.py holds its row.
 MAY_base	:=
 MAY_packet	:= base
 MAY_protocol	:= base
@@ -74,11 +75,11 @@ MAY_peer	:= wire kernel protocol base
 MAY_workers	:= peer wire wg0 kernel aead protocol packet base
 MAY_uapi	:= base
 MAY_control	:= workers peer uapi wire wg0 kernel aead protocol packet base
-MAY_main	:= control $(MAY_control)
-FOLDERS		:= $(MAY_main)
+MAY_main	:= control uapi wg0 kernel base
+FOLDERS		:= control workers peer uapi wire wg0 kernel aead protocol packet base
 folder_of = $(word 2,$(subst /, ,$(1:daemon/main.c=daemon/main/)))
 TABLE		= $(foreach f,main $(FOLDERS),'$f: $(MAY_$f)')
-may_of = $(if $(filter daemon/%,$1),$(filter-out main,$(call folder_of,$1)) $(MAY_$(call folder_of,$1)),$(FOLDERS))
+may_of = $(if $(filter-out daemon/main.c,$(filter daemon/%,$1)),$(call folder_of,$1) $(MAY_$(call folder_of,$1)),$(FOLDERS))
 # The command that compiles a file. Tests may include everything.
 compile = $(if $(filter bpf/%,$1),$(CLANG) $(BPF_CFLAGS),$(CC) $(ALL_CFLAGS) $(addprefix -iquote daemon/,$(may_of)) \
 	  $(if $(filter %/boringssl.c,$1),-isystem $(BORINGSSL_INCLUDE))) -c $1
@@ -159,7 +160,7 @@ compile_commands.json: $(SKEL) FORCE
 		"file": "$f", "command": "$(subst ",\",$(subst -I$(B),-isystem $(B),$(call compile,$f)))"}))])
 
 # C and shell. The checks of C are in .clang-tidy.
-SCRIPTS	= .ci/run daemon/wgxdp-setconf daemon/wgxdp-down daemon/wgxdp-down tests/run vmtest/init $(wildcard tests/*.sh tests/*.bash \
+SCRIPTS	= .ci/run daemon/wgxdp-setconf daemon/wgxdp-down tests/run vmtest/init $(wildcard tests/*.sh tests/*.bash \
 	  tests/*/*.sh tests/*/*.bash tests/*/*.bats vmtest/*.sh)
 
 # Of the daemon's lines: BPF programs run in the kernel.

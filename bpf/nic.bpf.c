@@ -248,7 +248,7 @@ int wg_nic_plain(struct xdp_md *ctx)
 	return judge(ctx);
 }
 
-/* Attached nowhere: the daemon runs it on frames of its own (BPF_F_TEST_XDP_LIVE_FRAMES), which
+/* Attached nowhere: the daemon runs it on frames that it made (BPF_F_TEST_XDP_LIVE_FRAMES), which
  * the kernel then treats as received by a NIC. Generic XDP sees them again. */
 SEC("xdp")
 int wg_probe(struct xdp_md *ctx)

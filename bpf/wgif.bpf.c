@@ -219,7 +219,7 @@ static __always_inline bool outer_ttl(struct __sk_buff *skb, __u8 *ttl)
 	return true;
 }
 
-/* Returns how many bytes the transport messages had in which the packets of this frame came; the
+/* Returns how many bytes the data messages had in which the packets of this frame came; the
  * worker wrote the number into the destination MAC address. */
 static __always_inline __u32 read_wire(const struct __sk_buff *skb)
 {
@@ -245,7 +245,7 @@ static __always_inline bool read_tag(const struct __sk_buff *skb, __u32 *peer)
 	return tag[0] == WG_TAG_0 && tag[1] == WG_TAG_1 && tag[2] == WG_TAG_2;
 }
 
-/* tun leaves gso_segs at zero, so a super-packet from a worker counts as one packet. */
+/* tun leaves gso_segs at zero, so a GSO packet from a worker counts as one packet. */
 static __always_inline __u32 packets_in(const struct __sk_buff *skb)
 {
 	return skb->gso_segs > 1 ? skb->gso_segs : 1;

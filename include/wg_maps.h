@@ -40,9 +40,10 @@
 #define WG_FORWARDED 4 /* came from another host */
 
 /*
- * Such sockets have this priority (SO_PRIORITY), by which they are known. Its low bits
- * and its class are nobody's, so that queueing disciplines treat it like none. A tunnel in a
- * tunnel costs so much TTL that packets which go round and round end soon.
+ * wgxdp's UDP sockets have this priority (SO_PRIORITY), by which the TC program recognizes what
+ * they sent. Its low bits are 0 and no class has its number, so queueing disciplines treat it like
+ * priority 0. Each tunnel inside a tunnel takes WG_TTL_OF_A_TUNNEL off the TTL, so a packet in a
+ * loop is dropped soon.
  */
 #define WG_SOCKET_PRIORITY 0x57470000
 #define WG_TTL_OF_A_TUNNEL 8
@@ -65,7 +66,7 @@ struct session {
 	__u32 peer;
 };
 
-/* What a peer sends, as it is on the wire. An IPv4 address is ::ffff:a.b.c.d. */
+/* The addresses of what a peer sends, as on the wire. An IPv4 address is ::ffff:a.b.c.d. */
 struct flow_key {
 	__u32 ifindex; /* of the NIC that it arrives by */
 	__u16 proto;   /* ETH_P_IP or ETH_P_IPV6, network byte order */
@@ -79,7 +80,7 @@ struct flow {
 	__u64 admitted;
 };
 
-/* A flow that was admitted so long ago has lapsed: it is the kernel's. */
+/* A flow that was admitted this long ago has lapsed: XDP passes its packets to the kernel. */
 #define WG_FLOW_LAPSED_NS 30000000000ULL
 
 /* A NIC that the XDP program serves: its queues' keys in the XSK maps. */
@@ -137,10 +138,10 @@ struct peer_stats_view {
 	X(bad_length, "length does not fit the message type")                     \
 	X(unknown_receiver, "receiver index belongs to no session")               \
 	X(bad_checksum, "UDP checksum wrong")                                     \
-	X(bad_tag, "transport message not authentic")                             \
-	X(replay, "transport message seen before or too old")                     \
+	X(bad_tag, "data message not authentic")                                  \
+	X(replay, "data message seen before or too old")                          \
 	X(key_expired,                                                            \
-	  "transport message under a key past its life, received or to be sent")  \
+	  "data message under a key past its lifetime, received or to be sent")   \
 	X(bad_inner, "decrypted packet malformed")                                \
 	X(ecn, "congestion marked on a packet that knows no ECN")                 \
 	X(tap_error, "interface refused a decrypted packet")                      \
@@ -153,7 +154,7 @@ struct peer_stats_view {
 	X(staged_expired, "no session could be made for a waiting packet")        \
 	X(rx_ring_full, "AF_XDP receive ring full, or no frame to receive in")    \
 	X(tx_ring_full, "AF_XDP transmit ring or frames used up")                 \
-	X(udp_send_error, "UDP socket refused a packet")                          \
+	X(udp_send_error, "UDP socket refused a packet, or there was no route")   \
 	X(handshake_queue_full, "handshake messages come faster than we answer")  \
 	X(bad_mac, "handshake message with a wrong mac1 or mac2")                 \
 	X(bad_handshake, "handshake message not authentic or not expected")       \
@@ -176,8 +177,8 @@ struct drops {
 #undef X
 };
 
-/* One line a worker, written by it and those who deliver for it; the last one by the control
- * thread. */
+/* One element per worker, written by the worker and by helpers that deliver for it; and a last one,
+ * written by the control thread. */
 struct worker_stats {
 	__u64 rx_xdp_packets;
 	__u64 rx_xdp_bytes;
@@ -191,7 +192,7 @@ struct worker_stats {
 	__u64 tap_writes;
 	__u64 tap_read_calls; /* system calls, each for some of these */
 	__u64 tap_write_calls;
-	__u64 helped; /* packets that another thread en- or decrypted */
+	__u64 helped; /* packets that another thread encrypted or decrypted */
 	struct drops drops;
 };
 

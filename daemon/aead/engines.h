@@ -14,7 +14,7 @@ extern const struct aead_engine aead_sodium; /* always built in */
 /* Built in if the build found the library. */
 extern const struct aead_engine aead_ipsec_mb; /* x86 only */
 extern const struct aead_engine aead_boringssl;
-/* aead_ipsec_mb as it is on a CPU without AVX-512. Not in the table: for tests and benchmarks. */
+/* What aead_ipsec_mb uses on a CPU without AVX-512. Not in the table: for tests and benchmarks. */
 extern const struct aead_engine aead_ipsec_mb_avx2;
 
 #endif

@@ -6,8 +6,8 @@
 
 #include "engines.h"
 
-/* Each engine seals and opens a worker's full batch of packets several times, each packet in
- * memory of its own; its best round counts. */
+/* Each engine seals and opens a worker's full batch of packets several times. Each packet has its
+ * own memory. The engine's best round counts. */
 #define TRIAL_ROUNDS  5
 #define TRIAL_PACKETS 64
 #define TRIAL_LEN     1420

@@ -9,7 +9,7 @@
 
 static const char *log_name = "wgxdp";
 static bool use_syslog;
-static int log_most = LOG_INFO; /* the least important priority logged; -1: none */
+static int log_max = LOG_INFO; /* the least important priority logged; -1: none */
 
 /* LOG_LEVEL=error and =silent work as in wireguard-go; anything else means info. */
 void log_init(const char *ifname)
@@ -18,9 +18,9 @@ void log_init(const char *ifname)
 
 	log_name = ifname;
 	if (level && !strcmp(level, "silent"))
-		log_most = -1;
+		log_max = -1;
 	else if (level && !strcmp(level, "error"))
-		log_most = LOG_ERR;
+		log_max = LOG_ERR;
 }
 
 void log_to_syslog(void)
@@ -33,7 +33,7 @@ static void log_line(int priority, const char *fmt, va_list ap)
 {
 	char text[512];
 
-	if (priority > log_most)
+	if (priority > log_max)
 		return;
 	vsnprintf(text, sizeof(text), fmt, ap);
 	if (use_syslog)

@@ -35,7 +35,8 @@ static void end_trial(struct trial *t)
 	pthread_mutex_unlock(&t->lock);
 }
 
-/* Returns 0 or -errno: whether the system lets us have so many threads at once. */
+/* Starts and ends as many threads as liburcu will start. 0, or the -errno of the one that could not
+ * be started. */
 static int try_threads(void)
 {
 	struct trial t = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * RCU: its begin, and the mark of pointers that are published under it.
+ * RCU: starts it, and marks pointers that are published under it.
  *
  * A `struct nic __rcu *` is read by rcu_dereference() and written by rcu_assign_pointer() or
  * before any other thread can see it. What a reader found stays valid until the reader's next
@@ -13,8 +13,8 @@
 
 #define __rcu
 
-/* Registers the calling thread with RCU and starts liburcu's own threads. liburcu would abort where
- * it cannot start one, so it is tried first. 0 or -errno. main(). */
+/* Registers the calling thread with RCU and starts liburcu's own threads. liburcu aborts if it
+ * cannot start one, so starting threads is tried first. 0 or -errno. Called once, by main(). */
 int rcu_begin(void);
 
 #endif

@@ -3,9 +3,11 @@
  * Which thread may call a function, asserted in debug builds (make DEBUG=1 or SANITIZE=...).
  *
  * A thread says what it is by thread_become(); a thread that never does is the control thread,
- * as main() is, and every unit test. A function that belongs to one role begins with
- * assert_control_thread() or assert_worker_thread(), which end the program with a message if
- * the caller has another role. Other builds contain none of it.
+ * as main() is before it starts the others, and every unit test. A function that is not static
+ * and belongs to one role begins with assert_control_thread() or assert_worker_thread(), before
+ * anything is done; only plain declarations may come first. These end the program with a message
+ * if the caller has another role. Other builds contain none of it. Inline functions in headers,
+ * and code that owns nothing (protocol/, packet/, aead/), go without.
  */
 #ifndef THREAD_H
 #define THREAD_H
@@ -13,7 +15,7 @@
 enum thread_role {
 	THREAD_CONTROL, /* decides; there is one */
 	THREAD_WORKER,	/* moves packets */
-	THREAD_HELPER,	/* en- and decrypts for workers, and delivers for them */
+	THREAD_HELPER,	/* encrypts and decrypts for workers, and delivers for them */
 };
 
 #ifdef THREAD_CHECKS

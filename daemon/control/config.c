@@ -105,7 +105,7 @@ static int set_private_key(struct tunnel *tunnel, const uint8_t *key)
 }
 
 /* Returns 1 if it is to be called once more. */
-static int set_device(struct tunnel *tunnel, const struct uapi_op *op)
+static int set_interface(struct tunnel *tunnel, const struct uapi_op *op)
 {
 	switch (op->key) {
 	case UAPI_PRIVATE_KEY:
@@ -242,7 +242,7 @@ static int set_sockets(struct tunnel *tunnel, const struct uapi_set *set)
 
 	for (size_t i = 0; !err && i < set->count; i++)
 		if (may_be_refused(set->ops[i].key))
-			err = set_device(tunnel, &set->ops[i]);
+			err = set_interface(tunnel, &set->ops[i]);
 	return err;
 }
 
@@ -278,7 +278,7 @@ static int check_room(struct tunnel *tunnel, const struct uapi_set *set)
 static int set_line(struct tunnel *tunnel, struct uapi_set *set)
 {
 	const struct uapi_op *op = &set->ops[set->next];
-	int ret = may_be_refused(op->key) ? 0 : set_device(tunnel, op);
+	int ret = may_be_refused(op->key) ? 0 : set_interface(tunnel, op);
 
 	if (!ret)
 		set->next++;
@@ -302,10 +302,10 @@ static int begin_set(struct tunnel *tunnel, const struct uapi_set *set)
  * the port is in use, when nothing has changed yet. BPF maps that have no memory follow later. */
 int config_set(void *ctx, struct uapi_set *set)
 {
+	assert_control_thread();
 	struct tunnel *tunnel = ctx;
 	int ret = set->begun ? 0 : begin_set(tunnel, set);
 
-	assert_control_thread();
 	set->begun = true;
 	if (ret || set->next == set->count)
 		return ret;
@@ -320,6 +320,7 @@ int config_set(void *ctx, struct uapi_set *set)
 
 void config_refused(void *ctx, const struct uapi_error *error)
 {
+	assert_control_thread();
 	log_info("configuration refused, nothing changed: line %zu: %s", error->line,
 		 error->reason);
 }

@@ -95,10 +95,10 @@ static void write_entry(struct peer *peer, uint64_t now)
 void flows_admit(struct peer *peer, const struct endpoint *from, uint32_t ifindex,
 		 uint64_t now)
 {
+	assert_control_thread();
 	const struct peer_key key = {.addr = from->source};
 	struct tunnel *tunnel = tunnel_of(peer);
 
-	assert_control_thread();
 	if (!tunnel->dp.udp || !dataplane_nic(&tunnel->dp, ifindex))
 		return;
 	if (!is_flow(peer, from, ifindex))
@@ -121,6 +121,7 @@ void flows_renew(struct peer *peer, uint64_t now)
 bool flows_may_be_translated(const struct peer *peer, const struct endpoint *from,
 			     uint32_t ifindex, uint64_t now)
 {
+	assert_control_thread();
 	if (!dataplane_nic(&tunnel_of(peer)->dp, ifindex))
 		return false;
 	return is_flow(peer, from, ifindex) && is_just_admitted(peer, now)
@@ -140,9 +141,9 @@ static struct arrival latest_arrival(struct peer *peer)
 
 uint32_t flows_serve(struct peer *peer, uint64_t now)
 {
+	assert_control_thread();
 	struct arrival a = latest_arrival(peer);
 
-	assert_control_thread();
 	if (a.ifindex)
 		flows_admit(peer, &a.from, a.ifindex, now);
 	return a.ifindex;
@@ -170,10 +171,10 @@ static void admit_latest(struct peer *peer, uint32_t ifindex, uint64_t now)
 
 void flows_note_nic(struct tunnel *tunnel, uint32_t ifindex)
 {
+	assert_control_thread();
 	uint64_t now = clock_now();
 	struct peer *peer;
 
-	assert_control_thread();
 	cds_list_for_each_entry (peer, &tunnel->peers.list, list)
 		admit_latest(peer, ifindex, now);
 }
@@ -219,11 +220,11 @@ void flows_serve_flush(struct tunnel *tunnel)
 
 void flows_forget_addr(struct tunnel *tunnel, const struct ip_addr *addr)
 {
+	assert_control_thread();
 	const struct peer_key key = {.addr = *addr};
 	struct peer_group *group = peer_index_find(&tunnel->peers.by_flow, &key);
 	struct peer *peer;
 
-	assert_control_thread();
 	if (!group)
 		return;
 	if (group->count > FLUSHED_A_ROUND) {
@@ -239,7 +240,7 @@ static bool wants_probe(const struct peer *peer, uint64_t now)
 	return peer->current && atomic_load(&peer->by_nic) && now >= peer->probe_due;
 }
 
-/* Each probe has a tag of its own, by which a worker knows it. */
+/* Each probe has its own tag, by which a worker recognizes it. */
 static void begin_probe(struct peer *peer, struct peer_probe *probe, uint64_t now)
 {
 	pthread_mutex_lock(&peer->roam_lock);
@@ -269,9 +270,8 @@ static void note_failure(struct tunnel *tunnel, const struct nic *nic, int err,
 	if (now < tunnel->probe_error_due)
 		return;
 	tunnel->probe_error_due = now + PROBE_ERROR_PAUSE_NS;
-	log_error("%s: cannot probe what its kernel lets in: %s; peers go by the UDP "
-		  "socket "
-		  "until it can",
+	log_error("%s: cannot send the probes by which the kernel accepts flows: %s; "
+		  "peers that use this NIC go by the UDP socket until that works",
 		  nic->name, strerror(-err));
 }
 
@@ -287,10 +287,10 @@ static void probe(struct peer *peer, struct nic *nic, uint64_t now)
 
 void flows_keep(struct peer *peer, uint64_t now)
 {
+	assert_control_thread();
 	struct tunnel *tunnel = tunnel_of(peer);
 	struct nic *nic = dataplane_nic(&tunnel->dp, peer->flow.ifindex);
 
-	assert_control_thread();
 	if (!peer->flow_admitted)
 		return;
 	if (flow_age(peer, now) >= (int64_t)WG_FLOW_LAPSED_NS)
@@ -302,5 +302,6 @@ void flows_keep(struct peer *peer, uint64_t now)
 
 void flows_new_round(struct tunnel *tunnel)
 {
+	assert_control_thread();
 	tunnel->probes_until = clock_now() + PROBES_ROUND_NS;
 }

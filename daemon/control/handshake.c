@@ -69,16 +69,16 @@ static void log_clock_step(const struct wall_look *look)
 	format_duration(look->by, by, sizeof(by));
 	format_duration(look->lead, lead, sizeof(lead));
 	if (look->step == WALL_FORWARD)
-		log_info("the wall clock was set forward by %s: if that is an error, set "
-			 "it right at once, because peers remember the time of our "
-			 "handshakes: after a restart they refuse ours until then, or "
-			 "until they remove us and add us again",
+		log_info("the wall clock was set forward by %s: peers remember the "
+			 "latest time of our handshakes, and after a restart they refuse "
+			 "earlier ones; if the new time is wrong, set the clock right at "
+			 "once (a peer that refuses has to remove us and add us again)",
 			 by);
 	else if (look->step == WALL_BACKWARD)
-		log_info("the wall clock was set back by %s: handshakes go on with times "
-			 "up to %s ahead of it, but if wgxdp is restarted, peers refuse "
-			 "them until the clock shows the latest time that they know: set "
-			 "it right before",
+		log_info("the wall clock was set back by %s: handshakes go on, with "
+			 "times up to %s ahead of it; after a restart peers refuse them "
+			 "until the clock shows the latest time that they know, so set "
+			 "the clock right before a restart",
 			 by, lead);
 }
 
@@ -326,9 +326,9 @@ static void serve_response(struct tunnel *tunnel, const struct handshake_message
 void handshake_receive(struct tunnel *tunnel, const struct handshake_message *m,
 		       bool under_load, uint64_t now)
 {
+	assert_control_thread();
 	uint32_t type = le32toh(*(const uint32_t *)m->data);
 
-	assert_control_thread();
 	if (!tunnel->up) /* the message was queued before wg0 went down */
 		return;
 	if (type == WG_COOKIE_REPLY)

@@ -4,6 +4,7 @@
 #include "clock.h"
 #include "handshake.h"
 #include "outer.h"
+#include "thread.h"
 #include "tunnel.h"
 
 /* A round answers messages for this long, and at least this many. */
@@ -116,6 +117,7 @@ static void initiate_handshakes(struct tunnel *tunnel, unsigned answered, uint64
 
 void handshake_intake_serve(struct tunnel *tunnel, uint64_t now)
 {
+	assert_control_thread();
 	unsigned share = room_per_ring(tunnel);
 
 	for (unsigned i = 0; i < WG_MAX_NICS; i++) {

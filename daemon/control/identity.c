@@ -8,6 +8,7 @@
 #include <urcu-qsbr.h>
 
 #include "bpf_objects.h"
+#include "thread.h"
 #include "tunnel.h"
 
 #define REKEYED_AT_ONCE 16
@@ -53,6 +54,7 @@ int tunnel_rekey_peers(struct tunnel *tunnel, unsigned max)
 
 int tunnel_set_private_key(struct tunnel *tunnel, const uint8_t key[WG_KEY_LEN])
 {
+	assert_control_thread();
 	struct mac1_check *check = malloc(sizeof(*check));
 	struct peer *peer;
 

@@ -243,6 +243,7 @@ void kernel_events_serve(struct tunnel *tunnel, uint64_t now)
 
 uint64_t kernel_events_deadline(const struct tunnel *tunnel)
 {
+	assert_control_thread();
 	const uint64_t due[] = {tunnel->wgif.look_due, wgif_tc_deadline(&tunnel->wgif),
 				tunnel->links_due, nics_look_deadline(tunnel)};
 	uint64_t next = UINT64_MAX;

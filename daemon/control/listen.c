@@ -59,10 +59,10 @@ static void listen_by(struct tunnel *tunnel, struct udp *udp)
 
 int tunnel_listen(struct tunnel *tunnel)
 {
+	assert_control_thread();
 	struct udp *udp;
 	int err = udp_open(&udp, tunnel->listen_port, tunnel->fwmark);
 
-	assert_control_thread();
 	if (!err) {
 		listen_by(tunnel, udp);
 		return 0;
@@ -160,9 +160,9 @@ int tunnel_set_listen_port(struct tunnel *tunnel, uint16_t port)
 
 int tunnel_set_fwmark(struct tunnel *tunnel, uint32_t fwmark)
 {
+	assert_control_thread();
 	int err = tunnel->dp.udp ? udp_set_fwmark(tunnel->dp.udp, fwmark) : 0;
 
-	assert_control_thread();
 	if (err)
 		return err;
 	tunnel->fwmark = fwmark;

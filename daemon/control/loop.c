@@ -6,7 +6,7 @@
  * the steps of a round in a fixed order, and does a bounded share of each, so that none can keep
  * it from the others.
  *
- * What takes long, or asks the kernel, is a step of its own, with a queue: attaching to NICs
+ * Work that takes long or asks the kernel is a separate step, with a queue: attaching to NICs
  * (nics.h) and resolving paths (paths.h). Other steps only put something into these queues.
  */
 #include "loop.h"
@@ -27,6 +27,7 @@
 #include "paths.h"
 #include "peer_events.h"
 #include "stale_paths.h"
+#include "thread.h"
 #include "tunnel.h"
 #include "uapi.h"
 
@@ -137,12 +138,14 @@ static int watch_all(struct tunnel *tunnel)
 
 int control_begin(struct tunnel *tunnel, int signal_fd)
 {
+	assert_control_thread();
 	tunnel->signal_fd = signal_fd;
 	return watch_all(tunnel);
 }
 
 int control_run(struct tunnel *tunnel)
 {
+	assert_control_thread();
 	kernel_look_at_wg0(tunnel);
 	while (!tunnel->ending) {
 		uint64_t now;

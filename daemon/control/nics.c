@@ -81,11 +81,11 @@ static void publish(struct tunnel *tunnel, struct nic *nic)
 int nics_attach(struct tunnel *tunnel, uint32_t ifindex, enum nic_mode mode,
 		struct nic **out, char *why, size_t why_len)
 {
+	assert_control_thread();
 	const struct rtnl_link *link = links_find(&tunnel->routing.links, ifindex);
 	int id = free_id(tunnel), err = id < 0 ? id : link ? 0 : -ENODEV;
 	struct nic *nic;
 
-	assert_control_thread();
 	if (err) {
 		snprintf(why, why_len, "%s",
 			 id < 0 ? "too many devices" : strerror(-err));
@@ -216,10 +216,10 @@ static uint32_t end_refusal(struct tunnel *tunnel, uint64_t now)
 void nics_link_changed(struct tunnel *tunnel, uint32_t ifindex,
 		       const struct rtnl_link *link)
 {
+	assert_control_thread();
 	struct nic_refusal *r = find_refusal(tunnel, ifindex);
 	struct nic *nic = dataplane_nic(&tunnel->dp, ifindex);
 
-	assert_control_thread();
 	if (nic && link)
 		nic_set_link(tunnel->bpf, nic, link);
 	if (r && (!link || link->mtu != r->mtu || r->up != !!(link->flags & IFF_UP)))
@@ -328,9 +328,9 @@ static bool attach_wanted(struct tunnel *tunnel, uint32_t ifindex)
 
 uint32_t nics_serve(struct tunnel *tunnel, uint64_t now)
 {
+	assert_control_thread();
 	uint32_t ifindex = take_wanted(&tunnel->nics);
 
-	assert_control_thread();
 	if (ifindex && attach_wanted(tunnel, ifindex))
 		return ifindex;
 	return end_refusal(tunnel, now);
@@ -340,6 +340,7 @@ uint64_t nics_deadline(const struct tunnel *tunnel)
 {
 	uint64_t next = UINT64_MAX;
 
+	assert_control_thread();
 	if (tunnel->nics.wanted_count)
 		return 0;
 	for (unsigned i = 0; i < WG_MAX_NICS; i++) {

@@ -138,6 +138,7 @@ static void resolve(struct peer *peer, uint64_t now)
 
 void paths_want(struct peer *peer)
 {
+	assert_control_thread();
 	peer_resolve(peer);
 }
 
@@ -192,9 +193,9 @@ void paths_configure_endpoint(struct peer *peer, const struct endpoint *ep)
 
 void paths_set_socket_only(struct peer *peer, bool yes)
 {
+	assert_control_thread();
 	const struct path *path = rcu_dereference(peer->path);
 
-	assert_control_thread();
 	if (atomic_exchange(&peer->socket_only, yes) == yes)
 		return;
 	if (path && path->nic)
@@ -214,9 +215,9 @@ void paths_note_arrival(struct peer *peer, uint32_t ifindex)
 
 void paths_note_way(struct peer *peer, const struct handshake_message *m)
 {
+	assert_control_thread();
 	uint64_t now = clock_now();
 
-	assert_control_thread();
 	paths_note_arrival(peer, m->ifindex);
 	paths_set_socket_only(
 		peer,
@@ -254,9 +255,9 @@ void paths_forget_source(struct peer *peer)
 /* The kernel does not see what workers send by AF_XDP, and would let the neighbour go stale. */
 void paths_keep_neighbour(struct peer *peer, uint64_t now)
 {
+	assert_control_thread();
 	const struct path *path = rcu_dereference(peer->path);
 
-	assert_control_thread();
 	if (!path || !path->nic || now - peer->neighbour_kept < NEIGHBOUR_NS)
 		return;
 	peer->neighbour_kept = now;
@@ -314,7 +315,7 @@ static void queue_due(struct tunnel *tunnel, uint64_t now)
 	}
 }
 
-static void serve_queue(struct tunnel *tunnel, uint64_t now)
+static void serve_unresolved(struct tunnel *tunnel, uint64_t now)
 {
 	struct cds_list_head *queue = &tunnel->peers.unresolved;
 
@@ -359,6 +360,7 @@ static void serve_walk(struct tunnel *tunnel, uint64_t now)
 
 uint64_t paths_deadline(struct tunnel *tunnel)
 {
+	assert_control_thread();
 	struct timerq_node *node = timerq_first(&tunnel->peers.resolutions);
 	uint64_t next = tunnel->paths_due, stale = stale_paths_deadline(tunnel);
 
@@ -375,7 +377,7 @@ void paths_serve(struct tunnel *tunnel, uint64_t now)
 	if (now < paths_deadline(tunnel))
 		return;
 	routing_refresh(&tunnel->routing, now);
-	serve_queue(tunnel, now);
+	serve_unresolved(tunnel, now);
 	serve_stale(tunnel, now);
 	serve_walk(tunnel, now);
 }

@@ -99,7 +99,7 @@ static void take_path(const struct peer *peer, struct peer_snapshot *p)
 	if (path && path->nic)
 		memcpy(p->nic, path->nic->name, sizeof(p->nic));
 	if (path && path->route.ifindex && tunnel_of(peer)->dp.udp)
-		p->way = path->nic ? PEER_WAY_AF_XDP : PEER_WAY_UDP;
+		p->path = path->nic ? PATH_AF_XDP : PATH_UDP;
 }
 
 /*

@@ -60,10 +60,10 @@ struct snapshot {
 	struct worker_stats stats;
 };
 
-enum peer_way {
-	PEER_WAY_NONE, /* no endpoint, no route or no socket */
-	PEER_WAY_UDP,
-	PEER_WAY_AF_XDP,
+enum path_kind {
+	PATH_NONE, /* no endpoint, no route or no socket */
+	PATH_UDP,
+	PATH_AF_XDP,
 };
 
 struct peer_snapshot {
@@ -71,7 +71,7 @@ struct peer_snapshot {
 	uint32_t slot;
 	bool has_endpoint;
 	struct endpoint endpoint; /* if has_endpoint */
-	enum peer_way way;
+	enum path_kind path;
 	char nic[IFNAMSIZ];	   /* "": the path names no NIC */
 	uint64_t rx_bytes;	   /* of UDP payload, authentic and not refused by TC */
 	uint64_t tx_bytes;	   /* of UDP payload */

@@ -14,6 +14,7 @@
 
 void stale_paths_init(struct stale_paths *stale)
 {
+	assert_control_thread();
 	CDS_INIT_LIST_HEAD(&stale->hops);
 	CDS_INIT_LIST_HEAD(&stale->endpoints);
 	stale->endpoints_due = UINT64_MAX;
@@ -81,10 +82,10 @@ static int note_hop(struct peer *peer, const struct route *route)
 void stale_paths_by_neighbour(struct tunnel *tunnel, uint32_t ifindex,
 			      const struct ip_addr *addr, const struct neighbour *now)
 {
+	assert_control_thread();
 	struct peer_key key = {.ifindex = ifindex, .addr = *addr};
 	struct peer_group *group = peer_index_find(&tunnel->peers.by_hop, &key);
 
-	assert_control_thread();
 	if (!group || !neighbour_changed(&group->neighbour, now))
 		return;
 	group->neighbour = *now;
@@ -93,11 +94,11 @@ void stale_paths_by_neighbour(struct tunnel *tunnel, uint32_t ifindex,
 
 void stale_paths_by_link(struct tunnel *tunnel, uint32_t ifindex)
 {
+	assert_control_thread();
 	const struct peer_key first = {.ifindex = ifindex};
 	const struct peer_index *index = &tunnel->peers.by_hop;
 	struct peer_group *group = peer_index_from(index, &first);
 
-	assert_control_thread();
 	for (; group && group->key.ifindex == ifindex;
 	     group = peer_index_after(index, group))
 		want_group(&tunnel->stale.hops, group);
@@ -134,11 +135,11 @@ static bool is_written_from(const struct peer *peer, const struct ip_addr *sourc
 void stale_paths_by_quote(struct tunnel *tunnel, const struct endpoint *quoted,
 			  uint64_t now)
 {
+	assert_control_thread();
 	struct peer_key key = {.addr = quoted->addr, .port = quoted->port};
 	struct peer_group *group = peer_index_find(&tunnel->peers.by_endpoint, &key);
 	struct peer *peer;
 
-	assert_control_thread();
 	if (!group)
 		return;
 	cds_list_for_each_entry (peer, &group->members, by_endpoint.list)
@@ -180,6 +181,7 @@ static void add_range(struct tunnel *tunnel, const struct ip_addr *prefix, unsig
 void stale_paths_by_prefix(struct tunnel *tunnel, const struct ip_addr *prefix,
 			   unsigned len)
 {
+	assert_control_thread();
 	const struct peer_key first = {.addr = *prefix};
 	struct peer_group *groups[GROUPS_AT_ONCE], *at;
 	const struct peer_index *index = &tunnel->peers.by_endpoint;
@@ -187,7 +189,6 @@ void stale_paths_by_prefix(struct tunnel *tunnel, const struct ip_addr *prefix,
 	uint64_t due = clock_now() + SETTLE_NS;
 	unsigned n = 0;
 
-	assert_control_thread();
 	at = peer_index_from(index, &first);
 	for (; n < GROUPS_AT_ONCE && is_in(at, prefix, len); n++) {
 		groups[n] = at;
@@ -248,9 +249,9 @@ static struct peer *next_by_endpoint(struct tunnel *tunnel, uint64_t now)
 
 int stale_paths_note(struct peer *peer, const struct route *route)
 {
+	assert_control_thread();
 	int err = note_endpoint(peer);
 
-	assert_control_thread();
 	return err ? err : note_hop(peer, route);
 }
 
@@ -270,5 +271,6 @@ struct peer *stale_paths_next(struct tunnel *tunnel, uint64_t now)
 
 uint64_t stale_paths_deadline(struct tunnel *tunnel)
 {
+	assert_control_thread();
 	return cds_list_empty(&tunnel->stale.hops) ? tunnel->stale.endpoints_due : 0;
 }

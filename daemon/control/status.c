@@ -195,10 +195,10 @@ static struct json_object *tunnel_object(const struct snapshot *s)
 
 /* --- peers --- */
 
-static const char *const way_names[] = {
-	[PEER_WAY_NONE] = "none",
-	[PEER_WAY_UDP] = "udp",
-	[PEER_WAY_AF_XDP] = "af_xdp",
+static const char *const path_names[] = {
+	[PATH_NONE] = "none",
+	[PATH_UDP] = "udp",
+	[PATH_AF_XDP] = "af_xdp",
 };
 
 static struct json_object *peer_object(const struct peer_snapshot *p)
@@ -210,7 +210,7 @@ static struct json_object *peer_object(const struct peer_snapshot *p)
 	put_number(&o, "slot", p->slot);
 	if (p->has_endpoint)
 		put_string(&o, "endpoint", uapi_endpoint_text(&p->endpoint, endpoint));
-	put_string(&o, "path", way_names[p->way]);
+	put_string(&o, "path", path_names[p->path]);
 	if (p->nic[0])
 		put_string(&o, "nic", p->nic);
 	put_number(&o, "rx_bytes", p->rx_bytes);

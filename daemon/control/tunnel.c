@@ -17,6 +17,7 @@
 #include "peer.h"
 #include "pick.h"
 #include "status.h"
+#include "thread.h"
 #include "uapi.h"
 
 /* --- making and ending --- */
@@ -121,6 +122,7 @@ int tunnel_open(struct tunnel *tunnel, const char *ifname, const struct nics *ni
 {
 	int err;
 
+	assert_control_thread();
 	memset(tunnel, 0, sizeof(*tunnel));
 	wgif_init(&tunnel->wgif, tunnel->name, &tunnel->rtnl, &tunnel->dp.unguarded);
 	tunnel->epoll_fd = tunnel->dp.handshakes.fd = tunnel->pmtu.fd = -1;
@@ -163,6 +165,7 @@ static void close_nics(struct tunnel *tunnel)
 /* The order: first packets stop coming in, then the workers end, then memory is freed. */
 void tunnel_close(struct tunnel *tunnel)
 {
+	assert_control_thread();
 	if (tunnel->bpf)
 		bpf_objects_set_port(tunnel->bpf, 0);
 	uapi_close(tunnel->uapi);

@@ -8,8 +8,8 @@
  * A crash of this process detaches all programs: XDP is attached by a BPF link, which the
  * process holds, and the TC programs (tc.h) are on a TAP device, which the kernel deletes with
  * its last queue. Only pins can outlive the process. Their directory is locked (flock) while the
- * owner lives; a new process takes over an unlocked directory and removes the pins of its own
- * maps from it.
+ * owner lives. A new process takes over an unlocked directory, and removes from it the pins that
+ * have the names of its maps.
  */
 #include "bpf_objects.h"
 
@@ -29,7 +29,6 @@
 
 #include "blake2s.h"
 #include "clock.h"
-#include "log.h"
 #include "nic.skel.h"
 #include "pins.h"
 #include "tc.h"
@@ -112,6 +111,7 @@ int bpf_objects_open(struct bpf_objects **out, char *why, size_t why_len)
 	struct bpf_objects *bpf;
 	int err, cpus;
 
+	assert_control_thread();
 	libbpf_set_print(quiet_print);
 	cpus = libbpf_num_possible_cpus();
 	if (cpus < 0) {
@@ -124,7 +124,6 @@ int bpf_objects_open(struct bpf_objects **out, char *why, size_t why_len)
 	bpf->cpus = (unsigned)cpus;
 	pins_init(&bpf->pins);
 	tc_init(&bpf->tc);
-	libbpf_set_print(quiet_print);
 	err = load_objects(bpf);
 	if (err) {
 		snprintf(why, why_len,
@@ -159,6 +158,7 @@ static void unpin(struct bpf_objects *bpf)
 
 void bpf_objects_close(struct bpf_objects *bpf)
 {
+	assert_control_thread();
 	if (!bpf)
 		return;
 	unpin(bpf);
@@ -190,6 +190,7 @@ static int pin_maps(const struct pins *pins, const struct bpf_object *obj)
 int bpf_objects_pin(struct bpf_objects *bpf, const char *ifname, char *why,
 		    size_t why_len)
 {
+	assert_control_thread();
 	int err = pins_open(&bpf->pins, ifname, why, why_len);
 
 	if (err)
@@ -206,26 +207,31 @@ int bpf_objects_pin(struct bpf_objects *bpf, const char *ifname, char *why,
 
 bool bpf_objects_has_tc(struct bpf_objects *bpf, uint32_t ifindex)
 {
+	assert_control_thread();
 	return tc_has(&bpf->tc, ifindex);
 }
 
 bool bpf_objects_uses_clsact(const struct bpf_objects *bpf)
 {
+	assert_control_thread();
 	return bpf->tc.clsact;
 }
 
 int bpf_objects_filter_fd(const struct bpf_objects *bpf)
 {
+	assert_control_thread();
 	return bpf_program__fd(bpf->wgif->progs.wg_filter);
 }
 
 int bpf_objects_attach_tc(struct bpf_objects *bpf, uint32_t ifindex)
 {
+	assert_control_thread();
 	return tc_attach(&bpf->tc, ifindex);
 }
 
 int bpf_objects_attach_xdp(struct bpf_objects *bpf, uint32_t ifindex, enum xdp_kind kind)
 {
+	assert_control_thread();
 	const struct bpf_program *prog = kind == XDP_KIND_FRAGS
 						 ? bpf->nic->progs.wg_nic
 						 : bpf->nic->progs.wg_nic_plain;
@@ -246,6 +252,7 @@ bool bpf_objects_lost_xdp(int link_fd)
 
 bool bpf_objects_has_xdp(uint32_t ifindex)
 {
+	assert_control_thread();
 	LIBBPF_OPTS(bpf_xdp_query_opts, opts);
 
 	return !bpf_xdp_query((int)ifindex, 0, &opts) &&
@@ -261,11 +268,13 @@ int bpf_objects_deliver(struct bpf_objects *bpf, uint32_t ifindex, const uint8_t
 			    .ctx_size_in = sizeof(ctx), .repeat = 1, .batch_size = 1,
 			    .flags = BPF_F_TEST_XDP_LIVE_FRAMES);
 
+	assert_control_thread();
 	return bpf_prog_test_run_opts(bpf_program__fd(bpf->nic->progs.wg_probe), &opts);
 }
 
 struct worker_stats *bpf_objects_worker_stats(struct bpf_objects *bpf)
 {
+	assert_control_thread();
 	return bpf->stats;
 }
 
@@ -312,6 +321,7 @@ bool bpf_objects_config_late(const struct bpf_objects *bpf)
 
 void bpf_objects_set_port(struct bpf_objects *bpf, uint16_t port)
 {
+	assert_control_thread();
 	bpf->config.listen_port = port;
 	bpf_objects_write_config(bpf);
 }
@@ -320,6 +330,7 @@ void bpf_objects_set_mac1_key(struct bpf_objects *bpf, const uint8_t mac1_key[WG
 {
 	uint32_t block[BLAKE2S_BLOCK_LEN / sizeof(uint32_t)];
 
+	assert_control_thread();
 	bpf->config.has_mac1 = !!mac1_key;
 	if (mac1_key) {
 		blake2s_init_h(bpf->config.mac1_state, WG_MAC_LEN, WG_KEY_LEN);
@@ -365,6 +376,7 @@ static struct flow_key flow_key(const struct endpoint *from, uint32_t ifindex)
 int bpf_objects_admit_flow(struct bpf_objects *bpf, const struct endpoint *from,
 			   uint32_t ifindex)
 {
+	assert_control_thread();
 	struct flow_key key = flow_key(from, ifindex);
 	struct flow flow = {.admitted = monotonic_now()};
 
@@ -374,6 +386,7 @@ int bpf_objects_admit_flow(struct bpf_objects *bpf, const struct endpoint *from,
 void bpf_objects_remove_flow(struct bpf_objects *bpf, const struct endpoint *from,
 			     uint32_t ifindex)
 {
+	assert_control_thread();
 	struct flow_key key = flow_key(from, ifindex);
 
 	map_unset(bpf->nic->maps.flows, &key);
@@ -382,6 +395,7 @@ void bpf_objects_remove_flow(struct bpf_objects *bpf, const struct endpoint *fro
 int bpf_objects_set_nic(struct bpf_objects *bpf, uint32_t ifindex,
 			const struct nic_queues *queues)
 {
+	assert_control_thread();
 	return queues ? map_set(bpf, bpf->nic->maps.nic_queues, &ifindex, queues)
 		      : map_unset(bpf->nic->maps.nic_queues, &ifindex);
 }
@@ -389,6 +403,7 @@ int bpf_objects_set_nic(struct bpf_objects *bpf, uint32_t ifindex,
 int bpf_objects_set_xsk(struct bpf_objects *bpf, uint32_t key, int data_fd,
 			int handshake_fd)
 {
+	assert_control_thread();
 	int err = map_set(bpf, bpf->nic->maps.xsk_data, &key, &data_fd);
 
 	return err ? err
@@ -397,6 +412,7 @@ int bpf_objects_set_xsk(struct bpf_objects *bpf, uint32_t key, int data_fd,
 
 int bpf_objects_add_peer(struct bpf_objects *bpf, uint32_t slot)
 {
+	assert_control_thread();
 	struct peer_stats *zero = calloc(bpf->cpus, sizeof(*zero));
 	int err = zero ? map_set(bpf, bpf->nic->maps.peer_stats, &slot, zero) : -ENOMEM;
 
@@ -406,6 +422,7 @@ int bpf_objects_add_peer(struct bpf_objects *bpf, uint32_t slot)
 
 void bpf_objects_remove_peer(struct bpf_objects *bpf, uint32_t slot)
 {
+	assert_control_thread();
 	map_unset(bpf->nic->maps.peer_stats, &slot);
 }
 
@@ -413,11 +430,13 @@ int bpf_objects_add_session(struct bpf_objects *bpf, uint32_t index, uint32_t sl
 {
 	struct session value = {.peer = slot};
 
+	assert_control_thread();
 	return map_set(bpf, bpf->nic->maps.sessions, &index, &value);
 }
 
 void bpf_objects_remove_session(struct bpf_objects *bpf, uint32_t index)
 {
+	assert_control_thread();
 	map_unset(bpf->nic->maps.sessions, &index);
 }
 
@@ -430,20 +449,21 @@ int bpf_objects_set_allowed_ip(void *ctx, const struct ip_addr *addr, uint8_t ci
 							  : bpf->wgif->maps.allowed_ips6;
 	struct lpm6_key key = {.prefixlen = cidr}; /* an lpm4_key is its beginning */
 
+	assert_control_thread();
 	memcpy(key.addr, addr->bytes, ip_addr_len(addr));
 	return present ? map_set(bpf, map, &key, &value) : map_unset(map, &key);
 }
 
-/* Sums the values of all CPUs. A value must be `words` 64-bit counters. */
+/* Sums the values of all CPUs. `out`, like each value, is a struct of `words` 64-bit counters. */
 static int sum_percpu(struct bpf_objects *bpf, const struct bpf_map *map, uint32_t key,
-		      uint64_t *out, size_t words)
+		      void *out, size_t words)
 {
-	uint64_t *values = calloc(bpf->cpus, words * sizeof(*values));
+	uint64_t *sums = out, *values = calloc(bpf->cpus, words * sizeof(*values));
 	int err = values ? bpf_map_lookup_elem(bpf_map__fd(map), &key, values) : -ENOMEM;
 
-	memset(out, 0, words * sizeof(*out));
+	memset(sums, 0, words * sizeof(*sums));
 	for (size_t i = 0; !err && i < bpf->cpus * words; i++)
-		out[i % words] += values[i];
+		sums[i % words] += values[i];
 	free(values);
 	return err;
 }
@@ -473,5 +493,6 @@ int bpf_objects_peer_stats(struct bpf_objects *bpf, const uint32_t *slots, unsig
 
 int bpf_objects_drops(struct bpf_objects *bpf, struct drops *out)
 {
-	return sum_percpu(bpf, bpf->nic->maps.drops, 0, (uint64_t *)out, DROP_REASONS);
+	assert_control_thread();
+	return sum_percpu(bpf, bpf->nic->maps.drops, 0, out, DROP_REASONS);
 }

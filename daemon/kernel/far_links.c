@@ -6,6 +6,7 @@
 #include <linux/rtnetlink.h>
 
 #include "rtnl.h"
+#include "thread.h"
 
 #define READS_MAX 64
 
@@ -13,6 +14,7 @@ int far_links_open(struct far_links *f)
 {
 	int one = 1, err = 0;
 
+	assert_control_thread();
 	f->socket = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC | SOCK_NONBLOCK);
 	if (!f->socket)
 		return -errno;
@@ -27,6 +29,7 @@ int far_links_open(struct far_links *f)
 
 void far_links_close(struct far_links *f)
 {
+	assert_control_thread();
 	if (f->socket)
 		mnl_socket_close(f->socket);
 	f->socket = NULL;
@@ -34,6 +37,7 @@ void far_links_close(struct far_links *f)
 
 int far_links_fd(const struct far_links *f)
 {
+	assert_control_thread();
 	return mnl_socket_get_fd(f->socket);
 }
 
@@ -56,6 +60,7 @@ bool far_links_heard(struct far_links *f, uint32_t ifindex)
 	_Alignas(struct nlmsghdr) char buf[RTNL_RECEIVE_BYTES];
 	bool heard = false;
 
+	assert_control_thread();
 	for (int i = 0; f->socket && i < READS_MAX; i++) {
 		ssize_t len =
 			rtnl_receive(far_links_fd(f), buf, sizeof(buf), MSG_DONTWAIT);

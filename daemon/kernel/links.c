@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "thread.h"
+
 struct links_entry {
 	struct links_entry *next;
 	uint32_t ifindex;
@@ -32,6 +34,7 @@ static void remove_at(struct links_entry **place)
 
 int links_note(struct links *t, uint32_t ifindex, const struct rtnl_link *link)
 {
+	assert_control_thread();
 	struct links_entry **place = find_place(t, ifindex);
 
 	if (!link) {
@@ -50,6 +53,7 @@ int links_note(struct links *t, uint32_t ifindex, const struct rtnl_link *link)
 
 const struct rtnl_link *links_find(const struct links *t, uint32_t ifindex)
 {
+	assert_control_thread();
 	struct links_entry *entry = *find_place(t, ifindex);
 
 	return entry ? &entry->link : NULL;
@@ -57,6 +61,7 @@ const struct rtnl_link *links_find(const struct links *t, uint32_t ifindex)
 
 void links_clear(struct links *t)
 {
+	assert_control_thread();
 	for (unsigned i = 0; i < LINKS_BUCKETS; i++)
 		while (t->buckets[i])
 			remove_at(&t->buckets[i]);
@@ -78,6 +83,7 @@ static void read_link(void *ctx, uint32_t ifindex, const struct rtnl_link *link)
 
 int links_read(struct links *t, struct rtnl *r)
 {
+	assert_control_thread();
 	struct reading reading = {.err = 0};
 	int err = rtnl_link_dump(r, read_link, &reading);
 

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "thread.h"
+
 struct neighbours_entry {
 	struct neighbours_entry *next;
 	uint32_t ifindex;
@@ -65,6 +67,7 @@ static void add(struct neighbours *t, uint32_t ifindex, const struct ip_addr *ad
 int neighbours_get(struct neighbours *t, struct rtnl *r, uint32_t ifindex,
 		   const struct ip_addr *addr, uint8_t mac[6])
 {
+	assert_control_thread();
 	const struct neighbours_entry *entry = *find_place(t, ifindex, addr);
 	int err;
 
@@ -97,6 +100,7 @@ struct neighbour neighbour_heard(uint16_t state, const uint8_t *mac)
 void neighbours_note(struct neighbours *t, uint32_t ifindex, const struct ip_addr *addr,
 		     uint16_t state, const uint8_t *mac)
 {
+	assert_control_thread();
 	struct neighbours_entry **place = find_place(t, ifindex, addr);
 
 	if (!*place)
@@ -109,6 +113,7 @@ void neighbours_note(struct neighbours *t, uint32_t ifindex, const struct ip_add
 
 void neighbours_clear(struct neighbours *t)
 {
+	assert_control_thread();
 	for (unsigned i = 0; i < NEIGHBOURS_BUCKETS; i++)
 		while (t->buckets[i])
 			remove_at(t, &t->buckets[i]);

@@ -8,7 +8,7 @@
  * neighbours that nobody asked for, and spoofed ones, take no memory. A next hop that is not
  * usable is not in the table: the kernel is asked each time.
  *
- * The number of entries is bounded. A full table is emptied, and filled again by who asks.
+ * The number of entries is bounded. A full table is emptied, and fills again as callers ask.
  */
 #ifndef NEIGHBOURS_H
 #define NEIGHBOURS_H

@@ -18,6 +18,7 @@
 #include <bpf/bpf.h>
 
 #include "log.h"
+#include "thread.h"
 #include "why.h"
 
 #define BPFFS	 "/sys/fs/bpf"
@@ -219,11 +220,13 @@ static int wait_for_lock(const struct pins *p, struct why why)
 
 void pins_init(struct pins *p)
 {
+	assert_control_thread();
 	*p = (struct pins){.root = -1, .dir = -1};
 }
 
 int pins_open(struct pins *p, const char *ifname, char *why_text, size_t why_len)
 {
+	assert_control_thread();
 	struct why why = {why_text, why_len};
 	int fd, bpffs = open_bpffs(why);
 	bool made;
@@ -246,17 +249,20 @@ int pins_add(const struct pins *p, const char *name, int map_fd)
 {
 	char path[128];
 
+	assert_control_thread();
 	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s", p->dir, name);
 	return bpf_obj_pin(map_fd, path);
 }
 
 void pins_remove(const struct pins *p, const char *name)
 {
+	assert_control_thread();
 	unlinkat(p->dir, name, 0);
 }
 
 void pins_tell_strangers(const struct pins *p)
 {
+	assert_control_thread();
 	int fd = openat(p->dir, ".", OPEN_DIR);
 	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	struct dirent *entry;
@@ -276,6 +282,7 @@ void pins_tell_strangers(const struct pins *p)
 
 void pins_close(struct pins *p)
 {
+	assert_control_thread();
 	if (p->dir >= 0) {
 		unlinkat(p->root, p->ifname, AT_REMOVEDIR);
 		close(p->dir);

@@ -12,6 +12,7 @@
 
 #include "clock.h"
 #include "endpoint.h"
+#include "thread.h"
 
 #define MESSAGES_AT_ONCE 64
 #define INTERVAL_NS	 NS_PER_SEC
@@ -27,6 +28,7 @@ int pmtu_open(struct pmtu *p)
 {
 	struct icmp6_filter filter;
 
+	assert_control_thread();
 	p->fd = socket(AF_INET6, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_ICMPV6);
 	if (p->fd < 0)
 		return -errno;
@@ -43,6 +45,7 @@ int pmtu_open(struct pmtu *p)
 
 void pmtu_close(struct pmtu *p)
 {
+	assert_control_thread();
 	if (p->fd >= 0)
 		close(p->fd);
 	p->fd = -1;
@@ -62,6 +65,7 @@ void pmtu_read(struct pmtu *p, uint16_t port, pmtu_heard_fn *heard, void *ctx)
 	struct endpoint quoted;
 	struct too_big m;
 
+	assert_control_thread();
 	for (unsigned i = 0; p->fd >= 0 && i < MESSAGES_AT_ONCE; i++) {
 		ssize_t len = recv(p->fd, &m, sizeof(m), MSG_DONTWAIT);
 
@@ -77,6 +81,7 @@ void pmtu_read(struct pmtu *p, uint16_t port, pmtu_heard_fn *heard, void *ctx)
 
 uint64_t pmtu_schedule(uint64_t *due, uint64_t now)
 {
+	assert_control_thread();
 	if (*due < now)
 		*due = *due + INTERVAL_NS < now ? now : *due + INTERVAL_NS;
 	return *due;

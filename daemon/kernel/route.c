@@ -8,6 +8,7 @@
 
 #include "routing.h"
 #include "rtnl_query.h"
+#include "thread.h"
 
 /* What Linux uses if neither the route nor the link says otherwise. */
 #define DEFAULT_HOP_LIMIT 64
@@ -18,7 +19,8 @@ static uint32_t scope_of(const struct endpoint *ep, const struct ip_addr *a)
 	return ip_addr_link_local(a) ? ep->scope_id : 0;
 }
 
-/* Returns 0 if the source is an address of this host. IPv4 route look-ups refuse a source that is not ours; IPv6 ones take any. */
+/* Returns 0 if the source is an address of this host. IPv4 route look-ups refuse a source that is
+ * not ours; IPv6 ones take any. */
 static int source_is_local(struct rtnl *r, const struct endpoint *ep)
 {
 	static const struct ip_addr none;
@@ -110,6 +112,7 @@ int route_resolve(struct routing *t, const struct endpoint *ep, uint16_t listen_
 	bool source_gone;
 	int err;
 
+	assert_control_thread();
 	memset(out, 0, sizeof(*out));
 	if (ip_addr_link_local(&ep->addr) && !ep->scope_id)
 		return -EINVAL;
@@ -134,6 +137,7 @@ int route_resolve(struct routing *t, const struct endpoint *ep, uint16_t listen_
 
 int route_keep_neigh(struct routing *t, const struct route *route)
 {
+	assert_control_thread();
 	if (!route->l2_ok)
 		return 0;
 	return rtnl_neigh_probe(t->rtnl, route->ifindex, &route->nexthop);
@@ -153,6 +157,7 @@ bool route_left_source(struct routing *t, const struct endpoint *ep, uint32_t be
 {
 	uint32_t owner;
 
+	assert_control_thread();
 	if (ep->source.family == IP_NONE || !before || before == after)
 		return false;
 	return !rtnl_addr_link(t->rtnl, &ep->source, &owner) && owner == before;

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "thread.h"
+
 /* Linux's own default. */
 #define DEFAULT_TTL 64
 #define TTL_SYSCTL  "/proc/sys/net/ipv4/ip_default_ttl"
@@ -32,25 +34,29 @@ static int read_links_and_ttl(struct routing *t, uint64_t now)
 
 int routing_open(struct routing *t, struct rtnl *r, uint64_t now)
 {
+	assert_control_thread();
 	t->rtnl = r;
 	return read_links_and_ttl(t, now);
 }
 
 void routing_close(struct routing *t)
 {
+	assert_control_thread();
 	links_clear(&t->links);
 	neighbours_clear(&t->neighbours);
 }
 
 int routing_read(struct routing *t, uint64_t now)
 {
+	assert_control_thread();
 	neighbours_clear(&t->neighbours);
 	return read_links_and_ttl(t, now);
 }
 
-/* If the read fails, the table that events keep is still right but for two sysctls. */
+/* If the read fails, the table that events keep is still right, except for two sysctls. */
 void routing_refresh(struct routing *t, uint64_t now)
 {
+	assert_control_thread();
 	if (now >= t->read_at + ROUTING_MAX_AGE_NS)
 		read_links_and_ttl(t, now);
 }

@@ -6,9 +6,9 @@
  *
  * A request on the first socket is synchronous: the kernel works on it inside sendto(), so
  * the answer is there when sendto() returns. The receive timeout only guards against a
- * kernel that stays silent. Each request asks for an acknowledgement (a dump ends with a
- * message of its own), which ends the exchange whether or not data came before it. Answers to older requests are recognized by
- * their sequence numbers and skipped.
+ * kernel that stays silent. Each request asks for an acknowledgement, which ends the exchange
+ * whether or not data came before it; a dump ends with NLMSG_DONE instead. Answers to older
+ * requests are recognized by their sequence numbers and skipped.
  *
  * The second socket is subscribed to the multicast groups of events; rtnl_events.c reads
  * it.
@@ -307,6 +307,7 @@ int rtnl_open(struct rtnl *r)
 {
 	int err;
 
+	assert_control_thread();
 	memset(r, 0, sizeof(*r));
 	err = query_open(r);
 	if (!err)
@@ -318,6 +319,7 @@ int rtnl_open(struct rtnl *r)
 
 void rtnl_close(struct rtnl *r)
 {
+	assert_control_thread();
 	if (r->query)
 		mnl_socket_close(r->query);
 	if (r->events)
@@ -339,5 +341,6 @@ const char *rtnl_error(const struct rtnl *r)
 
 int rtnl_event_fd(const struct rtnl *r)
 {
+	assert_control_thread();
 	return mnl_socket_get_fd(r->events);
 }

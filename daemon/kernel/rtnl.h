@@ -72,8 +72,8 @@ typedef int (*rtnl_parse_fn)(const struct nlmsghdr *nlh, void *ctx);
 /*
  * Sends a request and calls `parse` (may be NULL) for each message of the answer. nlh with
  * NLM_F_DUMP asks for a dump. Returns the kernel's error, or else what `parse` returned for
- * the last message; -ENODATA if `parse` was given but only an acknowledgement came; -EAGAIN if the dumped
- * table changed during the dump.
+ * the last message; -ENODATA if `parse` was given but only an acknowledgement came; -EAGAIN
+ * if the dumped table changed during the dump.
  */
 int rtnl_query(struct rtnl *r, struct nlmsghdr *nlh, rtnl_parse_fn parse, void *ctx);
 

@@ -15,6 +15,8 @@
 #include <linux/rtnetlink.h>
 #include <sys/socket.h>
 
+#include "thread.h"
+
 /* Datagrams read by one rtnl_dispatch(). */
 #define EVENT_READS_MAX 512
 
@@ -163,6 +165,7 @@ int rtnl_dispatch(struct rtnl *r, const struct rtnl_handler *h, void *ctx)
 {
 	int err;
 
+	assert_control_thread();
 	if (events_read(r, h, ctx, &err) && h->routes_changed)
 		h->routes_changed(ctx);
 	if (err != -EAGAIN)

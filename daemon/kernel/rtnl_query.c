@@ -13,6 +13,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#include "thread.h"
+
 #define DUMP_TRIES 5
 
 /* Returns the error that sending by a route of that type gives a socket, or 0. */
@@ -121,6 +123,7 @@ int rtnl_route_get(struct rtnl *r, const struct ip_addr *dst, const struct ip_ad
 	struct nlmsghdr *nlh;
 	int err;
 
+	assert_control_thread();
 	memset(out, 0, sizeof(*out));
 	if (rtnl_addr_family(dst) == AF_UNSPEC ||
 	    (src->family != IP_NONE && src->family != dst->family))
@@ -155,6 +158,7 @@ int rtnl_addr_link(struct rtnl *r, const struct ip_addr *addr, uint32_t *ifindex
 	struct rtmsg *rtm;
 	int err;
 
+	assert_control_thread();
 	*ifindex = 0;
 	if (rtnl_addr_family(addr) == AF_UNSPEC)
 		return -EAFNOSUPPORT;
@@ -291,6 +295,7 @@ static int neigh_query(struct rtnl *r, uint32_t ifindex, const struct ip_addr *a
 int rtnl_neigh_get(struct rtnl *r, uint32_t ifindex, const struct ip_addr *addr,
 		   uint8_t mac[6])
 {
+	assert_control_thread();
 	struct neigh neigh;
 	int err = neigh_query(r, ifindex, addr, &neigh);
 
@@ -310,6 +315,7 @@ int rtnl_neigh_get(struct rtnl *r, uint32_t ifindex, const struct ip_addr *addr,
  */
 int rtnl_neigh_probe(struct rtnl *r, uint32_t ifindex, const struct ip_addr *addr)
 {
+	assert_control_thread();
 	struct rtnl_request req;
 	struct neigh neigh;
 	int err = neigh_query(r, ifindex, addr, &neigh);
@@ -411,6 +417,7 @@ int rtnl_link_get(struct rtnl *r, uint32_t ifindex, struct rtnl_link *out)
 	struct rtnl_request req;
 	struct nlmsghdr *nlh;
 
+	assert_control_thread();
 	memset(out, 0, sizeof(*out));
 	if (!ifindex)
 		return -ENODEV;
@@ -443,6 +450,7 @@ int rtnl_link_dump(struct rtnl *r,
 	struct link_dump dump = {.each = each, .ctx = ctx};
 	int err = -EAGAIN;
 
+	assert_control_thread();
 	for (int i = 0; i < DUMP_TRIES && err == -EAGAIN; i++) {
 		struct rtnl_request req;
 		struct nlmsghdr *nlh = link_request(&req, RTM_GETLINK, 0);
@@ -456,6 +464,7 @@ int rtnl_link_dump(struct rtnl *r,
 
 int rtnl_link_leave(struct rtnl *r, uint32_t ifindex)
 {
+	assert_control_thread();
 	struct rtnl_request req;
 	struct nlmsghdr *nlh = link_request(&req, RTM_NEWLINK, ifindex);
 
@@ -467,6 +476,7 @@ int rtnl_link_delete(struct rtnl *r, uint32_t ifindex)
 {
 	struct rtnl_request req;
 
+	assert_control_thread();
 	if (!ifindex)
 		return -ENODEV;
 	return rtnl_query(r, link_request(&req, RTM_DELLINK, ifindex), NULL, NULL);
@@ -528,6 +538,7 @@ int rtnl_addr_dump(struct rtnl *r, void (*each)(void *ctx, const struct rtnl_add
 	struct addr_dump dump = {.each = each, .ctx = ctx};
 	int err = -EAGAIN;
 
+	assert_control_thread();
 	for (int i = 0; i < DUMP_TRIES && err == -EAGAIN; i++) {
 		struct rtnl_request req;
 		struct nlmsghdr *nlh = rtnl_request_init(&req, RTM_GETADDR, NLM_F_DUMP);
@@ -580,6 +591,7 @@ int rtnl_link_setup(struct rtnl *r, uint32_t ifindex, const uint8_t mac[6], uint
 	struct ifinfomsg *ifi;
 	int err;
 
+	assert_control_thread();
 	if (!ifindex)
 		return -ENODEV;
 	err = set_no_link_local(r, ifindex);
@@ -601,6 +613,7 @@ int rtnl_link_setup(struct rtnl *r, uint32_t ifindex, const uint8_t mac[6], uint
 /* Names no TCA_KIND, because clsact and ingress have the same handle. */
 int rtnl_clsact_remove(struct rtnl *r, uint32_t ifindex)
 {
+	assert_control_thread();
 	struct rtnl_request req;
 	struct nlmsghdr *nlh = rtnl_request_init(&req, RTM_DELQDISC, 0);
 	struct tcmsg *tcm = mnl_nlmsg_put_extra_header(nlh, sizeof(*tcm));

@@ -7,6 +7,8 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "thread.h"
+
 /* Linux 6.6; the headers of Debian 12 are older. */
 #define TCX_INGRESS 46	      /* BPF_TCX_INGRESS */
 #define TCX_EGRESS  47	      /* BPF_TCX_EGRESS */
@@ -34,11 +36,13 @@ static uint32_t prog_id(int fd)
 
 void tc_init(struct tc *tc)
 {
+	assert_control_thread();
 	*tc = (struct tc){.links = {-1, -1}};
 }
 
 void tc_use(struct tc *tc, int egress_fd, int ingress_fd)
 {
+	assert_control_thread();
 	tc->progs[TC_OUT] = egress_fd;
 	tc->progs[TC_IN] = ingress_fd;
 	for (int i = 0; i < TC_DIRECTIONS; i++)
@@ -54,6 +58,7 @@ static void close_link(struct tc *tc, enum tc_direction to)
 
 void tc_close(struct tc *tc)
 {
+	assert_control_thread();
 	for (int i = 0; i < TC_DIRECTIONS; i++)
 		close_link(tc, (enum tc_direction)i);
 }
@@ -150,6 +155,7 @@ int tc_attach(struct tc *tc, uint32_t ifindex)
 	bool first = !tc->clsact && tc->links[TC_OUT] < 0 && tc->links[TC_IN] < 0;
 	int err;
 
+	assert_control_thread();
 	if (tc->clsact)
 		return attach_all_clsact(tc, ifindex);
 	err = attach_all_tcx(tc, ifindex);
@@ -161,6 +167,7 @@ int tc_attach(struct tc *tc, uint32_t ifindex)
 
 bool tc_has(const struct tc *tc, uint32_t ifindex)
 {
+	assert_control_thread();
 	for (int i = 0; i < TC_DIRECTIONS; i++) {
 		enum tc_direction to = (enum tc_direction)i;
 

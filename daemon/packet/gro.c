@@ -7,14 +7,14 @@
  * flow is emitted first and the packet starts a new one or is emitted alone. This keeps the
  * order within a flow. Flows are found by a linear search, because there are few.
  *
- * A segment continues a flow only if the kernel's segmentation of the super-packet gives back
+ * A segment continues a flow only if the kernel's segmentation of the GSO packet gives back
  * the same segment: its sequence number is the next one; its payload is as long as the
  * first one's, or shorter, which ends the flow, as PSH does; all other header fields and
  * options are equal; IPv4 IDs count up, or have no meaning because DF is set (RFC 6864
  * section 4). Segmentation makes new checksums. Each segment's checksum is therefore verified
  * first: a packet with a wrong one must reach the stack as it came and be counted there.
  *
- * Nothing is copied. The headers of the first packet become those of the super-packet. They
+ * Nothing is copied. The headers of the first packet become those of the GSO packet. They
  * are modified only when it is emitted with more than one packet.
  */
 #include "gro.h"
@@ -23,7 +23,7 @@
 #include "gso.h"
 #include "inet.h"
 
-/* The largest super-packet in bytes, with its IP header: the limit of IPv4, kept for IPv6. */
+/* The largest GSO packet in bytes, with its IP header: the limit of IPv4, kept for IPv6. */
 #define GRO_MAX_LEN 65535
 
 static const struct virtio_net_hdr no_offload;
@@ -120,7 +120,7 @@ static bool has_push(const struct gro_packet *p)
 	return p->proto == IP_PROTO_TCP && p->data[p->l4 + TCP_FLAGS] & TCP_FLAG_PSH;
 }
 
-/* Returns true if the packet may be part of a super-packet at all. */
+/* Returns true if the packet may be part of a GSO packet at all. */
 static bool is_mergeable(const struct gro_packet *p)
 {
 	const uint8_t *l4 = p->data + p->l4;
@@ -183,7 +183,7 @@ static void emit_alone(struct gro *gro, const struct gro_packet *p)
 		  1, p->wire);
 }
 
-/* Sets the lengths and checksums in the first packet to those of the super-packet. */
+/* Sets the lengths and checksums in the first packet to those of the GSO packet. */
 static void finish_headers(const struct gro_flow *flow)
 {
 	const struct gro_packet *p = &flow->first;

@@ -2,7 +2,7 @@
 /*
  * Coalescing of decrypted packets (generic receive offload) before they are written to wg0, a
  * TAP device with IFF_VNET_HDR. Consecutive segments of one TCP flow of one peer are handed to
- * the kernel as a single super-packet of up to 64 KB. If the kernel segments it again, the
+ * the kernel as a single GSO packet of up to 64 KB. If the kernel segments it again, the
  * result is the packets that came in. Packets for which that would not hold, or whose checksum
  * is wrong, are passed on one by one, unchanged.
  *
@@ -17,7 +17,7 @@
 #include <sys/uio.h>
 #include <linux/virtio_net.h>
 
-/* How many flows are held at a time, and how many packets a super-packet consists of at most. */
+/* How many flows are held at a time, and how many packets a GSO packet consists of at most. */
 #define GRO_FLOWS	8
 #define GRO_MAX_PACKETS 64
 /* Length in bytes of the link header that the emit function puts into iov[0]: an Ethernet
@@ -25,8 +25,8 @@
 #define GRO_LINK_LEN 14
 
 /*
- * Writes one packet or super-packet to wg0. iov[0] is empty, for the link header. iov[1] is the
- * packet, or the headers and the first payload of a super-packet, whose other payloads follow:
+ * Writes one packet or GSO packet to wg0. iov[0] is empty, for the link header. iov[1] is the
+ * packet, or the headers and the first payload of a GSO packet, whose other payloads follow:
  * `iovcnt` entries, at most 1 + GRO_MAX_PACKETS. The function may change the array. The array
  * and vh (host byte order) are valid during the call. The bytes are in the memory that was
  * given to gro_receive(); gro.c does not use them again. `packets` is the number of packets
@@ -41,7 +41,7 @@ struct gro_packet {
 	uint8_t *data;
 	uint32_t len;
 	uint32_t peer_slot;
-	uint32_t wire;	/* bytes of the transport message that it came in */
+	uint32_t wire;	/* bytes of the data message that it came in */
 	uint32_t ports; /* source and destination, as they lie in memory */
 	uint32_t payload_len;
 	uint16_t l4;	     /* offset of the L4 header; 0: not parsed */
@@ -75,7 +75,7 @@ void gro_init(struct gro *gro, gro_emit_fn emit, void *ctx);
 
 /*
  * Takes one decrypted IP packet of the peer in `peer_slot`, trimmed to the length that its
- * header states, and emits or holds it. `wire`: bytes of the transport message that it came
+ * header states, and emits or holds it. `wire`: bytes of the data message that it came
  * in. The memory must stay valid and unchanged until the next gro_flush() returns, and for as
  * long as the emit function needs it; gro.c may modify headers in it. Packets of one peer and
  * 5-tuple are emitted in the order in which they came. Fragments and other packets without

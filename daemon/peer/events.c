@@ -18,6 +18,7 @@ int events_init(struct events *ev)
 {
 	int err;
 
+	assert_control_thread();
 	ev->lazy.fd = -1;
 	ev->lazy_due = 0;
 	err = queue_init(&ev->urgent);
@@ -28,6 +29,7 @@ int events_init(struct events *ev)
 
 void events_destroy(struct events *ev)
 {
+	assert_control_thread();
 	wakeup_close(&ev->urgent.fd);
 	wakeup_close(&ev->lazy.fd);
 }
@@ -61,7 +63,7 @@ void events_active(struct events *ev, struct peer *peer)
 
 /* Moves what is queued now to `taken`. What workers add meanwhile is left for the next round, so
  * that a round ends. */
-static void queue_take(struct event_queue *q, struct event_queue *taken)
+static void queue_take_all(struct event_queue *q, struct event_queue *taken)
 {
 	wakeup_quiet(q->fd);
 	cds_wfcq_init(&taken->head, &taken->tail);
@@ -93,6 +95,7 @@ void events_serve_urgent(struct events *ev, event_handler handle, uint64_t now,
 
 bool events_urgent_left(struct events *ev)
 {
+	assert_control_thread();
 	return !cds_wfcq_empty(&ev->urgent.head, &ev->urgent.tail);
 }
 
@@ -102,7 +105,7 @@ static void forget_dead(struct event_queue *q, size_t offset)
 	struct cds_wfcq_node *node;
 	struct event_queue taken;
 
-	queue_take(q, &taken);
+	queue_take_all(q, &taken);
 	while ((node = queue_get(&taken))) {
 		struct peer *peer = (struct peer *)((char *)node - offset);
 
@@ -113,6 +116,7 @@ static void forget_dead(struct event_queue *q, size_t offset)
 
 void events_forget_dead(struct events *ev)
 {
+	assert_control_thread();
 	forget_dead(&ev->urgent, offsetof(struct peer, urgent_node));
 	forget_dead(&ev->lazy, offsetof(struct peer, lazy_node));
 }
@@ -122,8 +126,9 @@ void events_drain_lazy(struct events *ev, event_handler handle, uint64_t now)
 	struct cds_wfcq_node *node;
 	struct event_queue taken;
 
+	assert_control_thread();
 	ev->lazy_due = now + EVENTS_LAZY_NS;
-	queue_take(&ev->lazy, &taken);
+	queue_take_all(&ev->lazy, &taken);
 	while ((node = queue_get(&taken))) {
 		struct peer *peer = caa_container_of(node, struct peer, lazy_node);
 

@@ -6,6 +6,7 @@
 
 int handshake_queue_init(struct handshake_queue *q)
 {
+	assert_control_thread();
 	q->head = q->count = 0;
 	pthread_mutex_init(&q->lock, NULL);
 	q->fd = wakeup_open();
@@ -14,6 +15,7 @@ int handshake_queue_init(struct handshake_queue *q)
 
 void handshake_queue_destroy(struct handshake_queue *q)
 {
+	assert_control_thread();
 	wakeup_close(&q->fd);
 	pthread_mutex_destroy(&q->lock);
 }
@@ -69,5 +71,6 @@ unsigned handshake_queue_backlog(struct handshake_queue *q)
 
 void handshake_queue_quiet(struct handshake_queue *q)
 {
+	assert_control_thread();
 	wakeup_quiet(q->fd);
 }

@@ -14,6 +14,7 @@
 
 int keypairs_init(struct keypairs *s)
 {
+	assert_control_thread();
 	s->table = cds_lfht_new(KEYPAIR_BUCKETS, KEYPAIR_BUCKETS, 0, CDS_LFHT_AUTO_RESIZE,
 				NULL);
 	return s->table ? 0 : -ENOMEM;
@@ -21,6 +22,7 @@ int keypairs_init(struct keypairs *s)
 
 void keypairs_destroy(struct keypairs *s)
 {
+	assert_control_thread();
 	if (s->table)
 		cds_lfht_destroy(s->table, NULL);
 	s->table = NULL;
@@ -45,10 +47,10 @@ struct keypair *keypairs_find(struct keypairs *s, uint32_t index)
 
 struct keypair *keypair_new(struct keypairs *s, struct peer *peer)
 {
+	assert_control_thread();
 	struct keypair *kp = aligned_alloc(CACHE_LINE, (sizeof(*kp) + CACHE_LINE - 1) /
 							       CACHE_LINE * CACHE_LINE);
 
-	assert_control_thread();
 	if (!kp)
 		return NULL;
 	memset(kp, 0, sizeof(*kp));

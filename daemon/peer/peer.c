@@ -6,8 +6,6 @@
 #include <string.h>
 #include <time.h>
 
-#include <sodium.h>
-
 #include "bpf_objects.h"
 #include "log.h"
 #include "peers.h"
@@ -53,9 +51,9 @@ static void begin_as_responder(struct peer *peer, struct keypair *kp)
 
 int peer_use_keypair(struct peer *peer, struct keypair *kp, uint64_t now)
 {
+	assert_control_thread();
 	int err = bpf_objects_add_session(peer->peers->bpf, kp->local_index, peer->slot);
 
-	assert_control_thread();
 	if (err) {
 		log_error("no session with a peer, for now: BPF map: %s", strerror(-err));
 		keypair_drop(&peer->peers->keypairs, kp);
@@ -142,6 +140,7 @@ void peer_publish_path(struct peer *peer, struct path *path)
 
 void peer_note_endpoint(struct peer *peer, const struct endpoint *ep)
 {
+	assert_control_thread();
 	/* An answer from the configured endpoint only adds which address of ours it is for. */
 	if (!ip_addr_equal(&peer->endpoint.addr, &ep->addr) ||
 	    peer->endpoint.port != ep->port)
@@ -170,6 +169,7 @@ void peer_resolve_at(struct peer *peer, uint64_t when)
 
 void peer_reschedule(struct peer *peer)
 {
+	assert_control_thread();
 	if (timerq_set(&peer->peers->timers, &peer->timer_node,
 		       timers_next(&peer->timers)))
 		log_error("no memory for a timer");

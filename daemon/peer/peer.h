@@ -3,11 +3,14 @@
  * A peer: its keys, its endpoint, its keypairs, its staged packets.
  *
  * Theory of operation: the control thread owns every field, except that it reads `path` under RCU
- * like every thread, because a worker that sees the peer move replaces the path. Workers find a
- * peer by its slot (which the TC program wrote into a frame's address) or through a keypair.
- * They read the RCU pointers `current`, `next` and `path`, and write only the atomics in
- * `activity` and `wire`, the staged queue, `path` and `roamed` under their locks, and the event
- * flags by which they tell the control thread what happened (events.h).
+ * like every thread, because a worker that sees the peer move replaces the path. Workers, and
+ * helpers that deliver for them, find a peer by its slot (which the TC program wrote into a
+ * frame's address) or through a keypair. They read the RCU pointers `current`, `next` and `path`.
+ * They write only
+ * - the atomics in `activity` and `wire`, `flow_told` and `by_nic`;
+ * - under roam_lock: `path`, `roamed`, `roamed_by`, `by_socket` and `probe`;
+ * - the staged queue, which has a lock;
+ * - the event flags and nodes, by which they tell the control thread what happened (events.h).
  */
 #ifndef PEER_H
 #define PEER_H
@@ -74,10 +77,10 @@ struct peer {
 	uint32_t slot;
 	bool dead;
 
-	/* Read by workers. */
+	/* Read by workers and helpers; what they write is said above. */
 	struct keypair __rcu *current;
 	struct keypair __rcu *next; /* as responder; in use once it is received under */
-	struct path __rcu *path;    /* NULL: no endpoint. Workers write it, too */
+	struct path __rcu *path;    /* NULL: no endpoint */
 	atomic_bool socket_only;
 	struct staged staged;
 	struct peer_activity activity;
@@ -156,7 +159,7 @@ void peer_end_handshake(struct peer *peer);
 /* Notes where the peer is, without making a path there. */
 void peer_note_endpoint(struct peer *peer, const struct endpoint *ep);
 /* Publishes this path, which may be NULL and is the peer's from then on, and frees the one before
- * after a grace period. The control thread, and a worker that saw the peer move. */
+ * after a grace period. The control thread, and a worker or helper that saw the peer move. */
 void peer_publish_path(struct peer *peer, struct path *path);
 /* Queues the peer: its path is to be resolved, by the control thread's next round. */
 void peer_resolve(struct peer *peer);

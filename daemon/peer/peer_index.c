@@ -7,6 +7,8 @@
 
 #include <sodium.h>
 
+#include "thread.h"
+
 /* As memcmp(). */
 static int compare(const struct peer_group *group, const struct peer_key *key)
 {
@@ -104,6 +106,7 @@ struct peer_group *peer_index_from(const struct peer_index *index,
 {
 	struct peer_group *at = index->root, *found = NULL;
 
+	assert_control_thread();
 	while (at) {
 		if (compare(at, key) < 0) {
 			at = at->right;
@@ -118,6 +121,7 @@ struct peer_group *peer_index_from(const struct peer_index *index,
 struct peer_group *peer_index_find(const struct peer_index *index,
 				   const struct peer_key *key)
 {
+	assert_control_thread();
 	struct peer_group *group = peer_index_from(index, key);
 
 	return group && !compare(group, key) ? group : NULL;
@@ -128,6 +132,7 @@ struct peer_group *peer_index_after(const struct peer_index *index,
 {
 	struct peer_group *at = index->root, *found = NULL;
 
+	assert_control_thread();
 	while (at) {
 		if (compare(at, &group->key) <= 0) {
 			at = at->right;
@@ -154,6 +159,7 @@ void peer_index_drop(struct peer_index *index, struct peer_member *member)
 {
 	struct peer_group *group = member->group;
 
+	assert_control_thread();
 	leave(member);
 	if (group && !group->count)
 		remove_group(index, group);
@@ -164,6 +170,7 @@ int peer_index_put(struct peer_index *index, struct peer_member *member,
 {
 	struct peer_group *group = member->group;
 
+	assert_control_thread();
 	if (group && !compare(group, key)) {
 		leave(member);
 	} else {

@@ -48,6 +48,7 @@ int peers_init(struct peers *peers, const struct noise_identity *identity)
 
 void peers_destroy(struct peers *peers)
 {
+	assert_control_thread();
 	keypairs_destroy(&peers->keypairs);
 	if (peers->by_key)
 		cds_lfht_destroy(peers->by_key, NULL);
@@ -153,11 +154,11 @@ static int count_for(struct peer *peer)
 int peer_create(struct peers *peers, const uint8_t public_key[WG_KEY_LEN],
 		struct peer **out)
 {
+	assert_control_thread();
 	struct peer *peer = aligned_alloc(CACHE_LINE, (sizeof(*peer) + CACHE_LINE - 1) /
 							      CACHE_LINE * CACHE_LINE);
 	int err;
 
-	assert_control_thread();
 	if (!peer)
 		return -ENOMEM;
 	peer_init(peer, peers, public_key);
@@ -194,9 +195,9 @@ static void leave_peer(struct peers *peers, const struct peer *peer)
  * calls peers_reap() sees to both. */
 void peer_remove(struct peer *peer)
 {
+	assert_control_thread();
 	struct peers *peers = peer->peers;
 
-	assert_control_thread();
 	allowedips_remove_owner(&peers->allowed, &peer->allowed);
 	rcu_assign_pointer(peers->slots[peer->slot], NULL);
 	if (peer->flow_admitted)

@@ -74,7 +74,7 @@ void timers_stop(struct timers *t);
  */
 void timers_set_persistent_keepalive(struct timers *t, uint16_t seconds, uint64_t now);
 
-/* A transport message with an inner packet was sent, or was received and is authentic. */
+/* A data message with an inner packet was sent, or was received and is authentic. */
 void timers_data_sent(struct timers *t, uint64_t now);
 void timers_data_received(struct timers *t, uint64_t now);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * Theory of operation: the answer to "status=1" is one line, a JSON object whose last member is
- * the array of peers (control/status.h). With --json the line is printed as it is. For people, it
+ * the array of peers (control/status.h). With --json the line is printed unchanged. For people, it
  * is split before that array: the tunnel is parsed and printed first, then one peer at a time, so
  * that beside the line itself memory holds one peer at most.
  */
@@ -92,12 +92,12 @@ static const char *text(struct json_object *o, const char *name)
 	return v ? json_object_get_string(v) : "-";
 }
 
-static uint64_t number(struct json_object *o, const char *name)
+static uint64_t get_number(struct json_object *o, const char *name)
 {
 	return json_object_get_uint64(json_object_object_get(o, name));
 }
 
-static const char *explain(const char *reason)
+static const char *reason_text(const char *reason)
 {
 #define X(name, text)               \
 	if (!strcmp(reason, #name)) \
@@ -122,7 +122,7 @@ static void print_nics(struct json_object *o)
 	for (size_t i = 0; i < n; i++) {
 		struct json_object *nic = json_object_array_get_idx(nics, i);
 
-		printf("  device %s: XDP %s, AF_XDP %s, %s queue(s)", text(nic, "name"),
+		printf("  NIC %s: XDP %s, AF_XDP %s, %s queue(s)", text(nic, "name"),
 		       text(nic, "xdp"), text(nic, "af_xdp"), text(nic, "queues"));
 		if (strcmp(text(nic, "xdp_queues"), "0") != 0)
 			printf(" and %s that only receive, with copies",
@@ -130,7 +130,7 @@ static void print_nics(struct json_object *o)
 		putchar('\n');
 	}
 	if (!n)
-		printf("  no device with AF_XDP: all packets use the UDP socket\n");
+		printf("  no NIC with AF_XDP: all packets use the UDP socket\n");
 }
 
 static void print_paths(struct json_object *o)
@@ -145,7 +145,7 @@ static void print_paths(struct json_object *o)
 	printf("  %-12s %16s %16s %16s %16s\n", "UDP socket", text(p, "rx_udp_packets"),
 	       text(p, "rx_udp_bytes"), text(p, "tx_udp_packets"),
 	       text(p, "tx_udp_bytes"));
-	if (number(p, "helped"))
+	if (get_number(p, "helped"))
 		printf("  helpers of busy workers encrypted or decrypted %s packets\n",
 		       text(p, "helped"));
 }
@@ -158,7 +158,7 @@ static void print_drops(struct json_object *o)
 		return;
 	json_object_object_foreach(drops, reason, count)
 		printf("  dropped %s: %s (%s)\n", json_object_get_string(count), reason,
-		       explain(reason));
+		       reason_text(reason));
 }
 
 /* `when`: Unix time in seconds. The clock may have been set back since then. */
@@ -192,7 +192,7 @@ static void print_peer(struct json_object *peer)
 
 	printf("\n  peer %s (slot %s)\n", text(peer, "public_key"), text(peer, "slot"));
 	print_endpoint(peer);
-	print_handshake((time_t)number(peer, "latest_handshake"));
+	print_handshake((time_t)get_number(peer, "latest_handshake"));
 	printf("    on the wire: %s bytes received, %s sent\n", text(peer, "rx_bytes"),
 	       text(peer, "tx_bytes"));
 	printf("    on the interface: %s bytes received (in %s writes), %s sent (%s "
@@ -221,7 +221,7 @@ static void print_troubles(struct json_object *o)
 		printf("  the interface lacks its TC programs: NO PACKETS PASS; trying "
 		       "to "
 		       "put them back\n");
-	if (number(o, "late_changes"))
+	if (get_number(o, "late_changes"))
 		printf("  BPF maps lack %s changes, for which the kernel has no memory; "
 		       "trying again\n",
 		       text(o, "late_changes"));
@@ -236,8 +236,8 @@ static void print_tunnel(struct json_object *o)
 	       has_key ? text(o, "public_key") : "", text(o, "listen_port"));
 	print_listening(o);
 	printf(", pid %s\n", text(o, "pid"));
-	if (number(o, "fwmark"))
-		printf("  fwmark 0x%" PRIx64 "\n", number(o, "fwmark"));
+	if (get_number(o, "fwmark"))
+		printf("  fwmark 0x%" PRIx64 "\n", get_number(o, "fwmark"));
 	printf("  version %s, running for %s s\n", text(o, "version"), text(o, "uptime"));
 	printf("  AEAD engine %s, %s worker(s)\n", text(o, "aead"), text(o, "workers"));
 	print_troubles(o);
@@ -325,8 +325,8 @@ static const char *why_not(int err)
 	case EACCES:
 		return "only root may ask";
 	case EPERM:
-		return "the socket belongs to another user, who is not to be believed; "
-		       "remove it";
+		return "its socket belongs to another user, so the answer may be forged; "
+		       "remove the socket";
 	default:
 		return strerror(-err);
 	}

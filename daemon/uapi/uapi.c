@@ -41,6 +41,7 @@
 #include <urcu/list.h>
 
 #include "clock.h"
+#include "thread.h"
 #include "uapi.h"
 #include "why.h"
 
@@ -734,6 +735,7 @@ static void watch_ready(struct uapi *u)
 
 int uapi_fd(const struct uapi *u)
 {
+	assert_control_thread();
 	return u->epoll;
 }
 
@@ -743,6 +745,7 @@ int uapi_dispatch(struct uapi *u, uint64_t now)
 	bool incoming = false;
 	int i, n;
 
+	assert_control_thread();
 	n = epoll_wait(u->epoll, events, EVENTS_A_ROUND, 0);
 	for (i = 0; i < n; i++) {
 		if (events[i].data.ptr == &u->inotify)
@@ -762,6 +765,7 @@ int uapi_dispatch(struct uapi *u, uint64_t now)
 
 uint64_t uapi_next_deadline(const struct uapi *u)
 {
+	assert_control_thread();
 	const struct client *c = stalest(u);
 
 	if (u->job.client || next_in_turn(u))
@@ -775,6 +779,7 @@ void uapi_close(struct uapi *u)
 {
 	struct client *c, *next;
 
+	assert_control_thread();
 	if (!u)
 		return;
 	cds_list_for_each_entry_safe (c, next, &u->clients, link)
@@ -949,6 +954,7 @@ static struct uapi *uapi_alloc(const struct uapi_ops *ops, void *ctx)
 int uapi_open(struct uapi **uapi, const char *dir, const char *ifname,
 	      const struct uapi_ops *ops, void *ctx, char *why_text, size_t why_len)
 {
+	assert_control_thread();
 	struct why why = {why_text, why_len};
 	struct sockaddr_un addr = {0};
 	struct uapi *u = uapi_alloc(ops, ctx);

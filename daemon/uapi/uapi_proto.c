@@ -288,7 +288,7 @@ static int parse_line(struct span line, bool in_peer, struct uapi_op *op,
 	if (spec->of_peer && spec->key != UAPI_PUBLIC_KEY && !in_peer)
 		return refuse(reason, "key of a peer before any public_key");
 	if (!spec->of_peer && in_peer)
-		return refuse(reason, "key of the device after a public_key");
+		return refuse(reason, "key of the interface after a public_key");
 	memset(op, 0, sizeof(*op));
 	op->key = spec->key;
 	*reason = spec->wanted;

@@ -21,7 +21,7 @@
 #define UAPI_LINE_MAX	 256	     /* of a line, without its newline */
 
 enum uapi_key {
-	/* of the device: before the first public_key */
+	/* of the interface: before the first public_key */
 	UAPI_PRIVATE_KEY, /* value.key; all zero: remove it */
 	UAPI_LISTEN_PORT, /* value.port; 0: any */
 	UAPI_FWMARK,	  /* value.fwmark; 0: remove it */

@@ -30,10 +30,10 @@ bool tap_name_valid(const char *ifname);
 
 /*
  * Makes the device, down, under a random name, and returns its first queue: non-blocking,
- * close-on-exec, owned by the caller. Until TAP_OWNER was set, anybody could attach a queue and
- * set what belongs to the device. So the caller asks how many queues there are (struct
- * rtnl_tun), and calls tap_reset() if it is one. -ENOENT, -ENODEV: no /dev/net/tun; -EPERM,
- * -EACCES: not allowed. On error `why` gets a line for people, without line end.
+ * close-on-exec, owned by the caller. Before TAP_OWNER was set, anybody could attach a queue and
+ * change the device's settings. So the caller reads the number of queues (struct rtnl_tun), and if
+ * it is one, calls tap_reset(). -ENOENT, -ENODEV: no /dev/net/tun; -EPERM, -EACCES: not allowed.
+ * On error `why` gets one line, without a newline.
  */
 int tap_make(struct tap *tap, char *why, size_t why_len);
 
@@ -58,8 +58,9 @@ void tap_announce(const struct tap *tap);
  * a holder of a queue can change these. 0 or -errno. */
 int tap_intact(int fd, bool *intact);
 
-/* Sets again what only a holder of a queue can change, except offloads and carrier, which others
- * have a say in. Most of it the kernel does not tell. Causes no events. */
+/* Sets again what only a holder of a queue can change, except offloads and carrier, which other
+ * processes may set, too. The kernel does not tell most of these settings, so they are set unasked.
+ * Causes no events. */
 void tap_put_back(int fd);
 
 /* Returns a further queue, like the first. -ENODEV: the device has gone. To be called in the

@@ -7,9 +7,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* By fewer a ring gains nothing. */
+#include "thread.h"
+
+/* For fewer packets than this a ring is not faster than single calls. */
 #define RING_LEAST 3
-/* Packets above this length are not small. */
+/* A longer packet counts as large (tap_queue.h). */
 #define SMALL 4096
 
 /* --- the ring --- */
@@ -159,11 +161,12 @@ static unsigned keep(struct tap_reader *r, unsigned asked, const int *results)
 	return n;
 }
 
-unsigned tap_reader_read(struct tap_reader *r, unsigned most)
+unsigned tap_reader_read(struct tap_reader *r, unsigned max)
 {
-	unsigned asked = r->likely < most ? r->likely : most, n;
+	unsigned asked = r->likely < max ? r->likely : max, n;
 	int results[TAP_BATCH];
 
+	assert_worker_thread();
 	if (asked > TAP_BATCH)
 		asked = TAP_BATCH;
 	if (asked < RING_LEAST || !r->ring.works)
@@ -174,7 +177,7 @@ unsigned tap_reader_read(struct tap_reader *r, unsigned most)
 		read_many(r, asked, results);
 	n = keep(r, asked, results);
 	if (!n && asked > 1 && !r->ring.works)
-		return tap_reader_read(r, most);
+		return tap_reader_read(r, max);
 	return n;
 }
 
@@ -196,7 +199,7 @@ static int write_one(const struct tap_writer *t, const struct iovec *iov, int io
 	return writev(t->fd, iov, iovcnt) < 0 ? -errno : 0;
 }
 
-static void note(struct tap_writer *t, int result, unsigned packets)
+static void count_write(struct tap_writer *t, int result, unsigned packets)
 {
 	if (result < 0)
 		t->lost += packets;
@@ -227,7 +230,7 @@ void tap_writer_flush(struct tap_writer *t)
 
 		if (!many || results[i] == -ECANCELED)
 			results[i] = write_one(t, p->iov, 2);
-		note(t, results[i], p->packets);
+		count_write(t, results[i], p->packets);
 	}
 	t->calls += many ? 1 : t->count;
 	t->count = 0;
@@ -243,7 +246,7 @@ void tap_writer_add(struct tap_writer *t, const struct tap_header *header,
 	if (iovcnt > 2) {
 		iov[0].iov_base = (void *)header;
 		iov[0].iov_len = sizeof(*header);
-		note(t, write_one(t, iov, iovcnt), packets);
+		count_write(t, write_one(t, iov, iovcnt), packets);
 		t->calls++;
 		return;
 	}

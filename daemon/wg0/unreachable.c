@@ -75,7 +75,7 @@ static bool is_broadcast(int fd, const struct ip_addr *addr)
 /* Returns the scope of a sender's address: 0, or the ifindex of wg0 if the address is
  * link-local, because such a sender can only be on wg0 itself. Must be called in wg0's
  * namespace. */
-static uint32_t scope_of(const struct ip_addr *addr, int tap_fd)
+static uint32_t tap_scope_of(const struct ip_addr *addr, int tap_fd)
 {
 	struct ifreq ifr = {0};
 
@@ -95,7 +95,8 @@ static int send_here(void *ctx)
 {
 	const struct send_args *args = ctx;
 	const struct icmp_error *e = args->error;
-	struct endpoint ep = {.addr = e->to, .scope_id = scope_of(&e->to, args->tap_fd)};
+	struct endpoint ep = {.addr = e->to,
+			      .scope_id = tap_scope_of(&e->to, args->tap_fd)};
 	struct sockaddr_storage to;
 	socklen_t to_len;
 	int err = 0, fd = open_raw(e->to.family);

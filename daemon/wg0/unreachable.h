@@ -17,8 +17,9 @@
 /*
  * Makes the kernel send the message, from an address that the kernel chooses, in the network
  * namespace of the TAP device of which tap_fd is a queue. The calling thread enters that
- * namespace and returns to `home`, a descriptor of its own (netns.h). Returns 0 or -errno; -EACCES if the packet was addressed to
- * a subnet's broadcast address; -ENOTRECOVERABLE as netns_visit().
+ * namespace and returns to `home`, a descriptor of the namespace that it is in (netns.h). Returns
+ * 0 or -errno; -EACCES if the packet was addressed to a subnet's broadcast address;
+ * -ENOTRECOVERABLE as netns_visit().
  */
 int icmp_send(const struct icmp_error *e, int tap_fd, int home);
 

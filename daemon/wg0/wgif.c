@@ -35,6 +35,7 @@
 #include "clock.h"
 #include "log.h"
 #include "netns.h"
+#include "thread.h"
 
 #define WG0_MTU	     1420
 #define CREATE_TRIES 8
@@ -46,7 +47,8 @@
 
 #define NEEDS_SYS_ADMIN " (in another namespace that needs CAP_SYS_ADMIN)"
 
-/* The log says so many times that something was put back, while that goes on. */
+/* While something is put back again and again, the log says so at most SAID_MAX times; after
+ * SAID_SPELL_NS without it, it counts from zero. */
 #define SAID_MAX      5
 #define SAID_SPELL_NS (60 * NS_PER_SEC)
 
@@ -57,6 +59,7 @@ static const uint8_t wg0_mac[6] = {WG_TAG_0, WG_TAG_1, WG_TAG_2, 0xff, 0xff, 0xf
 
 void wgif_init(struct wgif *w, const char *name, struct rtnl *r, atomic_bool *unguarded)
 {
+	assert_control_thread();
 	memset(w, 0, sizeof(*w));
 	w->name = name;
 	w->rtnl = r;
@@ -182,8 +185,8 @@ static int put_back(struct wgif *w)
 
 /* --- making it --- */
 
-/* Who hears of a new device may attach before it has an owner. He cannot attach any more once it is
- * found to be ours, so what is reset then stays. */
+/* Whoever hears of a new device may attach a queue before the device has an owner. Once
+ * check_ours() has found only our queue, nobody else can attach: what tap_reset() sets stays. */
 static int make(struct wgif *w, char *why, size_t why_len)
 {
 	struct rtnl_link link;
@@ -199,9 +202,10 @@ static int make(struct wgif *w, char *why, size_t why_len)
 		return 0;
 	close(w->fd);
 	w->fd = -1;
-	snprintf(why, why_len,
-		 "cannot keep %s to ourselves: %s (`chmod 600 /dev/net/tun` helps)",
-		 w->name, err == -EUSERS ? "others attach to it" : strerror(-err));
+	snprintf(why, why_len, "cannot make %s: %s", w->name,
+		 err == -EUSERS ? "other processes attach queues to it (`chmod 600 "
+				  "/dev/net/tun` keeps them out)"
+				: strerror(-err));
 	return err;
 }
 
@@ -311,6 +315,7 @@ int wgif_open(struct wgif *w, char *why, size_t why_len)
 	bool changed;
 	int err, copy;
 
+	assert_control_thread();
 	w->home = netns_current();
 	if (w->home < 0)
 		return w->home;
@@ -332,6 +337,7 @@ int wgif_open(struct wgif *w, char *why, size_t why_len)
 
 void wgif_close(struct wgif *w)
 {
+	assert_control_thread();
 	if (w->fd >= 0)
 		close(w->fd);
 	if (w->home >= 0)
@@ -348,12 +354,14 @@ static bool looks_for_tcx(const struct wgif *w)
 
 bool wgif_tc_due(const struct wgif *w, uint64_t now)
 {
+	assert_control_thread();
 	return now >= w->tc_due ||
 	       (looks_for_tcx(w) && now >= w->tc_looked + WGIF_TC_LOOK_NS);
 }
 
 uint64_t wgif_tc_deadline(const struct wgif *w)
 {
+	assert_control_thread();
 	uint64_t look =
 		looks_for_tcx(w) ? w->tc_looked + WGIF_TC_IDLE_LOOK_NS : UINT64_MAX;
 
@@ -362,6 +370,7 @@ uint64_t wgif_tc_deadline(const struct wgif *w)
 
 bool wgif_is(const struct wgif *w, uint32_t ifindex)
 {
+	assert_control_thread();
 	return !w->away && ifindex == w->tap.ifindex;
 }
 
@@ -393,6 +402,7 @@ static int add_queue(void *ctx)
 
 int wgif_add_queue(void *w)
 {
+	assert_control_thread();
 	return visit(w, add_queue);
 }
 
@@ -493,6 +503,7 @@ void wgif_other_link(struct wgif *w, uint32_t ifindex, const struct rtnl_link *l
 	const char *end;
 	int err;
 
+	assert_control_thread();
 	if (w->away || link->lower != w->tap.ifindex ||
 	    (strcmp(link->kind, "macvlan") && strcmp(link->kind, "macvtap")))
 		return;
@@ -517,14 +528,14 @@ static int put_settings_back(struct wgif *w, struct rtnl *r, const struct rtnl_l
 	const char *end = say(&w->settings_said);
 
 	if (end)
-		log_info("ARP was turned on, or the Ethernet address changed, which the "
-			 "tunnel cannot do with: %s%s%s",
+		log_info("ARP was turned on or the Ethernet address was changed, and "
+			 "the tunnel does not work like that: %s%s%s",
 			 err ? "cannot put it back: " : "put back",
 			 err ? strerror(-err) : "", end);
 	return err;
 }
 
-/* In the namespace where wg0 is. Asks how it is now, because an event tells of the past. */
+/* In the namespace where wg0 is. Asks for its present state: an event may be out of date. */
 static int mend_link(struct wgif *w, struct rtnl *r)
 {
 	struct rtnl_link link;
@@ -567,7 +578,7 @@ static int look(struct wgif *w, struct rtnl *r, bool settle)
 	return err;
 }
 
-static int look_there(void *ctx)
+static int look_where_it_is(void *ctx)
 {
 	struct wgif *w = ctx;
 	struct rtnl r = {0};
@@ -589,7 +600,7 @@ static int find(struct wgif *w)
 	w->settle |= changed;
 	if (w->settle)
 		atomic_store(w->unguarded, true);
-	err = visit(w, look_there);
+	err = visit(w, look_where_it_is);
 	if (err)
 		return err;
 	if (w->settle)
@@ -602,6 +613,7 @@ static int find(struct wgif *w)
 /* After an error it only tries again: until wg0 is settled nothing passes. */
 void wgif_look(struct wgif *w, uint64_t now)
 {
+	assert_control_thread();
 	int err = find(w);
 
 	w->gone |= tap_gone(w->fd);
@@ -616,6 +628,7 @@ void wgif_check_tc(struct wgif *w, uint64_t now)
 {
 	int err;
 
+	assert_control_thread();
 	w->tc_due = UINT64_MAX;
 	w->tc_looked = now;
 	if (w->gone || w->away || check_tc(w))
@@ -636,14 +649,16 @@ void wgif_check_tc(struct wgif *w, uint64_t now)
 }
 
 /*
- * An event tells of the past. Those under the first name are from before wg0 was found to be
- * ours. Later ones may tell of fewer queues than there are by now. If one tells of more than
- * there ever were of ours, somebody attached, though his queue may be gone again.
+ * An event shows the link as it was when the kernel sent it. Events with the first name are from
+ * before wg0 was found to be ours. Later ones may show fewer queues than there are now. If one
+ * shows more queues than were ever ours at a time, somebody else attached one, although it may be
+ * closed again.
  */
 void wgif_link(struct wgif *w, bool present, const struct rtnl_link *link)
 {
 	bool intact;
 
+	assert_control_thread();
 	if (w->gone || (present && !strcmp(link->name, w->first_name)))
 		return;
 	if (present && link->tun.queues > w->queues_ever) {

@@ -95,9 +95,9 @@ void wgif_link(struct wgif *w, bool present, const struct rtnl_link *link);
 /* Takes an event of another link at home. If that is a macvlan on wg0, it is deleted. */
 void wgif_other_link(struct wgif *w, uint32_t ifindex, const struct rtnl_link *link);
 /*
- * Looks whether wg0, at home, has our TC programs. If it has not, it stops the workers' writing to it
- * (`unguarded`) and puts the programs back, at most every WGIF_TC_PAUSE_NS. To be called
- * when wgif_tc_due() says so.
+ * Looks whether wg0, at home, has our TC programs. If it has not, stops workers from writing to
+ * it (`unguarded`) and puts the programs back, at most every WGIF_TC_PAUSE_NS. To be called when
+ * wgif_tc_due() says so.
  */
 void wgif_check_tc(struct wgif *w, uint64_t now);
 /* Returns true if it is time to do so. */

@@ -11,7 +11,7 @@
 /* A message takes a multiple of this in the arena. */
 #define ARENA_ALIGN 64
 
-/* One writer at a time; readers take the value as it is. */
+/* One writer at a time; readers take no lock and may see the value of a moment ago. */
 static void add(__u64 *counter, uint64_t n)
 {
 	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);

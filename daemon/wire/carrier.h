@@ -3,11 +3,11 @@
  * What a message leaves by: a queue of a NIC, by AF_XDP, or the UDP sockets.
  *
  * Theory of operation: carrier_for() chooses. The sender takes memory from the carrier, writes
- * and seals the message in it, and sends it by the same carrier, a batch at a time: a message
- * for a NIC queue lies in one of its UMEM frames, behind room for the outer headers, which
- * sending fills in; a message for the sockets lies in an arena. What a batch takes its memory
- * from is a struct carrier_memory: it holds the arena, and frames that were taken from a queue
- * in advance, to take its lock once a batch.
+ * and seals the message in it, and sends it by the same carrier, a batch at a time. A message
+ * for a NIC queue lies in one of the queue's UMEM frames, behind room for the outer headers, which
+ * sending fills in. A message for the sockets lies in an arena. A batch takes its memory from a
+ * struct carrier_memory, which holds the arena, and frames that were taken from a queue in advance,
+ * so that the queue's lock is taken once per batch.
  *
  * A carrier is a value. It is good until the thread's next quiescent state, because what it
  * names is published under RCU.
@@ -57,7 +57,7 @@ struct carrier {
 	void *to; /* struct nic_queue, or struct udp, which may be NULL: nothing is sent */
 };
 
-/* What messages of one batch lie in, or will. One thread at a time. */
+/* The memory for the messages of one batch. One thread at a time. */
 struct carrier_memory {
 	uint8_t *arena;		 /* CARRIER_ARENA bytes */
 	size_t arena_used;	 /* since the last batch was sent */
@@ -89,6 +89,16 @@ static inline struct carrier carrier_for(const struct path *path, uint32_t len,
 	if (path->nic && len <= path->max_message)
 		return (struct carrier){&queue_carrier, nic_tx_queue(path->nic, worker)};
 	return (struct carrier){&udp_carrier, udp};
+}
+
+/* Kicks the queue of this NIC that worker number `worker` sends by, if packets are left in it
+ * because the driver's queue was full. Returns true if it should be called again soon. Any RCU
+ * thread. */
+static inline bool carrier_push(struct nic *nic, unsigned worker)
+{
+	struct nic_queue *q = nic_tx_queue(nic, worker);
+
+	return nic_queue_tx_pending(q) && nic_queue_push(q);
 }
 
 static inline bool carrier_equal(struct carrier a, struct carrier b)

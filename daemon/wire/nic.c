@@ -7,22 +7,15 @@
 #include <linux/if_link.h>
 #include <linux/if_xdp.h>
 #include <linux/sockios.h>
-#include <net/if_arp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <sodium.h>
-#include <urcu-qsbr.h>
-
 #include "bpf_objects.h"
 #include "clock.h"
-#include "log.h"
 #include "rtnl_query.h"
 #include "thread.h"
 
@@ -224,8 +217,8 @@ int nic_serve_queues(struct bpf_objects *bpf, struct nic *nic)
 	return err;
 }
 
-static void say_why(char *why, size_t len, const struct nic *nic, const char *step,
-		    int err)
+static void explain_error(char *why, size_t len, const struct nic *nic, const char *step,
+			  int err)
 {
 	const char *hint = "";
 
@@ -285,11 +278,11 @@ int nic_open(struct bpf_objects *bpf, uint32_t ifindex, const struct rtnl_link *
 	     uint32_t id, enum nic_mode mode, unsigned frames, bool generic,
 	     struct nic **out, char *why, size_t why_len)
 {
+	assert_control_thread();
 	struct nic *nic = nic_new(ifindex, link, id, mode);
 	const char *step;
 	int err;
 
-	assert_control_thread();
 	if (!nic) {
 		snprintf(why, why_len, "%s: %s", link->name, strerror(ENOMEM));
 		return -ENOMEM;
@@ -302,7 +295,7 @@ int nic_open(struct bpf_objects *bpf, uint32_t ifindex, const struct rtnl_link *
 		err = attach(bpf, nic, generic, false, &step);
 	}
 	if (err) {
-		say_why(why, why_len, nic, step, err);
+		explain_error(why, why_len, nic, step, err);
 		nic_close(bpf, nic);
 		return err;
 	}

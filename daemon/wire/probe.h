@@ -33,7 +33,7 @@ uint32_t probe_write(uint8_t frame[PROBE_FRAME_MAX], const struct endpoint *from
 		     struct nic *nic, const uint8_t mac[6], uint16_t listen_port,
 		     uint32_t receiver, const uint8_t tag[WG_TAG_LEN]);
 
-/* Returns true if a transport message of this length looks like a probe. */
+/* Returns true if a data message of this length looks like a probe. */
 bool probe_is(const uint8_t *message, uint32_t len);
 /* The tag of such a message. */
 static inline const uint8_t *probe_tag(const uint8_t *message)

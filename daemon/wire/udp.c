@@ -121,10 +121,10 @@ static void close_pair(struct udp *u)
 
 int udp_open(struct udp **out, uint16_t port, uint32_t fwmark)
 {
+	assert_control_thread();
 	struct udp *u = calloc(1, sizeof(*u));
 	int err, tries = port ? 1 : RANDOM_PORT_TRIES;
 
-	assert_control_thread();
 	if (!u)
 		return -ENOMEM;
 	do {
@@ -151,6 +151,7 @@ void udp_close(struct udp *u)
 
 void udp_set_gro(struct udp *u, bool on)
 {
+	assert_control_thread();
 	set_option(u->fd4, IPPROTO_UDP, UDP_GRO, on);
 	if (u->fd6 >= 0)
 		set_option(u->fd6, IPPROTO_UDP, UDP_GRO, on);
@@ -158,6 +159,7 @@ void udp_set_gro(struct udp *u, bool on)
 
 int udp_set_fwmark(struct udp *u, uint32_t fwmark)
 {
+	assert_control_thread();
 	int err = set_mark(u->fd4, fwmark);
 
 	return err || u->fd6 < 0 ? err : set_mark(u->fd6, fwmark);
@@ -453,6 +455,7 @@ static void read_control(struct msghdr *m, struct udp_received *out)
 unsigned udp_receive(struct udp_reader *r, int fd,
 		     struct udp_received out[UDP_RX_BUFFERS])
 {
+	assert_worker_thread();
 	uint8_t control[UDP_RX_BUFFERS][128] __attribute__((aligned(8)));
 	struct sockaddr_storage from[UDP_RX_BUFFERS];
 	struct mmsghdr mm[UDP_RX_BUFFERS];

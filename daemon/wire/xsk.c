@@ -112,6 +112,7 @@ static unsigned receive(struct nic_queue *q, struct xsk_ring_cons *ring,
 
 unsigned nic_queue_receive(struct nic_queue *q, struct nic_frame *out, unsigned max)
 {
+	assert_worker_thread();
 	return receive(q, &q->data_rx, out, max);
 }
 
@@ -328,10 +329,10 @@ int nic_queue_open(struct nic *nic, const char *ifname, uint32_t frame_size,
 		   unsigned frames, unsigned index, uint16_t copy_flag, uint64_t until,
 		   struct nic_queue **out)
 {
+	assert_control_thread();
 	struct nic_queue *q = calloc(1, sizeof(*q));
 	int err;
 
-	assert_control_thread();
 	if (!q)
 		return -ENOMEM;
 	q->nic = nic;

@@ -3,6 +3,8 @@
 
 #include <urcu/compiler.h>
 
+#include "thread.h"
+
 void batch_ring_init(struct batch_ring *ring, void *list, size_t size)
 {
 	pthread_mutex_init(&ring->delivering, NULL);
@@ -50,6 +52,7 @@ void batch_ring_drain(struct batch_ring *ring)
 	struct batch *batch;
 	bool in_time = true;
 
+	assert_worker_thread();
 	if (!ring->posted_ops)
 		return;
 	for (unsigned i = ring->delivered; i != ring->ended; i++)
@@ -81,6 +84,7 @@ static void post(struct batch_ring *ring, struct batch *batch)
 
 void batch_ring_end_batch(struct batch_ring *ring, bool help)
 {
+	assert_worker_thread();
 	struct batch *batch = batch_ring_filling(ring);
 
 	if (help && batch->count > HELPER_CHUNK &&

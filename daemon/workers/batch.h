@@ -2,7 +2,7 @@
 /*
  * A ring of packet batches under way, delivered in order.
  *
- * Theory of operation: a worker fills one batch at a time. A batch that it ends is en- or
+ * Theory of operation: a worker fills one batch at a time. A batch that it ends is encrypted or
  * decrypted by the worker, or by helpers (helpers.h) while the worker fills the next batch.
  * Batches are delivered one at a time and in the order in which they were filled, by the worker
  * or by the helper that finds the first of them done. So reading, the AEAD and delivery of one

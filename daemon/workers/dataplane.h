@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What workers know of the tunnel.
+ * What workers and helpers know of the tunnel.
  *
  * Theory of operation: the control thread fills the struct before it starts the first worker. It
  * publishes later changes through the RCU pointers and the atomics. Workers change only the
- * queues by which they tell the control thread something, the ICMP limit, and their own lines of
- * the statistics.
+ * queues by which they tell the control thread something, the queue of jobs in `helpers`, the ICMP
+ * limit, and their own lines of the statistics. A helper changes that queue, and while it delivers
+ * a batch for a worker what that worker may change.
  */
 #ifndef DATAPLANE_H
 #define DATAPLANE_H

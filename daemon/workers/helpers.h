@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Threads that help workers to en- and decrypt, so that one peer is not bound to one core.
+ * Threads that help workers to encrypt and decrypt, so that one peer is not bound to one core.
  *
  * Theory of operation: a job is a batch of AEAD operations, cut into chunks. Its owner, a
  * worker, posts it and goes on; whichever helper has time takes a chunk. Once the owner needs

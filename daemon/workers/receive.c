@@ -2,7 +2,7 @@
 /*
  * From the wire to wg0: open ▸ check ▸ coalesce ▸ write.
  *
- * Theory of operation: transport messages from an AF_XDP ring or a UDP socket are collected in a
+ * Theory of operation: data messages from an AF_XDP ring or a UDP socket are collected in a
  * batch, in the memory that they were received in, and opened in place (with the help of helpers
  * if the worker cannot keep up). Then they are accepted in the order in which they were
  * received: replay window, timers, roaming (whitepaper sections 5.4.6, 6). The inner packets go
@@ -299,6 +299,7 @@ void receive_init(struct worker *w)
 {
 	struct batch_ring *ring = &w->rx.ring;
 
+	assert_control_thread();
 	ring->work = WORK_OPEN;
 	ring->helpers = &w->dp->helpers;
 	ring->aead = &w->aead;
@@ -309,6 +310,7 @@ void receive_init(struct worker *w)
 
 void receive_destroy(struct worker *w)
 {
+	assert_control_thread();
 	batch_ring_destroy(&w->rx.ring);
 }
 
@@ -335,7 +337,7 @@ static struct keypair *last_keypair(struct worker *w)
 	return b->batch.count ? b->packets[b->batch.count - 1].keypair : NULL;
 }
 
-/* The keypair that a transport message is under, or NULL if the message is dropped. */
+/* The keypair that a data message is under, or NULL if the message is dropped. */
 static struct keypair *receiving_keypair(struct worker *w, const struct wg_data *header)
 {
 	struct keypair *kp = last_keypair(w);
@@ -354,8 +356,8 @@ static struct keypair *receiving_keypair(struct worker *w, const struct wg_data 
 	return kp;
 }
 
-/* Returns true if it is the probe under way, as it was sent: neither late nor translated. It is good
- * for once. */
+/* Returns true if it is the probe under way, neither late nor translated. A second copy of it is
+ * not taken. */
 static bool take_probe(struct worker *w, struct peer_probe *probe,
 		       const struct udp_received *r, const uint8_t *tag)
 {
@@ -386,7 +388,7 @@ static void receive_probe(struct worker *w, const struct udp_received *r,
 		worker_drop(w, kp ? DROP_bad_tag : DROP_unknown_receiver, 1);
 }
 
-/* Adds a transport message, at least WG_DATA_OVERHEAD long, to the batch. ifindex: of the
+/* Adds a data message, at least WG_DATA_OVERHEAD long, to the batch. ifindex: of the
  * receiving device, or 0 if AF_XDP received it. */
 static void add(struct worker *w, const struct endpoint *from, uint32_t ifindex,
 		uint8_t *message, uint32_t len, uint8_t ecn)
@@ -545,10 +547,10 @@ static void split_received(struct worker *w, const struct udp_received *r)
 
 void receive_from_udp(struct worker *w, int fd)
 {
+	assert_worker_thread();
 	struct udp_received received[UDP_RX_BUFFERS];
 	unsigned n = udp_receive(&w->udp_reader, fd, received);
 
-	assert_worker_thread();
 	for (unsigned i = 0; i < n; i++) {
 		if (received[i].len)
 			split_received(w, &received[i]);

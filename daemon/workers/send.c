@@ -192,6 +192,7 @@ int send_init(struct worker *w)
 	struct batch_ring *ring = &w->tx.ring;
 	int err = 0;
 
+	assert_control_thread();
 	ring->work = WORK_SEAL;
 	ring->helpers = &w->dp->helpers;
 	ring->aead = &w->aead;
@@ -205,6 +206,7 @@ int send_init(struct worker *w)
 
 void send_destroy(struct worker *w)
 {
+	assert_control_thread();
 	for (unsigned i = 0; i < BATCH_RING_LEN; i++)
 		carrier_memory_destroy(&w->tx.list[i].memory);
 	batch_ring_destroy(&w->tx.ring);
@@ -465,6 +467,7 @@ void send_staged(struct worker *w, struct peer *peer)
 
 void send_keepalive(struct worker *w, struct peer *peer)
 {
+	assert_worker_thread();
 	struct tx_packet prototype = {
 		.peer = peer,
 		.keypair = sending_keypair(w, peer),
@@ -475,7 +478,6 @@ void send_keepalive(struct worker *w, struct peer *peer)
 		.len = WG_DATA_OVERHEAD,
 	};
 
-	assert_worker_thread();
 	if (!prototype.keypair && m.path)
 		ask_handshake(w, peer);
 	if (!prototype.keypair || !m.path)

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* From wg0 to the wire. All by the worker's own thread; each call ends with nothing of a carrier
- * or a keypair held. */
+/*
+ * From wg0 to the wire. The functions are for the worker's own thread. What they encrypt, it
+ * transmits, or a helper does in its place (batch.h), one thread at a time. Each call ends with
+ * nothing of a carrier or a keypair held, by either.
+ */
 #ifndef SEND_H
 #define SEND_H
 

@@ -105,7 +105,7 @@ static void run_commands(struct worker *w)
 	}
 }
 
-static void serve_queue(struct worker *w, struct nic_queue *q, void *arg)
+static void read_queue(struct worker *w, struct nic_queue *q, void *arg)
 {
 	receive_from_nic(w, q);
 }
@@ -120,7 +120,7 @@ static void serve(struct worker *w, const struct poll_set *set)
 
 	if (set->fds[FD_WAKE].revents)
 		run_commands(w);
-	each_queue(w, serve_queue, NULL);
+	each_queue(w, read_queue, NULL);
 	if (udp && set->fds[FD_UDP4].revents)
 		receive_from_udp(w, udp->fd4);
 	if (udp && set->fds[FD_UDP6].revents)
@@ -131,18 +131,16 @@ static void serve(struct worker *w, const struct poll_set *set)
 		w->tap_gone = true;
 }
 
-/* Kicks the queues in whose TX rings packets are left because the driver's queue was full.
- * Returns true if it should be called again soon. */
+/* carrier_push() for all NICs. */
 static bool push_pending(struct worker *w)
 {
 	bool pending = false;
 
 	for (unsigned i = 0; i < WG_MAX_NICS; i++) {
 		struct nic *nic = rcu_dereference(w->dp->nics[i]);
-		struct nic_queue *q = nic ? nic_tx_queue(nic, w->index) : NULL;
 
-		if (q && nic_queue_tx_pending(q))
-			pending |= nic_queue_push(q);
+		if (nic && carrier_push(nic, w->index))
+			pending = true;
 	}
 	return pending;
 }
@@ -223,6 +221,7 @@ void worker_free(struct worker *w)
 {
 	struct cds_wfcq_node *node;
 
+	assert_control_thread();
 	if (!w)
 		return;
 	while ((node = __cds_wfcq_dequeue_blocking(&w->commands, &w->commands_tail)))
@@ -265,10 +264,10 @@ static int worker_init(struct worker *w)
 
 int worker_new(struct dataplane *dp, unsigned index, int tap_fd, struct worker **out)
 {
+	assert_control_thread();
 	struct worker *w = calloc(1, sizeof(*w));
 	int err;
 
-	assert_control_thread();
 	if (!w) {
 		close(tap_fd);
 		return -ENOMEM;
@@ -308,14 +307,15 @@ void worker_stop(struct worker *w)
 
 void worker_wake(struct worker *w)
 {
+	assert_control_thread();
 	wakeup_raise(w->wake_fd);
 }
 
 void worker_add_command(struct worker *w, uint32_t slot, enum worker_command command)
 {
+	assert_control_thread();
 	struct command *c = malloc(sizeof(*c));
 
-	assert_control_thread();
 	if (!c)
 		return;
 	c->slot = slot;

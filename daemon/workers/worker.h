@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A worker: a thread that moves, en- and decrypts packets.
+ * A worker: a thread that moves, encrypts and decrypts packets.
  *
  * Theory of operation: a worker owns one queue of wg0's TAP and reads the data rings of the NIC
  * queues given to it; the first worker also reads the UDP sockets. It sleeps in poll(), then
@@ -9,7 +9,7 @@
  * an RCU quiescent state between rounds. The control thread tells it by commands to send staged
  * packets.
  *
- * If a worker no longer gets to sleep, helpers en- or decrypt its batches and deliver them
+ * If a worker no longer gets to sleep, helpers encrypt or decrypt its batches and deliver them
  * (batch.h) while it reads the next ones. All that it read in a round is delivered when the
  * round ends. Until then only the thread that delivers touches what transmit() and accept_batch()
  * use of the worker: gro, writer, and the counters of what was sent.
@@ -63,7 +63,7 @@ struct worker_tx {
 	struct batch_ring ring;
 };
 
-/* A received transport message, in the memory that it was received in. */
+/* A received data message, in the memory that it was received in. */
 struct rx_packet {
 	struct keypair *keypair;
 	struct endpoint source;
@@ -92,7 +92,7 @@ struct worker {
 	pthread_t thread;
 	atomic_bool stop;
 	atomic_uint rounds; /* begun so far */
-	uint64_t now;	    /* ns, read once a round */
+	uint64_t now;	    /* ns, read once per round */
 	unsigned busy;	    /* rounds since the worker had nothing to do */
 	bool spins;	    /* looks for work for a moment before it sleeps */
 	int tap_fd;
@@ -142,7 +142,7 @@ static inline bool worker_is_busy(const struct worker *w)
 }
 
 /* Adds n to a counter of the worker's line. One writer at a time: the worker, or the helper that
- * delivers for it. Readers take the value as it is. */
+ * delivers for it. Readers take no lock and may see the value of a moment ago. */
 #define worker_count(w, field, n)                                               \
 	__atomic_store_n(&(w)->stats->field, (w)->stats->field + (uint64_t)(n), \
 			 __ATOMIC_RELAXED)

@@ -33,6 +33,7 @@ int workers_start(struct workers *ws, struct dataplane *dp, unsigned max, int ta
 {
 	int err;
 
+	assert_control_thread();
 	ws->dp = dp;
 	icmp_limit_init(&dp->icmp);
 	ws->max = max < WG_MAX_WORKERS ? max : WG_MAX_WORKERS;
@@ -88,6 +89,7 @@ void workers_settle(struct workers *ws)
 
 void workers_stop(struct workers *ws)
 {
+	assert_control_thread();
 	if (!ws->dp)
 		return;
 	for (unsigned i = 0; i < ws->count; i++)
@@ -105,5 +107,6 @@ void workers_stop(struct workers *ws)
 void worker_command(struct workers *ws, const struct peer *peer,
 		    enum worker_command command)
 {
+	assert_control_thread();
 	worker_add_command(ws->list[peer->slot % ws->count], peer->slot, command);
 }

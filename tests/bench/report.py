@@ -14,6 +14,7 @@ import re
 import statistics
 import subprocess
 import sys
+import textwrap
 
 import simulate
 
@@ -188,6 +189,11 @@ def stage_table(micro):
 CORES = [1, 2, 4, 8, 16, 32]
 
 
+def counted(n, plural):
+    """`1 core`, `10,000 peers`, `1 peer at once`"""
+    return f"{n:,} " + (re.sub(r"s\b", "", plural, count=1) if n == 1 else plural)
+
+
 def gbits(packets):
     return short(packets * 1420 * 8 / 1e9)
 
@@ -195,7 +201,7 @@ def gbits(packets):
 def cores_table(figures, micro):
     """One peer: the measured rate of encryption alone, and the rate of a TCP stream that a
     simulation with its measured costs predicts."""
-    yield "| one peer, Gbit/s | " + " | ".join(f"{n} cores" for n in CORES) + " |"
+    yield "| one peer, Gbit/s | " + " | ".join(counted(n, "cores") for n in CORES) + " |"
     yield "|---" * (len(CORES) + 1) + "|"
     if "threads_1" not in micro:
         return
@@ -220,7 +226,7 @@ def rows_table(scale, pattern, columns):
     for row in rows:
         what, number = row.rsplit("_", 1)
         cells = [short(scale[f"{row}_{c}"]) if f"{row}_{c}" in scale else "" for c in columns]
-        yield f"| {int(number):,} {what.replace('_', ' ')} | " + " | ".join(cells) + " |"
+        yield f"| {counted(int(number), what.replace('_', ' '))} | " + " | ".join(cells) + " |"
 
 
 def scale_table(scale):
@@ -270,8 +276,8 @@ def base_text(path, kinds):
 
 def tables(figures, kinds, micro, scale, profile, base):
     rounds = max(len(v) for by_kind in figures.values() for v in by_kind.values())
-    yield (f"{os.cpu_count()} × {cpu_model()}, Linux {platform.release()}, "
-           f"{rounds} round{'s' if rounds > 1 else ''}." + base)
+    yield from textwrap.wrap(f"{os.cpu_count()} × {cpu_model()}, Linux {platform.release()}, "
+                             f"{counted(rounds, 'rounds')}." + base, 100)
     for table in (main_table(figures, kinds), profile_table(profile),
                   worker_table(figures, micro), engine_table(micro), stage_table(micro),
                   cores_table(figures, micro), scale_table(scale), storm_table(scale)):
@@ -281,7 +287,7 @@ def tables(figures, kinds, micro, scale, profile, base):
             yield from lines
     if os.environ.get("VMTEST_ACCEL") == "tcg":
         yield ""
-        yield TCG_NOTE
+        yield from textwrap.wrap(TCG_NOTE, 100)
 
 
 def plot(figures, kinds, out, name, title, groups):

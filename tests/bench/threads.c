@@ -14,6 +14,7 @@
 #include "batch.h"
 #include "clock.h"
 #include "pick.h"
+#include "thread.h"
 
 #define LEN	    1420
 #define ROUNDS	    9
@@ -49,6 +50,7 @@ static double round_ns(struct batch_ring *ring, uint64_t *delivered)
 {
 	uint64_t began = clock_now(), took;
 
+	thread_become(THREAD_WORKER);
 	*delivered = 0;
 	do {
 		fill((struct filled *)batch_ring_filling(ring));
@@ -56,6 +58,7 @@ static double round_ns(struct batch_ring *ring, uint64_t *delivered)
 		took = clock_now() - began;
 	} while (took < ROUND_NS);
 	batch_ring_drain(ring);
+	thread_become(THREAD_CONTROL);
 	return (double)(clock_now() - began) / (double)*delivered;
 }
 

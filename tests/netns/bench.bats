@@ -22,6 +22,19 @@ setup() { REPORT=$REPO/tests/bench/report.py; }
 	grep -qxF "| UDP, 64 B, received per second | ≥ 1000 | 900 |" "$TMP/page"
 }
 
+@test "benchmark: one of something is in the singular" {
+	echo "1 wgxdp tcp_1 200" >"$TMP/figures"
+	printf '%s\n' {seal,open}_x_{64,1420}" 10" "threads_1 200" >"$TMP/micro"
+	printf '%s\n' "peers_1_config_ms 7" "peers_10000_config_ms 7" "peers_at_once_1_all_s 1" >"$TMP/scale"
+	: >"$TMP/profile"
+	"$REPORT" "$TMP"/{figures,micro,scale,profile} >"$TMP/page"
+	cat "$TMP/page"
+	grep -q "| 1 core | 2 cores |" "$TMP/page"
+	grep -q "^| 1 peer | 7 |" "$TMP/page"
+	grep -q "^| 10,000 peers | 7 |" "$TMP/page"
+	grep -q "^| 1 peer at once |" "$TMP/page"
+}
+
 @test "benchmark: simulated rate of one core, and of many, which delivery limits" {
 	"$REPO/tests/bench/simulate.py" 1000 1000 1 2 4 32 >"$TMP/cores"
 	cat "$TMP/cores"

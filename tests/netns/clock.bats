@@ -141,7 +141,7 @@ told() { [ "$(grep -c "$2" "$TMP/A-wg0.log")" = "$1" ]; }
 	set_clock +$YEARS
 	handshakes_anew
 	handshakes_anew
-	told 1 "wall clock was set forward by 3650 days: if that is an error"
+	told 1 "wall clock was set forward by 3650 days: peers remember"
 	# B has seen timestamps of that time, and must accept A after the clock is corrected.
 	set_clock +0
 	handshakes_anew

@@ -61,6 +61,7 @@ a_header_of() {
 	read_table
 	mapfile -t commands < <(in_make print-compile \
 		FILES="$(printf 'daemon/%s/probe.c ' "${folders[@]}" | sed 's|main/probe|main|')")
+	may[main]=${folders[*]} # by way of control's headers: the test below holds main.c's row
 	for folder in "${folders[@]}"; do
 		command=${commands[0]}
 		commands=("${commands[@]:1}")
@@ -82,6 +83,20 @@ a_header_of() {
 	done
 	echo "$forbidden forbidden"
 	[ "$forbidden" -gt 40 ]
+}
+
+# Of what is built: WGXDP is in the directory of the objects.
+@test "layers: the daemon itself has no upward arrow, no circle and no include by a path" {
+	local objects table
+
+	objects="$(dirname "$WGXDP")/daemon"
+	[ -d "$objects" ] || skip "no objects beside $WGXDP"
+	mapfile -t table < <(in_make print-table)
+	run tests/tools/layers.py daemon "$objects" "${table[@]}"
+	echo "$output"
+	[ "$status" = 0 ]
+	grep -q '^workers *> peer wire wg0 ' <<<"$output"
+	grep -q '^no upward arrow, no circle$' <<<"$output"
 }
 
 # tree: makes a daemon of two folders: "high" may include "low". In each, two.c uses one.c.

@@ -134,7 +134,7 @@ watched() {
 	watcher watch
 	refute start_wg wgxdp A 9>&-
 	refute wait_wg A
-	grep "cannot keep wg0 to ourselves: others attach to it" "$TMP/A-wg0.log"
+	grep "cannot make wg0: other processes attach queues to it" "$TMP/A-wg0.log"
 	refute on A ip link show wg0
 	watched
 	[ "$attached" = 8 ]

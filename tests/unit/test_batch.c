@@ -9,6 +9,7 @@
 
 #include "batch.h"
 #include "engines.h"
+#include "thread.h"
 
 #define PACKET	 200
 #define ROUNDS	 3000
@@ -91,6 +92,7 @@ static void *own(void *arg)
 {
 	struct owner *o = arg;
 
+	thread_become(THREAD_WORKER);
 	for (unsigned i = 0; i < ROUNDS; i++) {
 		fill(o, 1 + (unsigned)(next_random(&o->random) % BATCH_SIZE));
 		batch_ring_end_batch(&o->ring, next_random(&o->random) % 4);
@@ -98,6 +100,7 @@ static void *own(void *arg)
 			batch_ring_drain(&o->ring);
 	}
 	batch_ring_drain(&o->ring);
+	thread_become(THREAD_CONTROL);
 	return NULL;
 }
 
@@ -153,6 +156,7 @@ static void test_helper_helps(void **state)
 
 	assert_int_equal(helpers_start(&helpers, &aead_sodium, 1), 0);
 	owner_begin(&o, &helpers, 1);
+	thread_become(THREAD_WORKER);
 	for (unsigned i = 0; i < BATCH_RING_LEN - 1; i++) {
 		fill(&o, BATCH_SIZE);
 		batch_ring_end_batch(&o.ring, true);
@@ -166,6 +170,7 @@ static void test_helper_helps(void **state)
 	check_all(&o);
 	assert_in_range(o.ring.advice.helped, 1, (BATCH_RING_LEN - 1) * BATCH_SIZE);
 	assert_int_equal(o.ring.advice.back_off, 0);
+	thread_become(THREAD_CONTROL);
 	helpers_stop(&helpers);
 	owner_end(&o);
 }
@@ -180,6 +185,7 @@ static void test_back_off(void **state)
 	pthread_mutex_init(&helpers.lock, NULL);
 	pthread_cond_init(&helpers.posted, NULL);
 	owner_begin(&o, &helpers, 1);
+	thread_become(THREAD_WORKER);
 	for (unsigned i = 0; i < 10 * HELPER_BACK_OFF_MAX; i++) {
 		bool posts = !o.ring.advice.skip;
 
@@ -191,6 +197,7 @@ static void test_back_off(void **state)
 	}
 	check_all(&o);
 	assert_in_range(asked, 10, 30);
+	thread_become(THREAD_CONTROL);
 	owner_end(&o);
 }
 

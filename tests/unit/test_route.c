@@ -1148,7 +1148,7 @@ static void test_links_stay_if_they_cannot_be_read(void **state)
 	close(mnl_socket_get_fd(closed.query));
 	assert_true(links_read(&f->routing.links, &closed) < 0);
 	assert_non_null(links_find(&f->routing.links, f->a0));
-	mnl_socket_close(closed.events);
+	rtnl_close(&closed); /* frees the socket that has no descriptor any more, too */
 }
 
 /* One netlink exchange per path: the route itself. */

@@ -21,6 +21,7 @@
 
 #include "tap.h"
 #include "tap_queue.h"
+#include "thread.h"
 
 #define ETHERTYPE 0x88b5 /* for experiments: not used by others */
 
@@ -387,5 +388,6 @@ int main(void)
 		WITHOUT(counts_what_is_lost),
 	};
 
+	thread_become(THREAD_WORKER);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
