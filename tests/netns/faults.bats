@@ -114,7 +114,7 @@ detach_tcx() {
 fail_calls() {
 	# shellcheck disable=SC2016 # expanded by that shell
 	on_bg "$1" sh -c 'echo $$ >/run/strace.pid
-		exec strace -f -o /dev/null -p "$0" -e trace="$1" -e inject="$1:error=$2"' \
+		exec strace -f -o /run/trace -p "$0" -e trace="$1" -e inject="$1:error=$2"' \
 		"$(daemon_pid "$1")" "$2" "$3" 2>"$TMP/strace"
 	wait_until 5 grep -q attached "$TMP/strace"
 }
@@ -232,4 +232,18 @@ way_survives() {
 	way_survives sendto ENOBUFS
 	way_survives recvmsg ENOBUFS
 	way_survives socket EMFILE
+}
+
+# liburcu starts threads for the growth of a large table of peers.
+@test "many peers are set while no thread can be started" {
+	needs_root
+	needs_wgxdp
+	host_new A
+	start_wg wgxdp A
+	many_peers 9000 >"$TMP/peers"
+	fail_calls A clone3 EAGAIN
+	on A wg addconf wg0 "$TMP/peers"
+	wait_until 5 on A grep -q clone3 /run/trace
+	they_work A
+	[ "$(on A wg show wg0 peers | wc -l)" = 9000 ]
 }
