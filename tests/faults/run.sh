@@ -3,7 +3,7 @@
 #
 # tests/faults/run.sh [SHARE [OFFSET]]: the system calls of a wgxdp that runs fail for a second,
 # one kind and errno at a time. Needs root and strace. SHARE: only every SHARE-th trial, from
-# number OFFSET on, for a quick look. CALLS="bpf poll": only these.
+# number OFFSET on, for a quick look. CALLS="bpf poll": only these. FAULT: seconds.
 #
 # Theory of operation: two daemons, of which the one with wg0 is tried; the other is in a network
 # namespace of its own. What wg0's daemon calls in a second without faults is counted first. Then
@@ -23,7 +23,7 @@ source "$HERE/common.bash" "$@"
 # libxdp (getsockopt).
 NEVER=" exit exit_group futex close getrandom getsockopt getpid gettid sched_yield rt_sigreturn rt_sigprocmask \
 restart_syscall clock_nanosleep clock_gettime set_robust_list rseq munmap madvise brk mprotect "
-FAULT=1.2
+FAULT=${FAULT:-1.2}
 # A loop that nothing slows down fails far more often, even under strace.
 FAILURES_MAX=3000
 # Of a second, in ticks of 10 ms.
