@@ -4,7 +4,10 @@
 #include <errno.h>
 #include <stdint.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
+
+#define STUMBLE_NS 2000000
 
 int wakeup_open(void)
 {
@@ -32,6 +35,14 @@ void wakeup_quiet(int fd)
 {
 	uint64_t count;
 
-	if (read(fd, &count, sizeof(count)) < 0)
-		return; /* EAGAIN: it was quiet */
+	/* EAGAIN: it was quiet */
+	if (read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN)
+		wakeup_stumble();
+}
+
+void wakeup_stumble(void)
+{
+	const struct timespec moment = {.tv_nsec = STUMBLE_NS};
+
+	nanosleep(&moment, NULL);
 }

@@ -18,4 +18,8 @@ void wakeup_raise(int fd);
 /* Makes fd unreadable until it is raised again. The thread that polls it. */
 void wakeup_quiet(int fd);
 
+/* Waits a moment. For loops, if a call failed that normally does not: what they were woken for is
+ * still there, and they must not spin until the fault is over. Any thread. */
+void wakeup_stumble(void);
+
 #endif

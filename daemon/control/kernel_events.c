@@ -16,6 +16,7 @@
 #include "stale_paths.h"
 #include "thread.h"
 #include "tunnel.h"
+#include "wakeup.h"
 
 /* How often NICs are asked whether they still have our program: while the control thread is awake
  * anyway, and while it would sleep. The kernel sends no event if a BPF link is detached. */
@@ -227,7 +228,8 @@ void kernel_events_serve(struct tunnel *tunnel, uint64_t now)
 	};
 
 	assert_control_thread();
-	rtnl_dispatch(&tunnel->rtnl, &handler, tunnel);
+	if (rtnl_dispatch(&tunnel->rtnl, &handler, tunnel))
+		wakeup_stumble();
 	if (now >= tunnel->links_due)
 		read_links(tunnel, now);
 	if (wgif_tc_due(&tunnel->wgif, now))

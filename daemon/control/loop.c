@@ -30,6 +30,7 @@
 #include "thread.h"
 #include "tunnel.h"
 #include "uapi.h"
+#include "wakeup.h"
 
 /* Returns true if a round left something undone because its share was used up. */
 static bool has_backlog(struct tunnel *tunnel)
@@ -93,6 +94,8 @@ static void wait_for_news(struct tunnel *tunnel)
 	urcu_qsbr_thread_offline();
 	n = epoll_wait(tunnel->epoll_fd, ready, 16,
 		       timeout_ms(next_deadline(tunnel), clock_now()));
+	if (n < 0)
+		wakeup_stumble();
 	urcu_qsbr_thread_online();
 	for (int i = 0; i < n; i++) {
 		if (ready[i].data.fd == tunnel->dp.events.lazy.fd)

@@ -20,10 +20,12 @@
 /* Errors last, and each try costs the device its queues for a moment, so tries become more and more
  * seldom. Whoever has the device with an XDP program may give it up. The kernel sends no event if a
  * BPF link is detached, but asking costs the device nothing. */
-#define LOOK_NS	       NS_PER_SEC
-#define REFUSAL_NS     (30 * NS_PER_SEC)
-#define MOMENTARY_NS   NS_PER_SEC
-#define REFUSAL_MAX_NS (3600 * NS_PER_SEC)
+#define LOOK_NS	     NS_PER_SEC
+#define REFUSAL_NS   (30 * NS_PER_SEC)
+#define MOMENTARY_NS NS_PER_SEC
+/* So many tries the system may be short of something. */
+#define MOMENTARY_TRIES 8
+#define REFUSAL_MAX_NS	(3600 * NS_PER_SEC)
 /* Whoever detaches our program twice within this time has his way for a while. */
 #define LOST_AGAIN_NS (30 * NS_PER_SEC)
 
@@ -147,10 +149,12 @@ static bool is_refused(struct tunnel *tunnel, uint32_t ifindex)
 	return r && clock_now() < r->until;
 }
 
-/* How long to wait after this error, if the last wait was `before` (0: there was none). */
-static uint64_t refusal_wait(uint64_t before, int err)
+/* How long to wait after this error. r: the refusal before; NULL: there was none. */
+static uint64_t refusal_wait(const struct nic_refusal *r, int err)
 {
-	if (!before && rtnl_is_momentary(err))
+	uint64_t before = r ? r->wait : 0;
+
+	if (rtnl_is_momentary(err) && (!r || r->momentary < MOMENTARY_TRIES))
 		return MOMENTARY_NS;
 	if (!before || err == -EBUSY)
 		return REFUSAL_NS;
@@ -163,7 +167,8 @@ static void remember_refusal(struct tunnel *tunnel, uint32_t ifindex, int err,
 {
 	const struct rtnl_link *link = links_find(&tunnel->routing.links, ifindex);
 	struct nic_refusal *r = find_refusal(tunnel, ifindex);
-	uint64_t wait = refusal_wait(r ? r->wait : 0, err), now = clock_now();
+	uint64_t wait = refusal_wait(r, err), now = clock_now();
+	unsigned momentary = rtnl_is_momentary(err) ? (r ? r->momentary : 0) + 1 : 0;
 	bool is_taken = err == -EBUSY && bpf_objects_has_xdp(ifindex);
 
 	if (why && (!r || r->err != err))
@@ -174,6 +179,7 @@ static void remember_refusal(struct tunnel *tunnel, uint32_t ifindex, int err,
 				  .mtu = link ? link->mtu : 0,
 				  .up = link && link->flags & IFF_UP,
 				  .err = err,
+				  .momentary = momentary,
 				  .wait = wait,
 				  .until = now + wait,
 				  .look = is_taken ? now + LOOK_NS : 0};

@@ -38,7 +38,8 @@ struct nic_refusal {
 	uint32_t mtu;
 	bool up;
 	int err;
-	bool over;     /* `until` has passed, and nics_serve() said so */
+	unsigned momentary; /* tries running that failed for a moment's shortage */
+	bool over;	    /* `until` has passed, and nics_serve() said so */
 	uint64_t look; /* ns, when to look if its XDP program is gone; 0: it had none */
 	uint64_t wait, until; /* ns */
 };

@@ -18,9 +18,10 @@
 
 /* Of the queue, of what events concern, and of all peers if they are due. */
 #define PATHS_A_ROUND 256
-/* After an error of the look-up itself; doubled while it lasts. */
+/* After an error of the look-up itself; doubled while it lasts, if more than a few peers wait. */
 #define RETRY_NS     NS_PER_SEC
 #define RETRY_MAX_NS (32 * NS_PER_SEC)
+#define RETRY_FEW    64
 /* As long as the kernel keeps a path MTU that it learnt. */
 #define MAX_AGE_NS (600 * NS_PER_SEC)
 /* How often the next hop of a peer in use is confirmed. */
@@ -94,7 +95,8 @@ static int find_route_from_source(struct peer *peer, const struct path *old,
 static void try_again(struct peer *peer, int err, uint64_t now)
 {
 	struct tunnel *tunnel = tunnel_of(peer);
-	uint64_t wait = peer->retry_wait ? peer->retry_wait * 2 : RETRY_NS;
+	bool few = tunnel->peers.resolutions.count < RETRY_FEW;
+	uint64_t wait = peer->retry_wait && !few ? peer->retry_wait * 2 : RETRY_NS;
 
 	if (tunnel->path_error != err)
 		log_error("cannot look up the path to a peer, trying again: %s",
@@ -125,8 +127,11 @@ static void resolve(struct peer *peer, uint64_t now)
 		try_again(peer, err, now);
 		return;
 	}
-	if (peer->retry_wait)
+	/* What was wrong is over, for the others that wait, too. */
+	if (peer->retry_wait && tunnel->path_error) {
 		tunnel->path_error = 0;
+		paths_changed(tunnel);
+	}
 	peer->retry_wait = 0;
 	/* An endpoint routed into its own tunnel would make packets go round without end. */
 	if (err || !wgif_is(&tunnel->wgif, route.ifindex))

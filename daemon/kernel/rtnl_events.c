@@ -145,18 +145,23 @@ static bool events_read(struct rtnl *r, const struct rtnl_handler *h, void *ctx,
 {
 	_Alignas(struct nlmsghdr) char buf[RTNL_RECEIVE_BYTES];
 	bool routes = false;
+	ssize_t last = 0;
 
 	*err = 0;
 	for (int i = 0; i < EVENT_READS_MAX && !*err; i++) {
 		ssize_t len =
 			rtnl_receive(rtnl_event_fd(r), buf, sizeof(buf), MSG_DONTWAIT);
 
-		if (len == -ENOBUFS || len == -EMSGSIZE)
+		/* An overrun is told once; twice running the kernel has no memory. */
+		if (len == -ENOBUFS && last == -ENOBUFS)
+			*err = -ENOBUFS;
+		else if (len == -ENOBUFS || len == -EMSGSIZE)
 			r->overrun = true;
 		else if (len < 0)
 			*err = (int)len;
 		else
 			routes |= events_walk(buf, (int)len, h, ctx);
+		last = len;
 	}
 	return routes;
 }

@@ -682,7 +682,7 @@ static void accept_clients(struct uapi *u, uint64_t now)
 			client_add(u, fd, now);
 			continue;
 		}
-		if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+		if (errno != EAGAIN && errno != EINTR)
 			accept_pause(u, now);
 		return;
 	}

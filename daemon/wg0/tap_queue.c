@@ -7,12 +7,16 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "thread.h"
+#include "wakeup.h"
 
 /* For fewer packets than this a ring is not faster than single calls. */
 #define RING_LEAST 3
 /* A longer packet counts as large (tap_queue.h). */
 #define SMALL 4096
+/* When a ring that failed is tried again. */
+#define RING_AGAIN_NS NS_PER_SEC
 
 /* --- the ring --- */
 
@@ -36,7 +40,7 @@ static struct io_uring_cqe *next_completion(struct tap_ring *ring)
 }
 
 /* Runs the `n` requests that were prepared; results by their user data. A ring that does not
- * take them all is used no more: what it took has ended, the others say -ECANCELED. */
+ * take them all is not used for a while: what it took has ended, the others say -ECANCELED. */
 static void ring_run(struct tap_ring *ring, unsigned n, int *results)
 {
 	int taken = io_uring_submit_and_wait(&ring->uring, n), ended = 0;
@@ -48,8 +52,10 @@ static void ring_run(struct tap_ring *ring, unsigned n, int *results)
 		results[cqe->user_data] = cqe->res;
 		io_uring_cqe_seen(&ring->uring, cqe);
 	}
-	if (ended != (int)n)
-		ring_end(ring);
+	if (ended == (int)n)
+		return;
+	ring_end(ring);
+	ring->again = clock_now() + RING_AGAIN_NS;
 }
 
 /* Number `i` is not to wait: to io_uring, O_NONBLOCK of the file does not say that. */
@@ -78,6 +84,16 @@ static void ring_begin(struct tap_ring *ring, int fd)
 	ring->works = !io_uring_queue_init(TAP_BATCH, &ring->uring, 0);
 	if (ring->works && !takes_nowait(ring, fd))
 		ring_end(ring);
+}
+
+/* Returns true if the ring works, or works again. */
+static bool ring_ready(struct tap_ring *ring, int fd)
+{
+	if (!ring->works && ring->again && clock_now() >= ring->again) {
+		ring->again = 0;
+		ring_begin(ring, fd);
+	}
+	return ring->works;
 }
 
 /* --- reader --- */
@@ -169,13 +185,15 @@ unsigned tap_reader_read(struct tap_reader *r, unsigned max)
 	assert_worker_thread();
 	if (asked > TAP_BATCH)
 		asked = TAP_BATCH;
-	if (asked < RING_LEAST || !r->ring.works)
+	if (asked < RING_LEAST || !ring_ready(&r->ring, r->fd))
 		asked = 1;
 	if (asked == 1)
 		read_one(r, results);
 	else
 		read_many(r, asked, results);
 	n = keep(r, asked, results);
+	if (!n && asked == 1 && results[0] != -EAGAIN && results[0] != -EBADFD)
+		wakeup_stumble();
 	if (!n && asked > 1 && !r->ring.works)
 		return tap_reader_read(r, max);
 	return n;
@@ -221,7 +239,7 @@ static void write_many(struct tap_writer *t, int *results)
 void tap_writer_flush(struct tap_writer *t)
 {
 	int results[TAP_BATCH];
-	bool many = t->count >= RING_LEAST && t->ring.works;
+	bool many = t->count >= RING_LEAST && ring_ready(&t->ring, t->fd);
 
 	if (many)
 		write_many(t, results);

@@ -40,6 +40,7 @@ struct tap_header {
 struct tap_ring {
 	struct io_uring uring;
 	bool works;
+	uint64_t again; /* ns, when to try it again; 0: not, the kernel cannot do it */
 };
 
 struct tap_packet {

@@ -13,6 +13,7 @@
 #include <sodium.h>
 
 #include "thread.h"
+#include "wakeup.h"
 #include "wg_maps.h"
 
 #define UDP_TX_BATCH	  64
@@ -475,6 +476,8 @@ unsigned udp_receive(struct udp_reader *r, int fd,
 		};
 	}
 	n = recvmmsg(fd, mm, UDP_RX_BUFFERS, MSG_DONTWAIT, NULL);
+	if (n < 0 && (errno == ENOMEM || errno == ENOBUFS))
+		wakeup_stumble();
 	for (int i = 0; i < n; i++) {
 		endpoint_from_sockaddr(&from[i], &out[i].source);
 		out[i].data = iov[i].iov_base;

@@ -174,7 +174,8 @@ static void sleep_for_work(struct worker *w, int timeout)
 	uint64_t before = clock_now();
 
 	urcu_qsbr_thread_offline();
-	poll(w->poll_set->fds, w->poll_set->count, timeout);
+	if (poll(w->poll_set->fds, w->poll_set->count, timeout) < 0)
+		wakeup_stumble();
 	urcu_qsbr_thread_online();
 	w->spins = clock_now() - before < SPIN_NS;
 }

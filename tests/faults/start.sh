@@ -13,88 +13,28 @@
 
 set -u
 HERE=$(cd "$(dirname "$0")" && pwd)
-WGXDP=${WGXDP:-$HERE/../../build/wgxdp}
-SHARE=${1:-1}
-OFFSET=${2:-0}
-PATIENCE=${PATIENCE:-1}
-IFNAME=wg0
-PINS=/sys/fs/bpf/wgxdp/$IFNAME
-SOCKET=/run/wireguard/$IFNAME.sock
+# shellcheck source=tests/faults/common.bash
+source "$HERE/common.bash" "$@"
 # Calls that cannot fail; close(), which in truth closes whatever it returns; and those after whose
 # failure a library ends the process: glibc (futex, brk), libsodium (getrandom).
 NEVER="execve exit exit_group arch_prctl set_tid_address set_robust_list rseq rt_sigreturn
 	rt_sigaction rt_sigprocmask sched_yield restart_syscall clock_nanosleep gettid getpid geteuid
 	getuid uname close futex brk getrandom"
 
-# Outside: a namespace of everything, in which nothing of the machine is seen or changed.
-if [ -z "${INSIDE:-}" ]; then
-	command -v strace >/dev/null || {
-		echo "start.sh: no strace; run 'make deps-test'" >&2
-		exit 125
-	}
-	export INSIDE=1
-	exec unshare --net --mount --pid --fork --kill-child --mount-proc \
-		setpriv --pdeathsig KILL "$0" "$@"
-fi
-
-mount -t tmpfs tmpfs /run
-mount -t sysfs sysfs /sys
-mount -t bpf -o mode=700 bpf /sys/fs/bpf
-ip link set lo up
-WORK=/run/work
-mkdir $WORK
-wg genkey >$WORK/key
-
-# error_of SYSCALL: one that it may have.
-error_of() {
-	case $1 in
-	openat | socket | epoll_create1 | eventfd2 | signalfd4 | inotify_init1 | accept4 | \
-		io_uring_setup | dup3 | clone3) echo EMFILE ;;
-	sendto | sendmsg | recvmsg | recvfrom | bind | setsockopt) echo ENOBUFS ;;
-	read | write | pread64 | unlinkat | mkdirat | fchmod | fstatfs | newfstatat) echo EIO ;;
-	*) echo ENOMEM ;;
-	esac
-}
-
-# until_or COMMAND...: waits until it succeeds. Fails after seconds, or when wgxdp has ended.
-until_or() { # SECONDS COMMAND...
-	local end=$((SECONDS + $1 * PATIENCE))
-
-	shift
-	until "$@"; do
-		if [ $SECONDS -gt $end ] || ended; then
-			"$@"
-			return
-		fi
-		sleep 0.02
-	done
-}
-
-ended() { ! kill -0 $tracer 2>/dev/null; }
-
-answers() {
-	[ -S $SOCKET ] && wg show $IFNAME >/dev/null 2>&1
-}
-
 begin() { # STRACE_ARGUMENTS...
 	strace -f "$@" "$WGXDP" -f $IFNAME >$WORK/out 2>&1 </dev/null &
-	tracer=$!
+	begun=$!
 }
 
 # The exit code of wgxdp, which strace hands on. One that does not end is 255.
 end_code() {
 	until_or 10 ended
 	if ! ended; then
-		kill -KILL $tracer
-		pkill -KILL -P $tracer
+		kill -KILL $begun
+		pkill -KILL -P $begun
 		return 255
 	fi
-	wait $tracer
-}
-
-what_is_left() {
-	ip link show $IFNAME >/dev/null 2>&1 && echo "interface $IFNAME"
-	ls -d $PINS $SOCKET 2>/dev/null
+	wait $begun
 }
 
 works() {
@@ -122,7 +62,7 @@ try() {
 	if ! ended; then
 		verdict=tolerated
 		works || wrong "ready, but does not work"
-		kill -TERM "$(pgrep -P $tracer)" 2>/dev/null
+		kill -TERM "$(pgrep -P $begun)" 2>/dev/null
 	fi
 	end_code
 	code=$?
@@ -143,11 +83,6 @@ try() {
 	clean_up
 }
 
-clean_up() {
-	ip link del $IFNAME 2>/dev/null
-	rm -rf $PINS $SOCKET
-}
-
 # numbers TRACE: the calls in it by name, with their greatest number in one thread.
 numbers() {
 	awk '$2 ~ /^[a-z_0-9]+\(/ { sub(/\(.*/, "", $2); n[$1 " " $2]++ }
@@ -161,21 +96,18 @@ count_calls() {
 	numbers $WORK/trace >$WORK/loader
 	begin -o $WORK/trace
 	until_or 20 answers
-	kill -TERM "$(pgrep -P $tracer)"
+	kill -TERM "$(pgrep -P $begun)"
 	end_code || exit 125
 	numbers $WORK/trace | join -a 1 -e 0 -o 0,2.2,1.2 - $WORK/loader
 }
 
 count_calls >$WORK/calls
-trials=0
-declare -A count=([refused]=0 [tolerated]=0 [bad]=0)
 while read -r name first last; do
 	[[ " ${NEVER//$'\n'/ } " != *[[:space:]]"$name"[[:space:]]* ]] || continue
 	for ((i = first + 1; i <= last; i++)); do
-		((++trials % SHARE == OFFSET % SHARE)) || continue
+		is_my_turn || continue
 		try "$name" $i
 		((++count[$verdict]))
 	done
 done <$WORK/calls
-echo "calls $trials, tried $((count[refused] + count[tolerated] + count[bad])): refused ${count[refused]}, tolerated ${count[tolerated]}, bad ${count[bad]}"
-[ "${count[bad]}" = 0 ]
+sum_up

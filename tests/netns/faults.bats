@@ -3,10 +3,22 @@
 
 load lib
 
+[ -z "${LONG:-}" ] || export BATS_TEST_TIMEOUT=$((3600 * PATIENCE))
+
 @test "each system call of the start fails once: refused in one line, or it works" {
 	needs_root
 	needs_wgxdp
 	"$REPO/tests/faults/start.sh" "${LONG:-12}" >"$TMP/table" 2>&1 || {
+		cat "$TMP/table"
+		return 1
+	}
+	grep -q "bad 0$" "$TMP/table"
+}
+
+@test "system calls of a daemon that runs fail for a second: it is whole two seconds later" {
+	needs_root
+	needs_wgxdp
+	"$REPO/tests/faults/run.sh" "${LONG:-12}" >"$TMP/table" 2>&1 || {
 		cat "$TMP/table"
 		return 1
 	}
@@ -77,16 +89,20 @@ detach_xdp() { on A bpftool link detach id "$(links_of A xdp)"; }
 	ping_all A "$(inner4 B)" 10
 }
 
-@test "tcx links that somebody detached are put back within two seconds" {
+detach_tcx() {
 	local id
 
-	needs_root
-	needs_wgxdp
-	tunnel wgxdp wgxdp
 	for id in $(links_of A tcx); do
 		on A bpftool link detach id "$id"
 	done
 	[ -n "$id" ] || skip "the kernel has no tcx"
+}
+
+@test "tcx links that somebody detached are put back within two seconds" {
+	needs_root
+	needs_wgxdp
+	tunnel wgxdp wgxdp
+	detach_tcx
 	refute pings A "$(inner4 B)"
 	wait_until 2 said "put back"
 	ping_all A "$(inner4 B)" 10
@@ -98,7 +114,7 @@ detach_xdp() { on A bpftool link detach id "$(links_of A xdp)"; }
 fail_calls() {
 	# shellcheck disable=SC2016 # expanded by that shell
 	on_bg "$1" sh -c 'echo $$ >/run/strace.pid
-		exec strace -f -o /dev/null -p "$0" -e trace="$1" -e inject="$1:error=$2"' \
+		exec strace -f -o /run/trace -p "$0" -e trace="$1" -e inject="$1:error=$2"' \
 		"$(daemon_pid "$1")" "$2" "$3" 2>"$TMP/strace"
 	wait_until 5 grep -q attached "$TMP/strace"
 }
@@ -163,4 +179,71 @@ in_maps() { # HOST MAP COUNT
 	grep -q "^errno=-\?28$" "$TMP/answer"
 	[ -z "$(on A wg show wg0 peers)" ]
 	said "configuration refused, nothing changed: more than 131072 peers"
+}
+
+# tc_put_back REMOVE CALL ERROR: the TC programs go while that call fails, so they cannot be put
+# back at once. Status tells the truth, and they are back within two seconds of the fault's end.
+tc_put_back() {
+	tunnel wgxdp wgxdp
+	fail_calls A "$2" "$3"
+	"$1"
+	wait_until 3 status_is A ".tc_programs == false"
+	on A "$WGXDP" status wg0 | grep -q "NO PACKETS PASS"
+	wait_until 3 said "cannot put the TC programs back: .*; trying again"
+	they_work A
+	wait_until 2 status_is A .tc_programs
+	wait_until 1 pings A "$(inner4 B)"
+	[ "$(grep -c "TC programs" "$TMP/A-wg0.log")" -le 3 ]
+}
+
+delete_clsact() { on A tc qdisc del dev wg0 clsact; }
+
+@test "TC programs that cannot be put back at once are when that is over" {
+	needs_root
+	needs_wgxdp
+	without_tcx
+	tc_put_back delete_clsact socket EMFILE
+}
+
+@test "tcx programs that cannot be put back at once are when that is over" {
+	needs_root
+	needs_wgxdp
+	tc_put_back detach_tcx bpf ENOMEM
+}
+
+# way_survives CALL ERROR: the route and the neighbour change while that call fails.
+way_survives() {
+	fail_calls A "$1" "$2"
+	on A ip route replace "$(outer4 B)/32" dev toB mtu $((++mtu))
+	on A ip neigh flush dev toB
+	sleep 0.5
+	they_work A
+	wait_until 2 status_is A '.peers[0].path == "af_xdp"'
+	wait_until 2 pings A "$(inner4 B)"
+}
+
+@test "a netlink error of a moment does not cost AF_XDP" {
+	needs_root
+	needs_wgxdp
+	local mtu=1400
+
+	tunnel wgxdp wgxdp
+	on_path A af_xdp
+	way_survives sendto ENOBUFS
+	way_survives recvmsg ENOBUFS
+	way_survives socket EMFILE
+}
+
+# liburcu starts threads for the growth of a large table of peers.
+@test "many peers are set while no thread can be started" {
+	needs_root
+	needs_wgxdp
+	host_new A
+	start_wg wgxdp A
+	many_peers 9000 >"$TMP/peers"
+	fail_calls A clone3 EAGAIN
+	on A wg addconf wg0 "$TMP/peers"
+	wait_until 5 on A grep -q clone3 /run/trace
+	they_work A
+	[ "$(on A wg show wg0 peers | wc -l)" = 9000 ]
 }
