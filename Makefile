@@ -288,4 +288,4 @@ format-check: deps-format
 clean:
 	rm -rf $(B)
 
--include $(OBJ:.o=.d) $(B)/daemon/main.d $(TESTS:=.d) $(TOOLS:=.d) $(BENCHES:=.d) $(wildcard $(B)/bpf/*.d)
+-include $(C_OBJ:.o=.d) $(wildcard $(B)/bpf/*.d)
