@@ -51,6 +51,8 @@ struct snapshot {
 	unsigned workers;
 	struct nic_snapshot nics[WG_MAX_NICS];
 	unsigned nic_count;
+	char released[WG_MAX_NICS][IFNAMSIZ]; /* by `wgxdp release` */
+	unsigned released_count;
 	/* Sum of all threads; `drops` also has those of the BPF programs and NICs. */
 	struct worker_stats stats;
 };

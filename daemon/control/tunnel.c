@@ -14,6 +14,7 @@
 #include "clock.h"
 #include "config.h"
 #include "kernel_events.h"
+#include "nic_admin.h"
 #include "peer.h"
 #include "pick.h"
 #include "status.h"
@@ -64,6 +65,7 @@ static const struct uapi_ops uapi_ops = {
 	.get = config_get,
 	.set = config_set,
 	.status = status_write,
+	.nic = nic_admin_request,
 	.refused = config_refused,
 };
 

@@ -46,7 +46,13 @@ struct buffer {
 	size_t size;
 };
 
-enum request { REQUEST_GET, REQUEST_SET, REQUEST_STATUS };
+enum request {
+	REQUEST_GET,
+	REQUEST_SET,
+	REQUEST_STATUS,
+	REQUEST_RELEASE,
+	REQUEST_ATTACH,
+};
 
 struct client {
 	struct cds_list_head link;
@@ -167,6 +173,9 @@ static const char *const request_lines[] = {
 	[REQUEST_GET] = "get=1\n",
 	[REQUEST_SET] = "set=1\n",
 	[REQUEST_STATUS] = "status=1\n",
+	/* the name of a device follows */
+	[REQUEST_RELEASE] = "release=",
+	[REQUEST_ATTACH] = "attach=",
 };
 
 #define REQUESTS (sizeof(request_lines) / sizeof(request_lines[0]))
@@ -237,13 +246,31 @@ static int serve_status(struct uapi *u, struct buffer *out)
 	return err;
 }
 
+/* `name`: what follows the "=", up to the blank line. */
+static int serve_nic(struct uapi *u, int kind, const char *name, size_t len)
+{
+	char text[IFNAMSIZ] = "";
+
+	len -= 2; /* the two newlines at the end */
+	if (!u->ops->nic || !len || len >= sizeof(text) || memchr(name, '\n', len) ||
+	    memchr(name, '\0', len))
+		return -EINVAL;
+	memcpy(text, name, len);
+	return u->ops->nic(u->ctx, text, kind == REQUEST_ATTACH);
+}
+
 /* Executes a whole request, and writes its answer without the errno and the blank line. */
 static int serve_request(struct uapi *u, const char *text, size_t len, struct buffer *out)
 {
 	int kind = request_kind(text, len);
+	size_t line;
 
 	if (kind == REQUEST_SET)
 		return serve_set(u, text, len);
+	if (kind == REQUEST_RELEASE || kind == REQUEST_ATTACH) {
+		line = strlen(request_lines[kind]);
+		return serve_nic(u, kind, text + line, len - line);
+	}
 	/* The other requests have only the blank line after their first. */
 	if (kind < 0 || len != strlen(request_lines[kind]) + 1)
 		return -EINVAL;

@@ -34,6 +34,8 @@ struct uapi_ops {
 	/* Writes the answer to "status=1", a request of wgxdp's own: one JSON document on one
 	 * line. */
 	int (*status)(void *ctx, FILE *out);
+	/* "release=NIC" and "attach=NIC", requests of wgxdp's own. May be NULL. */
+	int (*nic)(void *ctx, const char *name, bool attach);
 	/* Logs that a "set=1" was refused as invalid. May be NULL. */
 	void (*refused)(void *ctx, const struct uapi_error *error);
 };

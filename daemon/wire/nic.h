@@ -64,6 +64,8 @@ int nic_open(struct bpf_objects *bpf, uint32_t ifindex, const struct rtnl_link *
 void nic_close(struct bpf_objects *bpf, struct nic *nic);
 /* Takes over the device's name, MTU and address, which may have changed. Control thread. */
 void nic_set_link(struct bpf_objects *bpf, struct nic *nic, const struct rtnl_link *link);
+/* Returns true if the device has another number of receive queues than it was opened with. */
+bool nic_queues_changed(const struct nic *nic);
 /* The losses of all queues. Any thread. */
 struct nic_losses nic_losses(const struct nic *nic);
 /* Returns true if the frames hold packets of this MTU, or cannot be larger. */
