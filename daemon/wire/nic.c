@@ -244,8 +244,17 @@ static int serve_queues(struct bpf_objects *bpf, const struct nic *nic)
 static void say_why(char *why, size_t len, const struct nic *nic, const char *step,
 		    int err)
 {
+	char holder[XDP_HOLDER_TEXT];
 	const char *hint = "";
 
+	if (err == -EBUSY && nic->link_fd < 0 &&
+	    bpf_objects_xdp_holder(nic->ifindex, holder)) {
+		snprintf(why, len,
+			 "%s: %s: %s (another program has it: XDP program %s; --nic none "
+			 "does without)",
+			 nic->name, step, strerror(-err), holder);
+		return;
+	}
 	if (err == -EBUSY)
 		hint = " (another program has it: see `ip link show`; --nic none does "
 		       "without)";
