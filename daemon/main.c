@@ -43,12 +43,14 @@ static const char usage[] =
 	"usage: wgxdp [-f] [--nic auto|none|IF[:zc|:copy|:skb]]... [--workers N]\n"
 	"             [--frames N] IFNAME\n"
 	"       wgxdp status [IFNAME] [--json]\n"
+	"       wgxdp release|attach IFNAME NIC\n"
 	"       wgxdp --help | --version\n"
 	"\n"
 	"  -f, --foreground  stay in the foreground, and log to standard error\n"
-	"  --nic auto        attach to every Ethernet device that leads to a configured "
-	"endpoint,\n"
-	"                    or by which authentic packets came (default)\n"
+	"  --nic auto        attach to every Ethernet device that a default route or a\n"
+	"                    configured endpoint leads to, or by which authentic packets "
+	"came\n"
+	"                    (default)\n"
 	"  --nic none        use the UDP socket only\n"
 	"  --nic IF          use AF_XDP on this NIC; :zc, :copy and :skb choose the "
 	"mode\n"
@@ -442,12 +444,24 @@ static int status_command(int argc, char **argv)
 	return status_main(ifname, json);
 }
 
+/* wgxdp release|attach IFNAME NIC */
+static int nic_command(int argc, char **argv)
+{
+	if (argc != 3)
+		return wrong("%s: want an interface and a NIC", argv[0]), 2;
+	if (!tap_name_valid(argv[1]) || !tap_name_valid(argv[2]))
+		return wrong("%s: no such name for an interface", argv[0]), 2;
+	return nic_main(argv[1], argv[2], !strcmp(argv[0], "attach"));
+}
+
 int main(int argc, char **argv)
 {
 	struct options o = {0};
 
 	if (argc > 1 && !strcmp(argv[1], "status"))
 		return status_command(argc - 2, argv + 2);
+	if (argc > 1 && (!strcmp(argv[1], "release") || !strcmp(argv[1], "attach")))
+		return nic_command(argc - 1, argv + 1);
 	if (!parse_options(argc, argv, &o))
 		return 2;
 	if (o.help)

@@ -10,6 +10,7 @@
 #include "flows.h"
 #include "listen.h"
 #include "log.h"
+#include "nic_admin.h"
 #include "nics.h"
 #include "paths.h"
 #include "rtnl_events.h"
@@ -69,13 +70,6 @@ void kernel_look_at_wg0(struct tunnel *tunnel)
 
 /* --- events --- */
 
-static void detach(struct tunnel *tunnel, struct nic *nic, const char *why)
-{
-	log_info("%s: %s; AF_XDP ends there", nic->name, why);
-	paths_drop_nic(tunnel, nic);
-	nics_detach(tunnel, nic);
-}
-
 /* `link` is NULL if the link is gone. */
 static void note_link(struct tunnel *tunnel, uint32_t ifindex,
 		      const struct rtnl_link *link)
@@ -84,9 +78,9 @@ static void note_link(struct tunnel *tunnel, uint32_t ifindex,
 
 	nics_link_changed(tunnel, ifindex, link);
 	if (nic && !link)
-		detach(tunnel, nic, "device is gone");
+		nic_admin_leave(tunnel, nic, "device is gone");
 	else if (nic && !nic_fits(nic, link->mtu))
-		detach(tunnel, nic, "MTU changed");
+		nic_admin_leave(tunnel, nic, "MTU changed");
 }
 
 static void on_link(void *ctx, bool present, const struct rtnl_link *link,
@@ -149,7 +143,7 @@ static void look_at_nic(struct tunnel *tunnel, struct nic *nic, uint64_t now)
 
 	if (!bpf_objects_lost_xdp(nic->link_fd))
 		return;
-	detach(tunnel, nic, "somebody detached the XDP program");
+	nic_admin_leave(tunnel, nic, "somebody detached the XDP program");
 	nics_note_lost(tunnel, ifindex, now);
 	stale_paths_by_link(tunnel, ifindex);
 }

@@ -23,6 +23,7 @@
 #include "kernel_events.h"
 #include "late_maps.h"
 #include "listen.h"
+#include "nic_admin.h"
 #include "nics.h"
 #include "paths.h"
 #include "peer_events.h"
@@ -54,6 +55,7 @@ static uint64_t next_deadline(struct tunnel *tunnel)
 		first_timer(tunnel),
 		kernel_events_deadline(tunnel),
 		default_routes_deadline(tunnel),
+		nic_admin_deadline(tunnel),
 		nics_deadline(tunnel),
 		paths_deadline(tunnel),
 		late_maps_deadline(tunnel),
@@ -110,6 +112,7 @@ static void serve_nics(struct tunnel *tunnel, uint64_t now)
 {
 	uint32_t ifindex;
 
+	nic_admin_look(tunnel, now);
 	default_routes_serve(tunnel, now);
 	ifindex = nics_serve(tunnel, now);
 	if (!ifindex)

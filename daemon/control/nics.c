@@ -219,6 +219,35 @@ static uint32_t end_refusal(struct tunnel *tunnel, uint64_t now)
 	return 0;
 }
 
+static uint32_t *find_released(struct tunnel *tunnel, uint32_t ifindex)
+{
+	for (unsigned i = 0; i < WG_MAX_NICS; i++)
+		if (tunnel->nics.released[i] == ifindex)
+			return &tunnel->nics.released[i];
+	return NULL;
+}
+
+static void forget_released(struct tunnel *tunnel, uint32_t ifindex)
+{
+	uint32_t *released = find_released(tunnel, ifindex);
+
+	if (released)
+		*released = 0;
+}
+
+int nics_release(struct tunnel *tunnel, uint32_t ifindex)
+{
+	uint32_t *released = find_released(tunnel, ifindex);
+
+	assert_control_thread();
+	if (!released)
+		released = find_released(tunnel, 0);
+	if (!released)
+		return -ENOSPC;
+	*released = ifindex;
+	return 0;
+}
+
 void nics_link_changed(struct tunnel *tunnel, uint32_t ifindex,
 		       const struct rtnl_link *link)
 {
@@ -226,6 +255,8 @@ void nics_link_changed(struct tunnel *tunnel, uint32_t ifindex,
 	struct nic_refusal *r = find_refusal(tunnel, ifindex);
 	struct nic *nic = dataplane_nic(&tunnel->dp, ifindex);
 
+	if (!link)
+		forget_released(tunnel, ifindex);
 	if (nic && link)
 		nic_set_link(tunnel->bpf, nic, link);
 	if (r && (!link || link->mtu != r->mtu || r->up != !!(link->flags & IFF_UP)))
@@ -272,7 +303,7 @@ static bool is_allowed(const struct tunnel *tunnel, uint32_t ifindex, enum nic_m
 static bool may_attach(struct tunnel *tunnel, uint32_t ifindex, enum nic_mode *mode)
 {
 	return !dataplane_nic(&tunnel->dp, ifindex) && !is_refused(tunnel, ifindex) &&
-	       is_allowed(tunnel, ifindex, mode);
+	       !find_released(tunnel, ifindex) && is_allowed(tunnel, ifindex, mode);
 }
 
 void nics_want(struct tunnel *tunnel, uint32_t ifindex)
@@ -313,23 +344,38 @@ static uint32_t take_wanted(struct nics *nics)
 	return ifindex;
 }
 
+static int attach_as(struct tunnel *tunnel, uint32_t ifindex, enum nic_mode mode)
+{
+	struct nic *nic;
+	char why[256];
+	int err = nics_attach(tunnel, ifindex, mode, &nic, why, sizeof(why));
+
+	if (err)
+		remember_refusal(tunnel, ifindex, err, why);
+	else
+		forget_refusal(tunnel, ifindex);
+	return err;
+}
+
 /* Returns true if the device is attached now. What held when it was queued may not any more. */
 static bool attach_wanted(struct tunnel *tunnel, uint32_t ifindex)
 {
 	enum nic_mode mode;
-	struct nic *nic;
-	char why[256];
-	int err;
 
-	if (!may_attach(tunnel, ifindex, &mode))
-		return false;
-	err = nics_attach(tunnel, ifindex, mode, &nic, why, sizeof(why));
-	if (err) {
-		remember_refusal(tunnel, ifindex, err, why);
-		return false;
-	}
-	forget_refusal(tunnel, ifindex);
-	return true;
+	return may_attach(tunnel, ifindex, &mode) && !attach_as(tunnel, ifindex, mode);
+}
+
+int nics_take(struct tunnel *tunnel, uint32_t ifindex)
+{
+	enum nic_mode mode;
+
+	assert_control_thread();
+	forget_released(tunnel, ifindex);
+	if (dataplane_nic(&tunnel->dp, ifindex))
+		return 0;
+	if (!is_allowed(tunnel, ifindex, &mode))
+		return -EACCES;
+	return attach_as(tunnel, ifindex, mode);
 }
 
 uint32_t nics_serve(struct tunnel *tunnel, uint64_t now)

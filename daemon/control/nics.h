@@ -51,6 +51,8 @@ struct nics {
 	unsigned request_count;
 	struct nic_refusal refused[WG_MAX_NICS];
 	unsigned refused_next;
+	uint64_t look_due; /* ns: when to look at the number of queues (nic_admin.h) */
+	uint32_t released[WG_MAX_NICS];	  /* ifindexes, until nics_take(); 0: none */
 	uint32_t wanted[NICS_WANTED_MAX]; /* ifindexes that wait for nics_serve() */
 	unsigned wanted_count;
 	uint64_t looked; /* ns, the last time whether they still have our program */
@@ -76,6 +78,11 @@ void nics_want(struct tunnel *tunnel, uint32_t ifindex);
  * should resolve again, because it was attached or may be tried again; 0: none.
  */
 uint32_t nics_serve(struct tunnel *tunnel, uint64_t now);
+/* The administrator wants the device for himself: it is not attached again until nics_take(), or
+ * until it is deleted. The caller detaches. 0; -ENOSPC: too many such devices. */
+int nics_release(struct tunnel *tunnel, uint32_t ifindex);
+/* Ends that, and attaches at once. 0 or -errno; -EACCES if the device may not be attached. */
+int nics_take(struct tunnel *tunnel, uint32_t ifindex);
 /* When nics_serve() has something to do, ns; 0: now, UINT64_MAX: nothing. */
 uint64_t nics_deadline(const struct tunnel *tunnel);
 /* Somebody detached the XDP program of this device, which is no NIC any more. Wants it again: at

@@ -67,6 +67,17 @@ static void take_nics(const struct tunnel *tunnel, struct snapshot *s)
 			take_nic(tunnel->dp.nics[i], &s->nics[s->nic_count++]);
 }
 
+static void take_released(const struct tunnel *tunnel, struct snapshot *s)
+{
+	for (unsigned i = 0; i < WG_MAX_NICS; i++) {
+		const struct rtnl_link *link =
+			links_find(&tunnel->routing.links, tunnel->nics.released[i]);
+
+		if (link)
+			memcpy(s->released[s->released_count++], link->name, IFNAMSIZ);
+	}
+}
+
 void snapshot_take(const struct tunnel *tunnel, struct snapshot *s)
 {
 	assert_control_thread();
@@ -87,6 +98,7 @@ void snapshot_take(const struct tunnel *tunnel, struct snapshot *s)
 	s->late_changes = late_maps_count(tunnel);
 	s->guarded = !atomic_load(&tunnel->dp.unguarded);
 	take_nics(tunnel, s);
+	take_released(tunnel, s);
 	sum_stats(tunnel, &s->stats);
 }
 

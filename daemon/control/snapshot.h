@@ -56,6 +56,8 @@ struct snapshot {
 	size_t late_changes; /* that BPF maps have not yet */
 	struct nic_snapshot nics[WG_MAX_NICS];
 	unsigned nic_count;
+	char released[WG_MAX_NICS][IFNAMSIZ]; /* by `wgxdp release` */
+	unsigned released_count;
 	/* Sum of all threads; `drops` also has those of the BPF programs and NICs. */
 	struct worker_stats stats;
 };

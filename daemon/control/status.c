@@ -154,6 +154,23 @@ static struct json_object *nics_array(const struct snapshot *s)
 	return a;
 }
 
+/* NULL without memory. */
+static struct json_object *released_array(const struct snapshot *s)
+{
+	struct json_object *a = json_object_new_array();
+
+	for (unsigned i = 0; a && i < s->released_count; i++) {
+		struct json_object *name = json_object_new_string(s->released[i]);
+
+		if (name && !json_object_array_add(a, name))
+			continue;
+		json_object_put(name);
+		json_object_put(a);
+		a = NULL;
+	}
+	return a;
+}
+
 /* Only the reasons that there were. */
 static struct json_object *drops_object(const struct drops *drops)
 {
@@ -187,6 +204,8 @@ static struct json_object *tunnel_object(const struct snapshot *s)
 	put_bool(&o, "tc_programs", s->guarded);
 	put_number(&o, "late_changes", s->late_changes);
 	put(&o, "nics", nics_array(s));
+	if (s->released_count)
+		put(&o, "released", released_array(s));
 	put(&o, "paths",
 	    counters_object(&s->stats, path_counters, LENGTH(path_counters)));
 	put(&o, "drops", drops_object(&s->stats.drops));

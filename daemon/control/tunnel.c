@@ -14,6 +14,7 @@
 #include "clock.h"
 #include "config.h"
 #include "kernel_events.h"
+#include "nic_admin.h"
 #include "peer.h"
 #include "pick.h"
 #include "status.h"
@@ -66,6 +67,7 @@ static const struct uapi_ops uapi_ops = {
 	.set = config_set,
 	.status = status_write,
 	.end = config_end_answer,
+	.nic = nic_admin_request,
 	.refused = config_refused,
 };
 

@@ -259,6 +259,24 @@ bool bpf_objects_has_xdp(uint32_t ifindex)
 	       opts.attach_mode != XDP_ATTACHED_NONE;
 }
 
+bool bpf_objects_xdp_holder(uint32_t ifindex, char text[XDP_HOLDER_TEXT])
+{
+	struct bpf_prog_info info = {0};
+	uint32_t id = 0, len = sizeof(info);
+	int fd;
+
+	if (bpf_xdp_query_id((int)ifindex, 0, &id) || !id)
+		return false;
+	snprintf(text, XDP_HOLDER_TEXT, "%u", id);
+	fd = bpf_prog_get_fd_by_id(id);
+	if (fd < 0)
+		return true;
+	if (!bpf_obj_get_info_by_fd(fd, &info, &len) && info.name[0])
+		snprintf(text, XDP_HOLDER_TEXT, "%u (%s)", id, info.name);
+	close(fd);
+	return true;
+}
+
 int bpf_objects_deliver(struct bpf_objects *bpf, uint32_t ifindex, const uint8_t *frame,
 			size_t len)
 {

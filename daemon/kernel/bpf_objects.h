@@ -53,6 +53,11 @@ bool bpf_objects_lost_xdp(int link_fd);
 /* Returns true if the device has an XDP program, anybody's, in native or generic mode. */
 bool bpf_objects_has_xdp(uint32_t ifindex);
 
+#define XDP_HOLDER_TEXT 48
+/* Writes which program that is, as "17 (name)", or as "17" without CAP_SYS_ADMIN. Returns false if
+ * there is none. */
+bool bpf_objects_xdp_holder(uint32_t ifindex, char text[XDP_HOLDER_TEXT]);
+
 /* Gives the kernel's network stack this Ethernet frame as if the device had received it and XDP
  * had passed it. The device is one of this thread's network namespace. 0 or -errno. */
 int bpf_objects_deliver(struct bpf_objects *bpf, uint32_t ifindex, const uint8_t *frame,

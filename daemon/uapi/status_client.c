@@ -62,19 +62,19 @@ static int connect_to(const char *ifname)
 	return err;
 }
 
-/* Reads the JSON line of the answer; *answer is for the caller to free in any case. Closes fd.
- * Returns 0, -EAGAIN if nothing came in time, or -EPROTO if what came is no JSON. */
-static int ask(int fd, char **answer)
+/* Reads the first line of the answer, which begins with `begin`; *answer is for the caller to free
+ * in any case. Closes fd. Returns 0, -EAGAIN if nothing came in time, or -EPROTO if what came is
+ * another answer. */
+static int ask(int fd, const char *request, const char *begin, char **answer)
 {
-	static const char request[] = "status=1\n\n";
 	FILE *f = fdopen(fd, "r+");
-	size_t room = 0;
+	size_t room = 0, len = strlen(request);
 	int err = 0;
 
 	*answer = NULL;
 	errno = 0;
-	if (!f || write(fd, request, sizeof(request) - 1) != sizeof(request) - 1 ||
-	    getline(answer, &room, f) < 0 || (*answer)[0] != '{')
+	if (!f || write(fd, request, len) != (ssize_t)len ||
+	    getline(answer, &room, f) < 0 || strncmp(*answer, begin, strlen(begin)) != 0)
 		err = errno == EAGAIN ? -EAGAIN : -EPROTO;
 	if (f)
 		fclose(f);
@@ -112,6 +112,22 @@ static bool flag(struct json_object *o, const char *name)
 	return json_object_get_boolean(json_object_object_get(o, name));
 }
 
+static void print_released(struct json_object *o)
+{
+	struct json_object *names = json_object_object_get(o, "released");
+	size_t n = json_object_is_type(names, json_type_array)
+			   ? json_object_array_length(names)
+			   : 0;
+
+	for (size_t i = 0; i < n; i++) {
+		const char *name =
+			json_object_get_string(json_object_array_get_idx(names, i));
+
+		printf("  device %s: released; `wgxdp attach %s %s` takes it again\n",
+		       name, text(o, "interface"), name);
+	}
+}
+
 static void print_nics(struct json_object *o)
 {
 	struct json_object *nics = json_object_object_get(o, "nics");
@@ -131,6 +147,7 @@ static void print_nics(struct json_object *o)
 	}
 	if (!n)
 		printf("  no NIC with AF_XDP: all packets use the UDP socket\n");
+	print_released(o);
 }
 
 static void print_paths(struct json_object *o)
@@ -347,7 +364,7 @@ static int show(const char *ifname, bool json)
 
 	if (fd < 0)
 		return no_answer(ifname, fd);
-	err = ask(fd, &answer);
+	err = ask(fd, "status=1\n\n", "{", &answer);
 	if (!err && json)
 		fputs(answer, stdout);
 	else if (!err)
@@ -426,4 +443,38 @@ static int status_all(bool json)
 int status_main(const char *ifname, bool json)
 {
 	return ifname ? status_one(ifname, json) : status_all(json);
+}
+
+static const char *why_no_nic(int err)
+{
+	switch (-err) {
+	case ENODEV:
+		return "no such device here (see `ip link`)";
+	case EACCES:
+		return "it may not be attached: it is not named by --nic, or no NIC that "
+		       "is up";
+	default:
+		return strerror(-err);
+	}
+}
+
+int nic_main(const char *ifname, const char *nic, bool attach)
+{
+	char request[sizeof("release=\n\n") + IFNAMSIZ], *answer = NULL;
+	int fd = connect_to(ifname), err;
+
+	if (fd < 0)
+		return no_answer(ifname, fd), 1;
+	snprintf(request, sizeof(request), "%s=%s\n\n", attach ? "attach" : "release",
+		 nic);
+	err = ask(fd, request, "errno=", &answer);
+	if (err) {
+		free(answer);
+		return no_answer(ifname, err), 1;
+	}
+	err = (int)strtol(answer + strlen("errno="), NULL, 10);
+	free(answer);
+	if (err)
+		fprintf(stderr, "wgxdp: %s: %s\n", nic, why_no_nic(err));
+	return err ? 1 : 0;
 }

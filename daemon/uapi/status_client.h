@@ -9,4 +9,8 @@
  * Messages go to standard error. Returns the exit status: 0, or 1 if one did not answer. */
 int status_main(const char *ifname, bool json);
 
+/* `wgxdp release` and `wgxdp attach`: tells the process that serves the interface to let go of the
+ * NIC, or to take it. Returns the exit status: 0, or 1 after a message. */
+int nic_main(const char *ifname, const char *nic, bool attach);
+
 #endif

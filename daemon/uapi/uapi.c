@@ -64,7 +64,13 @@ struct buffer {
 	size_t size;
 };
 
-enum request { REQUEST_GET, REQUEST_SET, REQUEST_STATUS };
+enum request {
+	REQUEST_GET,
+	REQUEST_SET,
+	REQUEST_STATUS,
+	REQUEST_RELEASE,
+	REQUEST_ATTACH,
+};
 
 /* What a client waits for that no event of its socket tells. */
 enum wait { WAIT_NOT, WAIT_TURN, WAIT_MEMORY };
@@ -215,6 +221,9 @@ static const char *const request_lines[] = {
 	[REQUEST_GET] = "get=1\n",
 	[REQUEST_SET] = "set=1\n",
 	[REQUEST_STATUS] = "status=1\n",
+	/* the name of a device follows */
+	[REQUEST_RELEASE] = "release=",
+	[REQUEST_ATTACH] = "attach=",
 };
 
 #define REQUESTS (sizeof(request_lines) / sizeof(request_lines[0]))
@@ -447,16 +456,33 @@ static void jobs_serve(struct uapi *u, uint64_t now)
 
 /* --- requests --- */
 
+/* `name`: what follows the "=", up to the blank line. */
+static int serve_nic(struct uapi *u, int kind, const char *name, size_t len)
+{
+	char text[IFNAMSIZ] = "";
+
+	len -= 2; /* the two newlines at the end */
+	if (!u->ops->nic || !len || len >= sizeof(text) || memchr(name, '\n', len) ||
+	    memchr(name, '\0', len))
+		return -EINVAL;
+	memcpy(text, name, len);
+	return u->ops->nic(u->ctx, text, kind == REQUEST_ATTACH);
+}
+
 static void serve_request(struct uapi *u, struct client *c)
 {
-	int kind = request_kind(c->in.data + c->in.start, (size_t)c->request);
+	const char *text = c->in.data + c->in.start;
+	size_t len = (size_t)c->request;
+	int kind = request_kind(text, len);
+	size_t line = kind < 0 ? 0 : strlen(request_lines[kind]);
 
 	if (kind == REQUEST_SET) {
 		c->wait = WAIT_TURN;
 		return;
 	}
-	/* The other requests have only the blank line after their first. */
-	if (kind < 0 || (size_t)c->request != strlen(request_lines[kind]) + 1) {
+	if (kind == REQUEST_RELEASE || kind == REQUEST_ATTACH) {
+		answer_end(c, serve_nic(u, kind, text + line, len - line));
+	} else if (kind < 0 || len != line + 1) { /* only the blank line may follow */
 		answer_end(c, -EINVAL);
 	} else {
 		c->kind = (enum request)kind;

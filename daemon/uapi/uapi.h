@@ -44,6 +44,8 @@ struct uapi_ops {
 	uapi_answer *status;
 	/* Frees the state of an answer whose client has gone before its end; it may be NULL. */
 	void (*end)(void *ctx, void *state);
+	/* "release=NIC" and "attach=NIC", requests of wgxdp's own. May be NULL. */
+	int (*nic)(void *ctx, const char *name, bool attach);
 	/* Logs that a "set=1" was refused as invalid. May be NULL. */
 	void (*refused)(void *ctx, const struct uapi_error *error);
 };

@@ -88,19 +88,30 @@ static int queue_open(struct nic *nic, unsigned index, uint64_t until,
 	return err;
 }
 
+/* Asks for the channels of a device. 0 or -errno, and then all are zero. */
+static int ask_channels(const char *name, struct ethtool_channels *channels)
+{
+	struct ifreq ifr = {.ifr_data = (void *)channels};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), err = 0;
+
+	*channels = (struct ethtool_channels){.cmd = ETHTOOL_GCHANNELS};
+	if (fd < 0)
+		return -errno;
+	memcpy(ifr.ifr_name, name, IFNAMSIZ);
+	if (ioctl(fd, SIOCETHTOOL, &ifr)) {
+		err = -errno;
+		memset(channels, 0, sizeof(*channels));
+	}
+	close(fd);
+	return err;
+}
+
 /* The channels of a device; all zero if its driver does not tell. */
 static struct ethtool_channels channels_of(const char *name)
 {
-	struct ethtool_channels channels = {.cmd = ETHTOOL_GCHANNELS};
-	struct ifreq ifr = {.ifr_data = (void *)&channels};
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ethtool_channels channels;
 
-	if (fd < 0)
-		return channels;
-	memcpy(ifr.ifr_name, name, IFNAMSIZ);
-	if (ioctl(fd, SIOCETHTOOL, &ifr))
-		memset(&channels, 0, sizeof(channels));
-	close(fd);
+	ask_channels(name, &channels);
 	return channels;
 }
 
@@ -117,6 +128,14 @@ static unsigned count_rx_queues(const char *name)
 	struct ethtool_channels c = channels_of(name);
 
 	return bounded(c.combined_count + c.rx_count);
+}
+
+bool nic_queues_changed(const struct nic *nic)
+{
+	struct ethtool_channels c;
+
+	return !ask_channels(nic->name, &c) &&
+	       bounded(c.combined_count + c.rx_count) != nic->queue_count;
 }
 
 /* Counts the queues that receive and send. The kernel also binds a socket to a queue that only
@@ -220,8 +239,17 @@ int nic_serve_queues(struct bpf_objects *bpf, struct nic *nic)
 static void explain_error(char *why, size_t len, const struct nic *nic, const char *step,
 			  int err)
 {
+	char holder[XDP_HOLDER_TEXT];
 	const char *hint = "";
 
+	if (err == -EBUSY && nic->link_fd < 0 &&
+	    bpf_objects_xdp_holder(nic->ifindex, holder)) {
+		snprintf(why, len,
+			 "%s: %s: %s (another program has it: XDP program %s; --nic none "
+			 "does without)",
+			 nic->name, step, strerror(-err), holder);
+		return;
+	}
 	if (err == -EBUSY)
 		hint = " (another program has it: see `ip link show`; --nic none does "
 		       "without)";

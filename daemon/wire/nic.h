@@ -68,6 +68,8 @@ void nic_set_link(struct bpf_objects *bpf, struct nic *nic, const struct rtnl_li
 /* Lets the XDP program redirect packets to the queues. 0 or -errno; if it was served before, it is
  * `late` then, and this is to be called again. Control thread. */
 int nic_serve_queues(struct bpf_objects *bpf, struct nic *nic);
+/* Returns true if the device has another number of receive queues than it was opened with. */
+bool nic_queues_changed(const struct nic *nic);
 /* The losses of all queues. Any thread. */
 struct nic_losses nic_losses(const struct nic *nic);
 /* Returns true if the frames hold packets of this MTU, or cannot be larger. */

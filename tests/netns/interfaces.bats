@@ -73,6 +73,7 @@ three_hosts() {
 	ping_all A 10.0.1.2 20
 	if is_wgxdp A; then
 		status_is A '.nics == []' wg1
+		grep -q 'another program has it: XDP program [0-9]* (wg_nic)' "$TMP/A-wg1.log"
 	fi
 	stop_wg A wg0
 	ping_all A 10.0.1.2 20

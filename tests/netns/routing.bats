@@ -681,6 +681,68 @@ join_queues() {
 	join_end B A
 }
 
+has_queues() { status_is A ".nics[0].queues == $1"; }
+no_nic() { status_is A '.nics == []'; }
+
+@test "wgxdp release lets ethtool take queues away, wgxdp attach takes the NIC again; new queues are noticed" {
+	host_new A
+	host_new B
+	join_queues 2 2
+	start_wg wgxdp A
+	start_wg wgxdp B
+	wg_setup A B
+	wait_until 10 pings A "$(inner4 B)"
+	on_path A af_xdp
+	has_queues 2
+	refute on A ethtool -L toB rx 1 tx 1
+	on A "$WGXDP" release wg0 toB
+	no_nic
+	refute has_xdp A toB
+	status_is A '.released == ["toB"]'
+	on A "$WGXDP" status wg0 | grep -q 'toB: released'
+	on B "$WGXDP" release wg0 toA
+	on A ethtool -L toB rx 1 tx 1
+	on B ethtool -L toA rx 1 tx 1
+	# It stays so, whatever happens to the link and whoever speaks.
+	on A ip link set toB mtu 1400
+	on A ip link set toB mtu 1500
+	ping_all A "$(inner4 B)" 20
+	wg_peer A B endpoint "$(endpoint B 4)"
+	ping_all A "$(inner4 B)" 20
+	no_nic
+	on A "$WGXDP" attach wg0 toB
+	on B "$WGXDP" attach wg0 toA
+	has_queues 1
+	status_is A '.released == null'
+	on_path A af_xdp
+	ping_all A "$(inner4 B)" 20
+	on A ethtool -L toB rx 2
+	on B ethtool -L toA rx 2
+	on A ethtool -L toB tx 2
+	wait_until 10 has_queues 2
+	on_path A af_xdp
+	ping_all A "$(inner4 B)" 20
+}
+
+@test "wgxdp release and wgxdp attach say what is wrong" {
+	host_new A
+	start_wg wgxdp A --nic none
+	on A ip link add other type veth peer name rehto
+	on A ip link set other up
+	refute on A "$WGXDP" release wg0 nowhere 2>"$TMP/err"
+	grep -qx 'wgxdp: nowhere: no such device here (see `ip link`)' "$TMP/err"
+	refute on A "$WGXDP" attach wg0 other 2>"$TMP/err"
+	grep -q 'may not be attached' "$TMP/err"
+	refute on A "$WGXDP" release wg7 other 2>"$TMP/err"
+	grep -q 'no wgxdp answers for wg7' "$TMP/err"
+	refute on A "$WGXDP" release wg0 2>"$TMP/err"
+	grep -q 'want an interface and a NIC' "$TMP/err"
+	for request in release= attach= $'release=a\nb' release=0123456789abcdef; do
+		printf '%s\n\n' "$request" | on A socat -t 5 - "UNIX-CONNECT:$SOCKETS/wg0.sock" |
+			grep -qx 'errno=-22'
+	done
+}
+
 @test "two queues, two workers" {
 	host_new A
 	host_new B

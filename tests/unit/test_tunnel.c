@@ -877,6 +877,9 @@ static void test_wanted_devices_are_queued_once_and_bounded(void **state)
 static uint32_t veth(struct fixture *f)
 {
 	shell("ip link add v0 type veth peer name v1");
+	/* Their addresses would be events at any time in the next seconds. */
+	shell("ip link set v0 addrgenmode none");
+	shell("ip link set v1 addrgenmode none");
 	shell("ip link set v1 up");
 	shell("ip link set v0 up");
 	shell("ip addr add 10.66.0.1/24 dev v0");

@@ -109,8 +109,13 @@ static void fake_refused(void *ctx, const struct uapi_error *error)
 	f->bad_line = error->line;
 }
 
-static const struct uapi_ops fake_ops = {fake_get, fake_set, fake_status, fake_end,
-					 fake_refused};
+static const struct uapi_ops fake_ops = {
+	.get = fake_get,
+	.set = fake_set,
+	.status = fake_status,
+	.end = fake_end,
+	.refused = fake_refused,
+};
 
 static int count_fds(void)
 {

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: MIT
+#include "nic_admin.h"
+
+#include <errno.h>
+#include <net/if.h>
+
+#include "clock.h"
+#include "log.h"
+#include "nics.h"
+#include "paths.h"
+#include "stale_paths.h"
+#include "thread.h"
+#include "tunnel.h"
+
+/* Until then the UDP socket has what comes by a queue that was added. */
+#define LOOK_NS (5 * NS_PER_SEC)
+
+void nic_admin_leave(struct tunnel *tunnel, struct nic *nic, const char *why)
+{
+	assert_control_thread();
+	log_info("%s: %s; AF_XDP ends there", nic->name, why);
+	paths_drop_nic(tunnel, nic);
+	nics_detach(tunnel, nic);
+}
+
+static int release(struct tunnel *tunnel, uint32_t ifindex)
+{
+	struct nic *nic = dataplane_nic(&tunnel->dp, ifindex);
+	int err = nics_release(tunnel, ifindex);
+
+	if (!err && nic)
+		nic_admin_leave(tunnel, nic, "released, as told");
+	return err;
+}
+
+int nic_admin_request(void *ctx, const char *name, bool attach)
+{
+	struct tunnel *tunnel = ctx;
+	uint32_t ifindex = if_nametoindex(name);
+	int err;
+
+	assert_control_thread();
+	if (!ifindex)
+		return -ENODEV;
+	if (!attach)
+		return release(tunnel, ifindex);
+	err = nics_take(tunnel, ifindex);
+	if (!err)
+		stale_paths_by_link(tunnel, ifindex);
+	return err;
+}
+
+static void look_at(struct tunnel *tunnel, struct nic *nic)
+{
+	uint32_t ifindex = nic->ifindex;
+
+	if (!nic_queues_changed(nic))
+		return;
+	nic_admin_leave(tunnel, nic, "its queues were changed");
+	nics_want(tunnel, ifindex);
+}
+
+void nic_admin_look(struct tunnel *tunnel, uint64_t now)
+{
+	assert_control_thread();
+	if (now < tunnel->nics.look_due)
+		return;
+	tunnel->nics.look_due = now + LOOK_NS;
+	for (unsigned i = 0; i < WG_MAX_NICS; i++)
+		if (tunnel->dp.nics[i])
+			look_at(tunnel, tunnel->dp.nics[i]);
+}
+
+uint64_t nic_admin_deadline(const struct tunnel *tunnel)
+{
+	for (unsigned i = 0; i < WG_MAX_NICS; i++)
+		if (tunnel->dp.nics[i])
+			return tunnel->nics.look_due;
+	return UINT64_MAX;
+}
