@@ -14,9 +14,9 @@
 
 void default_routes_changed(struct tunnel *tunnel)
 {
+	assert_control_thread();
 	uint64_t due = clock_now() + SETTLE_NS;
 
-	assert_control_thread();
 	if (due < tunnel->default_routes_due)
 		tunnel->default_routes_due = due;
 }
@@ -45,6 +45,7 @@ void default_routes_serve(struct tunnel *tunnel, uint64_t now)
 
 uint64_t default_routes_deadline(const struct tunnel *tunnel)
 {
+	assert_control_thread();
 	return tunnel->up && tunnel->nics.automatic ? tunnel->default_routes_due
 						    : UINT64_MAX;
 }

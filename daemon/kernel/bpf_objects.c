@@ -231,7 +231,6 @@ int bpf_objects_attach_tc(struct bpf_objects *bpf, uint32_t ifindex)
 
 int bpf_objects_attach_xdp(struct bpf_objects *bpf, uint32_t ifindex, enum xdp_kind kind)
 {
-	assert_control_thread();
 	const struct bpf_program *prog = kind == XDP_KIND_FRAGS
 						 ? bpf->nic->progs.wg_nic
 						 : bpf->nic->progs.wg_nic_plain;
@@ -239,6 +238,7 @@ int bpf_objects_attach_xdp(struct bpf_objects *bpf, uint32_t ifindex, enum xdp_k
 			    .flags = kind == XDP_KIND_GENERIC ? XDP_FLAGS_SKB_MODE
 							      : XDP_FLAGS_DRV_MODE);
 
+	assert_control_thread();
 	return bpf_link_create(bpf_program__fd(prog), (int)ifindex, BPF_XDP, &opts);
 }
 

@@ -219,6 +219,7 @@ int rtnl_default_hops(struct rtnl *r, int family, uint32_t fwmark, struct rtnl_h
 	struct rtmsg *rtm;
 	int err;
 
+	assert_control_thread();
 	out->count = 0;
 	rtnl_addr_set(&nobody, family, family == AF_INET ? v4 : v6,
 		      family == AF_INET ? sizeof(v4) : sizeof(v6));

@@ -22,7 +22,7 @@ read_table() {
 		may[$folder]=$others
 	done < <(in_make print-table)
 	[ ${#folders[@]} -ge 12 ]
-	[ "$(wc -w <<<"${may[*]}")" -gt 40 ]
+	[ "$(wc -w <<<"${may[*]}")" -gt 35 ]
 }
 
 # compile COMMAND HEADER...: compiles a file with these includes, by the COMMAND for another file.
