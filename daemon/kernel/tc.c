@@ -65,29 +65,36 @@ void tc_close(struct tc *tc)
 
 /* --- tcx --- */
 
-/* Returns the ID of the program that runs first, or 0 if there is none. */
-static uint32_t first_tcx(uint32_t ifindex, enum tc_direction to)
+/* Sets *id to that of the program that runs first, 0 if there is none. 0 or -errno. */
+static int first_tcx(uint32_t ifindex, enum tc_direction to, uint32_t *id)
 {
 	uint32_t ids[TCX_MAX] = {0};
 	DECLARE_LIBBPF_OPTS(bpf_prog_query_opts, opts, .prog_ids = ids,
 			    .prog_cnt = TCX_MAX);
+	int err = bpf_prog_query_opts((int)ifindex, tcx_types[to], &opts);
 
-	return bpf_prog_query_opts((int)ifindex, tcx_types[to], &opts) ? 0 : ids[0];
+	*id = err ? 0 : ids[0];
+	return err;
 }
 
 static bool has_tcx(const struct tc *tc, uint32_t ifindex, enum tc_direction to)
 {
-	return tc->ids[to] && first_tcx(ifindex, to) == tc->ids[to];
+	uint32_t id;
+
+	return tc->ids[to] && !first_tcx(ifindex, to, &id) && id == tc->ids[to];
 }
 
 /* A link cannot be moved in the list, and the list takes a program only once: so the old link is
- * closed first. */
+ * closed first; but not if the kernel has no memory to tell whether that is needed. */
 static int attach_tcx(struct tc *tc, uint32_t ifindex, enum tc_direction to)
 {
 	DECLARE_LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = TCX_BEFORE);
 
-	if (has_tcx(tc, ifindex, to))
-		return 0;
+	uint32_t id;
+	int err = first_tcx(ifindex, to, &id);
+
+	if (err == -ENOMEM || (!err && tc->ids[to] && id == tc->ids[to]))
+		return err;
 	close_link(tc, to);
 	tc->links[to] =
 		bpf_link_create(tc->progs[to], (int)ifindex, tcx_types[to], &opts);

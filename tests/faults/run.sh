@@ -23,7 +23,7 @@ source "$HERE/common.bash" "$@"
 # libxdp (getsockopt).
 NEVER=" exit exit_group futex close getrandom getsockopt getpid gettid sched_yield rt_sigreturn rt_sigprocmask \
 restart_syscall clock_nanosleep clock_gettime set_robust_list rseq munmap madvise brk mprotect "
-FAULT=${FAULT:-1.2}
+FAULT=${FAULT:-1.2} # seconds
 # A loop that nothing slows down fails far more often, even under strace.
 FAILURES_MAX=3000
 # Of a second, in ticks of 10 ms.
@@ -117,7 +117,7 @@ strace_with() {
 	until_or 5 grep -q attached $WORK/strace
 	disturb &
 	busy=$!
-	sleep $FAULT
+	sleep "$FAULT"
 	kill -TERM $tracer
 	wait $tracer
 	fault_ended=${EPOCHREALTIME/[.,]/}
