@@ -216,7 +216,7 @@ under() {
 	flood=$!
 	row "$name" "$cpu" "$(listen_port_ms)"
 	[ $# = 0 ] || {
-		kill $flood
+		kill $flood 2>/dev/null || true
 		wait $flood 2>/dev/null || true
 	}
 }
