@@ -235,6 +235,14 @@ void flows_forget_addr(struct tunnel *tunnel, const struct ip_addr *addr)
 		flows_forget(peer);
 }
 
+const struct nic *flows_nic(const struct peer *peer, uint64_t now)
+{
+	assert_control_thread();
+	if (!peer->flow_admitted || flow_age(peer, now) >= (int64_t)WG_FLOW_LAPSED_NS)
+		return NULL;
+	return dataplane_nic(&tunnel_of(peer)->dp, peer->flow.ifindex);
+}
+
 static bool wants_probe(const struct peer *peer, uint64_t now)
 {
 	return peer->current && atomic_load(&peer->by_nic) && now >= peer->probe_due;

@@ -13,6 +13,7 @@
 
 struct endpoint;
 struct ip_addr;
+struct nic;
 struct peer;
 struct tunnel;
 
@@ -58,5 +59,7 @@ void flows_serve_flush(struct tunnel *tunnel);
 /* The same, for the peers that write to this address: it is no longer ours. If these are many,
  * for all peers. */
 void flows_forget_addr(struct tunnel *tunnel, const struct ip_addr *addr);
+/* The NIC of which XDP takes the peer's packets now; NULL: the kernel gets them. */
+const struct nic *flows_nic(const struct peer *peer, uint64_t now);
 
 #endif

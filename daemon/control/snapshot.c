@@ -8,6 +8,7 @@
 
 #include "bpf_objects.h"
 #include "clock.h"
+#include "flows.h"
 #include "peer.h"
 #include "thread.h"
 #include "tunnel.h"
@@ -114,6 +115,14 @@ static void take_path(const struct peer *peer, struct peer_snapshot *p)
 		p->path = path->nic ? PATH_AF_XDP : PATH_UDP;
 }
 
+static void take_arrival(const struct peer *peer, struct peer_snapshot *p)
+{
+	const struct nic *nic = flows_nic(peer, clock_now());
+
+	if (nic)
+		memcpy(p->rx_nic, nic->name, sizeof(p->rx_nic));
+}
+
 /*
  * A worker counts a batch as received after it has written all of it to wg0, and by then TC has
  * counted what it refused: for a moment the difference is too small, but what is told never goes
@@ -137,6 +146,7 @@ static void take_peer(struct peer *peer, struct peer_snapshot *p)
 	if (peer->has_endpoint)
 		p->endpoint = peer->endpoint;
 	take_path(peer, p);
+	take_arrival(peer, p);
 	p->latest_handshake = peer->last_handshake;
 	p->persistent_keepalive = peer->persistent_keepalive;
 	p->allowed_ips = peer->allowed.count;

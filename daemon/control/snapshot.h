@@ -74,10 +74,11 @@ struct peer_snapshot {
 	bool has_endpoint;
 	struct endpoint endpoint; /* if has_endpoint */
 	enum path_kind path;
-	char nic[IFNAMSIZ];	   /* "": the path names no NIC */
-	uint64_t rx_bytes;	   /* of UDP payload, authentic and not refused by TC */
-	uint64_t tx_bytes;	   /* of UDP payload */
-	uint64_t latest_handshake; /* Unix time, ns; 0: never */
+	char nic[IFNAMSIZ];    /* "": the path names no NIC */
+	char rx_nic[IFNAMSIZ]; /* of which XDP takes the peer's packets; "": of none */
+	uint64_t rx_bytes;     /* of UDP payload, authentic and not refused by TC */
+	uint64_t tx_bytes;     /* of UDP payload */
+	uint64_t latest_handshake;     /* Unix time, ns; 0: never */
 	uint16_t persistent_keepalive; /* seconds; 0: off */
 	size_t allowed_ips;
 	bool has_stats;		 /* the BPF map could be read */

@@ -232,6 +232,9 @@ static struct json_object *peer_object(const struct peer_snapshot *p)
 	put_string(&o, "path", path_names[p->path]);
 	if (p->nic[0])
 		put_string(&o, "nic", p->nic);
+	put_string(&o, "rx_path", p->rx_nic[0] ? "af_xdp" : "udp");
+	if (p->rx_nic[0])
+		put_string(&o, "rx_nic", p->rx_nic);
 	put_number(&o, "rx_bytes", p->rx_bytes);
 	put_number(&o, "tx_bytes", p->tx_bytes);
 	put_number(&o, "latest_handshake", p->latest_handshake / NS_PER_SEC);

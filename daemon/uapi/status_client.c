@@ -203,12 +203,23 @@ static void print_endpoint(struct json_object *peer)
 	       has_nic ? " " : "", has_nic ? text(peer, "nic") : "");
 }
 
+/* A daemon of before this member was there says nothing of it. */
+static void print_arrival(struct json_object *peer)
+{
+	bool has_nic = json_object_object_get(peer, "rx_nic");
+
+	if (json_object_object_get(peer, "rx_path"))
+		printf("    packets from it arrive by %s%s%s\n", text(peer, "rx_path"),
+		       has_nic ? " " : "", has_nic ? text(peer, "rx_nic") : "");
+}
+
 static void print_peer(struct json_object *peer)
 {
 	struct json_object *stats = json_object_object_get(peer, "stats");
 
 	printf("\n  peer %s (slot %s)\n", text(peer, "public_key"), text(peer, "slot"));
 	print_endpoint(peer);
+	print_arrival(peer);
 	print_handshake((time_t)get_number(peer, "latest_handshake"));
 	printf("    on the wire: %s bytes received, %s sent\n", text(peer, "rx_bytes"),
 	       text(peer, "tx_bytes"));

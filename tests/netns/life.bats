@@ -398,6 +398,16 @@ umem_kb() {
 	[ "$(status_of A .peers[0].rx_bytes)" -ge 148 ]
 }
 
+@test "status tells by which path packets arrive" {
+	attached
+	wait_until 10 pings A "$(inner4 B)"
+	wait_until 10 status_is A '.peers[0] | .rx_path == "af_xdp" and .rx_nic == "toB"'
+	on A "$WGXDP" status | grep -q 'arrive by af_xdp toB'
+	on A "$WGXDP" release wg0 toB
+	status_is A '.peers[0] | .rx_path == "udp" and .rx_nic == null'
+	on A "$WGXDP" status | grep -q 'arrive by udp'
+}
+
 @test "a NIC is removed, and added again" {
 	attached
 	on B ip link del toA
