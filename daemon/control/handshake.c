@@ -38,12 +38,13 @@ static void count_received(struct peer *peer, size_t len)
  * the kernel learns from them that the neighbour is in use. */
 static void send_to_peer(struct peer *peer, void *message, size_t len, uint64_t now)
 {
-	const struct path *path = rcu_dereference(peer->path);
 	struct tunnel *tunnel = tunnel_of(peer);
+	bool stale = routing_news_pending(&tunnel->dp.news);
+	const struct path *path = rcu_dereference(peer->path);
 
 	cookie_maker_add_macs(&peer->cookie, message, len, now);
 	if (!tunnel->dp.udp || !path ||
-	    udp_send(tunnel->dp.udp, path, HANDSHAKE_TOS, message, len)) {
+	    udp_send(tunnel->dp.udp, path, stale, HANDSHAKE_TOS, message, len)) {
 		tunnel_drop(tunnel, path ? DROP_udp_send_error : DROP_no_endpoint, 1);
 		return;
 	}
@@ -281,7 +282,8 @@ static void send_cookie(struct tunnel *tunnel, const struct handshake_message *m
 	path_init(&path, from);
 	if (!cookie_reply_create(&tunnel->cookies, m->data, m->len, sender, &from->addr,
 				 from->port, now, &reply) &&
-	    tunnel->dp.udp && udp_send(tunnel->dp.udp, &path, 0, &reply, sizeof(reply)))
+	    tunnel->dp.udp &&
+	    udp_send(tunnel->dp.udp, &path, false, 0, &reply, sizeof(reply)))
 		tunnel_drop(tunnel, DROP_udp_send_error, 1);
 }
 

@@ -222,7 +222,10 @@ void kernel_events_serve(struct tunnel *tunnel, uint64_t now)
 	};
 
 	assert_control_thread();
-	if (rtnl_dispatch(&tunnel->rtnl, &handler, tunnel))
+	if (routing_news_begin(&tunnel->dp.news) &&
+	    rtnl_dispatch(&tunnel->rtnl, RTNL_ROUTING, &handler, tunnel))
+		wakeup_stumble();
+	if (rtnl_dispatch(&tunnel->rtnl, RTNL_OTHER, &handler, tunnel))
 		wakeup_stumble();
 	if (now >= tunnel->links_due)
 		read_links(tunnel, now);
@@ -235,6 +238,13 @@ void kernel_events_serve(struct tunnel *tunnel, uint64_t now)
 	    now >= tunnel->wgif.look_due)
 		kernel_look_at_wg0(tunnel);
 	follow_wgif(tunnel);
+}
+
+void kernel_events_end(struct tunnel *tunnel)
+{
+	assert_control_thread();
+	if (paths_settled(tunnel))
+		routing_news_end(&tunnel->dp.news);
 }
 
 uint64_t kernel_events_deadline(const struct tunnel *tunnel)

@@ -18,6 +18,9 @@ struct tunnel;
 
 /* Reads the events that are there, a bounded number, and does what is due because of them. */
 void kernel_events_serve(struct tunnel *tunnel, uint64_t now);
+/* Later in the round, after paths_serve(): workers may rely on paths again if those that events
+ * concern have been published. */
+void kernel_events_end(struct tunnel *tunnel);
 /* Reads wg0's network namespace, flags and MTU, and acts on them. Sets tunnel->ending if wg0 was
  * deleted. */
 void kernel_look_at_wg0(struct tunnel *tunnel);

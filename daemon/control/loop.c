@@ -130,9 +130,12 @@ static int watch(struct tunnel *tunnel, int fd, uint32_t events)
 
 static int watch_all(struct tunnel *tunnel)
 {
-	int fds[] = {tunnel->signal_fd, tunnel->dp.events.urgent.fd,
-		     tunnel->dp.handshakes.fd, uapi_fd(tunnel->uapi),
-		     rtnl_event_fd(&tunnel->rtnl)};
+	int fds[] = {tunnel->signal_fd,
+		     tunnel->dp.events.urgent.fd,
+		     tunnel->dp.handshakes.fd,
+		     uapi_fd(tunnel->uapi),
+		     rtnl_event_fd(&tunnel->rtnl, RTNL_ROUTING),
+		     rtnl_event_fd(&tunnel->rtnl, RTNL_OTHER)};
 	int err = watch(tunnel, tunnel->dp.events.lazy.fd, EPOLLIN | EPOLLET);
 
 	for (unsigned i = 0; !err && i < sizeof(fds) / sizeof(fds[0]); i++)
@@ -163,6 +166,7 @@ int control_run(struct tunnel *tunnel)
 		flows_serve_flush(tunnel);
 		serve_nics(tunnel, now);
 		paths_serve(tunnel, now);
+		kernel_events_end(tunnel);
 		peer_events_serve(tunnel, now);
 		peer_timers_serve(tunnel, now);
 		handshake_intake_serve(tunnel, now);

@@ -363,6 +363,12 @@ static void serve_walk(struct tunnel *tunnel, uint64_t now)
 		peers->next_path = NULL;
 }
 
+bool paths_settled(struct tunnel *tunnel)
+{
+	return tunnel->paths_due == UINT64_MAX && !tunnel->peers.next_path &&
+	       stale_paths_deadline(tunnel) == UINT64_MAX;
+}
+
 uint64_t paths_deadline(struct tunnel *tunnel)
 {
 	assert_control_thread();

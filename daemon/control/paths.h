@@ -71,6 +71,8 @@ void paths_drop_nic(struct tunnel *tunnel, const struct nic *nic);
 /* Resolves a share of the paths that are queued, of those that events concern, and of all of them
  * if they are due. */
 void paths_serve(struct tunnel *tunnel, uint64_t now);
+/* Returns true if no event is left whose paths have not been resolved again. */
+bool paths_settled(struct tunnel *tunnel);
 /* When paths_serve() has something to do, ns; 0: now, UINT64_MAX: nothing. */
 uint64_t paths_deadline(struct tunnel *tunnel);
 

@@ -102,6 +102,7 @@ static int open_parts(struct tunnel *tunnel, unsigned workers, char *why, size_t
 		err = bpf_objects_open(&tunnel->bpf, why, why_len);
 	if (err)
 		return err;
+	routing_news_init(&tunnel->dp.news, rtnl_event_fd(&tunnel->rtnl, RTNL_ROUTING));
 	tunnel->peers.bpf = tunnel->wgif.bpf = tunnel->bpf;
 	tunnel->dp.peers = &tunnel->peers;
 	tunnel->dp.stats = bpf_objects_worker_stats(tunnel->bpf);

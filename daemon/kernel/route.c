@@ -44,22 +44,34 @@ static int lookup_from(struct rtnl *r, const struct endpoint *ep,
 			      listen_port, ep->port, out);
 }
 
+static bool is_same_way(const struct rtnl_route *a, const struct rtnl_route *b)
+{
+	return a->ifindex == b->ifindex && ip_addr_equal(&a->source, &b->source) &&
+	       ip_addr_equal(&a->nexthop, &b->nexthop);
+}
+
+/* Sets *out, and source_gone and source_default of *route. */
 static int lookup(struct rtnl *r, const struct endpoint *ep, uint16_t listen_port,
-		  uint32_t fwmark, struct rtnl_route *out, bool *source_gone)
+		  uint32_t fwmark, struct rtnl_route *out, struct route *route)
 {
 	static const struct ip_addr none;
-	int err;
+	struct rtnl_route chosen; /* by the kernel */
+	int err, err_chosen = lookup_from(r, ep, &none, listen_port, fwmark, &chosen);
+	bool local = !err_chosen && ip_addr_equal(&chosen.source, &ep->source);
 
-	*source_gone = false;
-	if (ep->source.family != IP_NONE) {
-		err = source_is_local(r, ep);
-		if (!err)
-			err = lookup_from(r, ep, &ep->source, listen_port, fwmark, out);
-		if (!err || rtnl_is_momentary(err))
-			return err;
-		*source_gone = true;
+	*out = chosen;
+	if (ep->source.family == IP_NONE || rtnl_is_momentary(err_chosen))
+		return err_chosen;
+	err = local ? 0 : source_is_local(r, ep);
+	if (!err)
+		err = lookup_from(r, ep, &ep->source, listen_port, fwmark, out);
+	if (err && !rtnl_is_momentary(err)) {
+		route->source_gone = true;
+		*out = chosen;
+		return err_chosen;
 	}
-	return lookup_from(r, ep, &none, listen_port, fwmark, out);
+	route->source_default = !err && !err_chosen && is_same_way(out, &chosen);
+	return err;
 }
 
 /* 0, also if there is no header for now; or -errno if that could not be asked. */
@@ -109,23 +121,21 @@ int route_resolve(struct routing *t, const struct endpoint *ep, uint16_t listen_
 {
 	const struct rtnl_link *link;
 	struct rtnl_route rt;
-	bool source_gone;
 	int err;
 
 	assert_control_thread();
 	memset(out, 0, sizeof(*out));
 	if (ip_addr_link_local(&ep->addr) && !ep->scope_id)
 		return -EINVAL;
-	err = lookup(t->rtnl, ep, listen_port, fwmark, &rt, &source_gone);
-	if (err)
-		return err;
-	link = links_find(&t->links, rt.ifindex);
-	if (!link)
-		return -ENODEV;
+	err = lookup(t->rtnl, ep, listen_port, fwmark, &rt, out);
+	link = err ? NULL : links_find(&t->links, rt.ifindex);
+	if (!link) {
+		memset(out, 0, sizeof(*out));
+		return err ? err : -ENODEV;
+	}
 	out->ifindex = rt.ifindex;
 	out->source = rt.source;
 	out->nexthop = rt.nexthop;
-	out->source_gone = source_gone;
 	out->ttl = ttl_of(t, &rt, link, ep->addr.family);
 	out->mtu = mtu_of(&rt, link, ep->addr.family);
 	err = fill_l2(t, &rt, link, ep->addr.family == IP_V4 ? ETH_P_IP : ETH_P_IPV6,

@@ -31,13 +31,15 @@ struct route {
 	/* The next hop's neighbour entry decides about l2_ok: its events concern this route. */
 	bool by_neighbour;
 	bool source_gone; /* endpoint->source was not usable, source is another one */
-	uint8_t ttl;	  /* TTL or hop limit */
-	uint32_t mtu;	  /* bytes of IP packet: the least of device, route and path */
+	/* The kernel chooses endpoint->source and this way also if it is not told the source. */
+	bool source_default;
+	uint8_t ttl;  /* TTL or hop limit */
+	uint32_t mtu; /* bytes of IP packet: the least of device, route and path */
 };
 
 /*
- * Looks up the route to an endpoint: one or two netlink exchanges (IPv6 with a sticky source:
- * one more; a next hop that is not in the table: one to four more). If the neighbour is not
+ * Looks up the route to an endpoint: one netlink exchange, with a sticky source two (three if IPv6
+ * would choose another source; a next hop that is not in the table: one to four more). If the neighbour is not
  * resolved, asks the kernel to resolve it, so that an event follows. 0 or -errno: -ENETUNREACH,
  * -EHOSTUNREACH and others of rtnl_route_get(); -EINVAL for a link-local address without its
  * scope; -EAFNOSUPPORT for an endpoint without address; -ENODEV if the link is not in the table,

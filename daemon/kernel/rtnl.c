@@ -2,7 +2,8 @@
 /*
  * Theory of operation
  *
- * There are two sockets, so that an event never stands between a request and its answer.
+ * Requests have a socket of their own, so that an event never stands between a request and its
+ * answer.
  *
  * A request on the first socket is synchronous: the kernel works on it inside sendto(), so
  * the answer is there when sendto() returns. The receive timeout only guards against a
@@ -10,8 +11,9 @@
  * whether or not data came before it; a dump ends with NLMSG_DONE instead. Answers to older
  * requests are recognized by their sequence numbers and skipped.
  *
- * The second socket is subscribed to the multicast groups of events; rtnl_events.c reads
- * it.
+ * Two more sockets are subscribed to the multicast groups of events; rtnl_events.c reads them.
+ * What decides about routes has one to itself, because workers look whether there is something to
+ * read (routing_news.h), and neighbours change all the time.
  */
 #include "rtnl.h"
 
@@ -278,27 +280,31 @@ static int query_open(struct rtnl *r)
 	return 0;
 }
 
-static int events_open(struct rtnl *r)
+#define GROUPS_MAX 9
+
+/* Each list ends with RTNLGRP_NONE. */
+static const int groups_of[RTNL_FEEDS][GROUPS_MAX] = {
+	[RTNL_ROUTING] = {RTNLGRP_LINK, RTNLGRP_IPV4_IFADDR, RTNLGRP_IPV6_IFADDR,
+			  RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE, RTNLGRP_IPV4_RULE,
+			  RTNLGRP_IPV6_RULE, RTNLGRP_NEXTHOP},
+	[RTNL_OTHER] = {RTNLGRP_NEIGH, RTNLGRP_TC},
+};
+
+static int feed_open(struct rtnl_feed *feed, const int *groups)
 {
-	static const int groups[] = {
-		RTNLGRP_LINK,	     RTNLGRP_NEIGH,	 RTNLGRP_IPV4_IFADDR,
-		RTNLGRP_IPV6_IFADDR, RTNLGRP_IPV4_ROUTE, RTNLGRP_IPV6_ROUTE,
-		RTNLGRP_IPV4_RULE,   RTNLGRP_IPV6_RULE,	 RTNLGRP_NEXTHOP,
-		RTNLGRP_TC,
-	};
 	int size = EVENT_BUFFER_BYTES;
 	int fd;
 
-	r->events = socket_open();
-	if (!r->events)
+	feed->socket = socket_open();
+	if (!feed->socket)
 		return -errno;
-	fd = mnl_socket_get_fd(r->events);
+	fd = mnl_socket_get_fd(feed->socket);
 	/* Without CAP_NET_ADMIN the limit is net.core.rmem_max. */
 	if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)))
 		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
-	for (size_t i = 0; i < sizeof(groups) / sizeof(groups[0]); i++)
-		if (mnl_socket_setsockopt(r->events, NETLINK_ADD_MEMBERSHIP,
-					  (void *)&groups[i], sizeof(groups[i])) < 0)
+	for (; *groups != RTNLGRP_NONE; groups++)
+		if (mnl_socket_setsockopt(feed->socket, NETLINK_ADD_MEMBERSHIP,
+					  (void *)groups, sizeof(*groups)) < 0)
 			return -errno;
 	return 0;
 }
@@ -310,8 +316,8 @@ int rtnl_open(struct rtnl *r)
 	assert_control_thread();
 	memset(r, 0, sizeof(*r));
 	err = query_open(r);
-	if (!err)
-		err = events_open(r);
+	for (unsigned i = 0; i < RTNL_FEEDS && !err; i++)
+		err = feed_open(&r->feeds[i], groups_of[i]);
 	if (err)
 		rtnl_close(r);
 	return err;
@@ -322,10 +328,12 @@ void rtnl_close(struct rtnl *r)
 	assert_control_thread();
 	if (r->query)
 		mnl_socket_close(r->query);
-	if (r->events)
-		mnl_socket_close(r->events);
 	r->query = NULL;
-	r->events = NULL;
+	for (unsigned i = 0; i < RTNL_FEEDS; i++) {
+		if (r->feeds[i].socket)
+			mnl_socket_close(r->feeds[i].socket);
+		r->feeds[i].socket = NULL;
+	}
 }
 
 bool rtnl_is_momentary(int err)
@@ -339,8 +347,8 @@ const char *rtnl_error(const struct rtnl *r)
 	return r->error;
 }
 
-int rtnl_event_fd(const struct rtnl *r)
+int rtnl_event_fd(const struct rtnl *r, enum rtnl_feed_kind kind)
 {
 	assert_control_thread();
-	return mnl_socket_get_fd(r->events);
+	return mnl_socket_get_fd(r->feeds[kind].socket);
 }

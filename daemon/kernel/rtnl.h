@@ -4,7 +4,7 @@
  * neighbours (RFC 3549, rtnetlink(7)). Requests are in rtnl_query.h, events in
  * rtnl_events.h; both build on this file.
  *
- * Control thread only. Both sockets stay in the network namespace in which rtnl_open()
+ * Control thread only. The sockets stay in the network namespace in which rtnl_open()
  * was called, even if the thread enters another one later.
  *
  * Functions return 0 or -errno; -ETIMEDOUT if the kernel did not answer within one
@@ -23,15 +23,26 @@ struct mnl_socket;
 struct nlattr;
 struct nlmsghdr;
 
+/* A socket that is subscribed to events. */
+struct rtnl_feed {
+	struct mnl_socket *socket;
+	bool overrun; /* events were lost, and the handler has not been told yet */
+};
+
+enum rtnl_feed_kind {
+	RTNL_ROUTING, /* links, addresses, routes, rules, next hop objects */
+	RTNL_OTHER,   /* neighbours, TC */
+	RTNL_FEEDS,
+};
+
 struct rtnl {
 	struct mnl_socket *query;
-	struct mnl_socket *events;
+	struct rtnl_feed feeds[RTNL_FEEDS];
 	uint32_t seq;	 /* sequence number of the latest request */
-	bool overrun;	 /* events were lost, and the handler has not been told yet */
 	char error[128]; /* extended ack of the latest request, or "" */
 };
 
-/* Opens both sockets and subscribes to events. Works on a host without IPv6. On error
+/* Opens all sockets and subscribes to events. Works on a host without IPv6. On error
  * nothing is left open. */
 int rtnl_open(struct rtnl *r);
 
@@ -42,9 +53,9 @@ void rtnl_close(struct rtnl *r);
  * "". Valid until the next request. */
 const char *rtnl_error(const struct rtnl *r);
 
-/* Returns the descriptor to poll for POLLIN before rtnl_dispatch(), level-triggered;
- * owned by r. */
-int rtnl_event_fd(const struct rtnl *r);
+/* Returns a descriptor to poll for POLLIN before rtnl_dispatch(), level-triggered; owned by r.
+ * Any thread may poll it. */
+int rtnl_event_fd(const struct rtnl *r, enum rtnl_feed_kind kind);
 
 /* Returns true for an error that says nothing about what was asked: the kernel lacked something for
  * a moment, or did not answer. */

@@ -2,7 +2,7 @@
 /*
  * Theory of operation
  *
- * If the event socket's buffer overflows, the kernel reports ENOBUFS once and then drops
+ * If an event socket's buffer overflows, the kernel reports ENOBUFS once and then drops
  * events silently until the buffer has been read empty. rtnl_dispatch() therefore
  * remembers the loss and calls `overrun` only when the buffer is empty: what the handler
  * reads from the kernel then cannot miss a later event.
@@ -17,7 +17,7 @@
 
 #include "thread.h"
 
-/* Datagrams read by one rtnl_dispatch(). */
+/* Datagrams read from a socket by one rtnl_dispatch(). */
 #define EVENT_READS_MAX 512
 
 static void event_link(const struct nlmsghdr *nlh, const struct rtnl_handler *h,
@@ -141,7 +141,8 @@ static bool events_walk(const char *buf, int len, const struct rtnl_handler *h, 
 
 /* Returns true if routes changed. *err: 0 if there may be more events, -EAGAIN if all have
  * been read, or another error. */
-static bool events_read(struct rtnl *r, const struct rtnl_handler *h, void *ctx, int *err)
+static bool events_read(struct rtnl_feed *feed, const struct rtnl_handler *h, void *ctx,
+			int *err)
 {
 	_Alignas(struct nlmsghdr) char buf[RTNL_RECEIVE_BYTES];
 	bool routes = false;
@@ -149,14 +150,14 @@ static bool events_read(struct rtnl *r, const struct rtnl_handler *h, void *ctx,
 
 	*err = 0;
 	for (int i = 0; i < EVENT_READS_MAX && !*err; i++) {
-		ssize_t len =
-			rtnl_receive(rtnl_event_fd(r), buf, sizeof(buf), MSG_DONTWAIT);
+		ssize_t len = rtnl_receive(mnl_socket_get_fd(feed->socket), buf,
+					   sizeof(buf), MSG_DONTWAIT);
 
 		/* An overrun is told once; twice running the kernel has no memory. */
 		if (len == -ENOBUFS && last == -ENOBUFS)
 			*err = -ENOBUFS;
 		else if (len == -ENOBUFS || len == -EMSGSIZE)
-			r->overrun = true;
+			feed->overrun = true;
 		else if (len < 0)
 			*err = (int)len;
 		else
@@ -166,17 +167,19 @@ static bool events_read(struct rtnl *r, const struct rtnl_handler *h, void *ctx,
 	return routes;
 }
 
-int rtnl_dispatch(struct rtnl *r, const struct rtnl_handler *h, void *ctx)
+int rtnl_dispatch(struct rtnl *r, enum rtnl_feed_kind kind, const struct rtnl_handler *h,
+		  void *ctx)
 {
+	struct rtnl_feed *feed = &r->feeds[kind];
 	int err;
 
 	assert_control_thread();
-	if (events_read(r, h, ctx, &err) && h->routes_changed)
+	if (events_read(feed, h, ctx, &err) && h->routes_changed)
 		h->routes_changed(ctx);
 	if (err != -EAGAIN)
 		return err;
-	if (r->overrun && h->overrun)
+	if (feed->overrun && h->overrun)
 		h->overrun(ctx);
-	r->overrun = false;
+	feed->overrun = false;
 	return 0;
 }

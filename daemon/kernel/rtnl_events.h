@@ -41,10 +41,11 @@ struct rtnl_handler {
 };
 
 /*
- * Reads the events that have come and calls the handler for them. Never blocks. Reads a
- * bounded number, so that a flood of events does not keep the thread: poll again
+ * Reads the events of this kind that have come and calls the handler for them. Never blocks.
+ * Reads a bounded number, so that a flood of events does not keep the thread: poll again
  * afterwards. Returns 0 or -errno.
  */
-int rtnl_dispatch(struct rtnl *r, const struct rtnl_handler *h, void *ctx);
+int rtnl_dispatch(struct rtnl *r, enum rtnl_feed_kind kind, const struct rtnl_handler *h,
+		  void *ctx);
 
 #endif

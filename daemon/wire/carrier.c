@@ -122,7 +122,12 @@ static void udp_drop(void *to, const struct message *m, unsigned n)
 
 static unsigned udp_carrier_send(void *to, struct message *m, unsigned n)
 {
-	return to ? udp_send_batch(to, m, n) : 0;
+	return to ? udp_send_batch(to, m, n, false) : 0;
+}
+
+static unsigned udp_carrier_send_stale(void *to, struct message *m, unsigned n)
+{
+	return to ? udp_send_batch(to, m, n, true) : 0;
 }
 
 static void udp_count(struct worker_stats *stats, unsigned packets, uint64_t bytes)
@@ -135,6 +140,15 @@ const struct carrier_ops udp_carrier = {
 	.take = udp_take,
 	.drop = udp_drop,
 	.send = udp_carrier_send,
+	.count = udp_count,
+	.refused = DROP_udp_send_error,
+	.joins = true,
+};
+
+const struct carrier_ops stale_carrier = {
+	.take = udp_take,
+	.drop = udp_drop,
+	.send = udp_carrier_send_stale,
 	.count = udp_count,
 	.refused = DROP_udp_send_error,
 	.joins = true,

@@ -2,7 +2,8 @@
 /*
  * What a message leaves by: a queue of a NIC, by AF_XDP, or the UDP sockets.
  *
- * Theory of operation: carrier_for() chooses. The sender takes memory from the carrier, writes
+ * Theory of operation: carrier_for() chooses; while routes may have changed, it is
+ * stale_carrier for all paths (routing_news.h). The sender takes memory from the carrier, writes
  * and seals the message in it, and sends it by the same carrier, a batch at a time. A message
  * for a NIC queue lies in one of the queue's UMEM frames, behind room for the outer headers, which
  * sending fills in. A message for the sockets lies in an arena. A batch takes its memory from a
@@ -50,7 +51,8 @@ struct carrier_ops {
 	bool joins;
 };
 
-extern const struct carrier_ops queue_carrier, udp_carrier;
+/* stale_carrier: the sockets, for messages whose path may be stale (udp_send()). */
+extern const struct carrier_ops queue_carrier, udp_carrier, stale_carrier;
 
 struct carrier {
 	const struct carrier_ops *ops;

@@ -171,12 +171,16 @@ static int socket_for(const struct udp *u, const struct path *path)
 	return path->to.ss_family == AF_INET ? u->fd4 : u->fd6;
 }
 
-static void address_message(struct msghdr *m, const struct path *path)
+/* `stale`: the route may have changed. A source that the kernel chose by the route is not named
+ * then, because it would be the wrong one on another route. */
+static void address_message(struct msghdr *m, const struct path *path, bool stale)
 {
+	bool named = path->cmsg_len && !(stale && path->route.source_default);
+
 	m->msg_name = (void *)&path->to;
 	m->msg_namelen = path->to_len;
-	m->msg_control = path->cmsg_len ? (void *)path->cmsg : NULL;
-	m->msg_controllen = path->cmsg_len;
+	m->msg_control = named ? (void *)path->cmsg : NULL;
+	m->msg_controllen = named ? path->cmsg_len : 0;
 }
 
 #define CONTROL_MAX \
@@ -225,10 +229,41 @@ static void add_ttl(struct msghdr *m, uint8_t *room, const struct path *path, ui
 		add_control(m, room, IPPROTO_IPV6, IPV6_HOPLIMIT, &value, sizeof(value));
 }
 
-/* The kernel refuses a source address that we no longer have with EINVAL. The path that is made
- * once the address has gone has none. */
-int udp_send(struct udp *u, const struct path *path, uint8_t tos, const void *message,
-	     size_t len)
+/* Leaves the source address to the kernel. Returns false if that had been so before. */
+static bool drop_source(struct msghdr *m)
+{
+	const struct cmsghdr *c = CMSG_FIRSTHDR(m); /* of address_message() */
+	size_t len;
+
+	if (!c || !((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) ||
+		    (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO)))
+		return false;
+	len = CMSG_ALIGN(c->cmsg_len);
+	m->msg_control = (uint8_t *)m->msg_control + len;
+	m->msg_controllen -= len;
+	return true;
+}
+
+/* What the kernel may say if this host no longer has the source address: EINVAL, or ENETUNREACH
+ * (IPv4 in Linux 6.18). */
+static bool may_lack_source(int error)
+{
+	return error == EINVAL || error == ENETUNREACH;
+}
+
+/* Sends *m, which loses its source address if that may be what the kernel refuses. Returns 0 or
+ * -errno. */
+static int send_message(int fd, struct msghdr *m)
+{
+	if (sendmsg(fd, m, 0) >= 0)
+		return 0;
+	if (!may_lack_source(errno) || !drop_source(m))
+		return -errno;
+	return sendmsg(fd, m, 0) < 0 ? -errno : 0;
+}
+
+int udp_send(struct udp *u, const struct path *path, bool stale, uint8_t tos,
+	     const void *message, size_t len)
 {
 	uint8_t control[CONTROL_MAX] __attribute__((aligned(8)));
 	struct iovec iov = {.iov_base = (void *)message, .iov_len = len};
@@ -237,9 +272,9 @@ int udp_send(struct udp *u, const struct path *path, uint8_t tos, const void *me
 
 	if (fd < 0)
 		return -EAFNOSUPPORT;
-	address_message(&m, path);
+	address_message(&m, path, stale);
 	add_tos(&m, control, path, tos);
-	return sendmsg(fd, &m, 0) < 0 ? -errno : 0;
+	return send_message(fd, &m);
 }
 
 /* --- batches --- */
@@ -279,7 +314,8 @@ static void add_segment_size(struct msghdr *m, uint8_t *room, uint16_t size)
 	add_control(m, room, SOL_UDP, UDP_SEGMENT, &size, sizeof(size));
 }
 
-static void build_messages(struct tx_messages *t, struct message *p, unsigned n)
+static void build_messages(struct tx_messages *t, struct message *p, unsigned n,
+			   bool stale)
 {
 	t->count = 0;
 	for (unsigned i = 0, run; i < n; i += run) {
@@ -292,7 +328,7 @@ static void build_messages(struct tx_messages *t, struct message *p, unsigned n)
 						   .iov_len = p[j].len};
 		m->msg_iov = t->iov + i;
 		m->msg_iovlen = run;
-		address_message(m, p[i].path);
+		address_message(m, p[i].path, stale);
 		add_tos(m, t->control[t->count], p[i].path, p[i].tos);
 		add_ttl(m, t->control[t->count], p[i].path, p[i].ttl);
 		if (run > 1)
@@ -302,28 +338,32 @@ static void build_messages(struct tx_messages *t, struct message *p, unsigned n)
 	}
 }
 
-/* Sends each message of a refused segmented send by itself, so that it may be fragmented. The
- * device cannot segment (EIO), or the path's MTU is less than we know (EINVAL, EMSGSIZE). */
-static unsigned send_singly(int fd, const struct msghdr *segmented, struct message *p)
+/* Sends each message of a refused send by itself. */
+static unsigned send_singly(int fd, const struct msghdr *refused, struct message *p)
 {
-	struct msghdr m = *segmented;
+	struct msghdr m = *refused;
 	unsigned sent = 0;
 
-	m.msg_controllen -= CMSG_SPACE(sizeof(uint16_t)); /* the segment size came last */
+	if (m.msg_iovlen > 1) /* the segment size came last */
+		m.msg_controllen -= CMSG_SPACE(sizeof(uint16_t));
 	m.msg_iovlen = 1;
-	for (size_t i = 0; i < segmented->msg_iovlen; i++) {
-		m.msg_iov = &segmented->msg_iov[i];
-		p[i].sent = sendmsg(fd, &m, 0) >= 0;
+	for (size_t i = 0; i < refused->msg_iovlen; i++) {
+		m.msg_iov = &refused->msg_iov[i];
+		p[i].sent = !send_message(fd, &m);
 		sent += p[i].sent;
 	}
 	return sent;
 }
 
-static unsigned refused(int fd, struct tx_messages *t, unsigned i, int error)
+/* By themselves, messages may be fragmented, and may lose their source address. Segments are
+ * refused if the device cannot segment (EIO), or the path's MTU is less than we know (EINVAL,
+ * EMSGSIZE). */
+static unsigned send_refused(int fd, struct tx_messages *t, unsigned i, int error)
 {
 	const struct msghdr *m = &t->mm[i].msg_hdr;
 
-	if (m->msg_iovlen == 1 || error == EAGAIN || error == ENOBUFS)
+	if (error == EAGAIN || error == ENOBUFS ||
+	    (m->msg_iovlen == 1 && !may_lack_source(error)))
 		return 0;
 	if (error == EIO)
 		atomic_store(&t->first[i]->path->no_segment, true);
@@ -346,14 +386,14 @@ static unsigned send_messages(int fd, struct tx_messages *t)
 		int n = sendmmsg(fd, t->mm + done, t->count - done, 0);
 
 		if (n <= 0)
-			sent += refused(fd, t, done++, errno);
+			sent += send_refused(fd, t, done++, errno);
 		for (int i = 0; i < n; i++)
 			sent += note_sent(t, done++);
 	}
 	return sent;
 }
 
-unsigned udp_send_batch(struct udp *u, struct message *p, unsigned n)
+unsigned udp_send_batch(struct udp *u, struct message *p, unsigned n, bool stale)
 {
 	struct tx_messages t;
 	unsigned sent = 0;
@@ -366,7 +406,7 @@ unsigned udp_send_batch(struct udp *u, struct message *p, unsigned n)
 				break;
 		if (fd < 0)
 			continue;
-		build_messages(&t, p + i, end - i);
+		build_messages(&t, p + i, end - i, stale);
 		sent += send_messages(fd, &t);
 	}
 	return sent;

@@ -35,14 +35,17 @@ void udp_set_gro(struct udp *udp, bool on);
 int udp_set_fwmark(struct udp *udp, uint32_t fwmark);
 
 /* Sends one message along the path, even if the path has a NIC; `tos` is the IPv4 TOS or the
- * IPv6 traffic class. 0 or -errno. Any thread. */
-int udp_send(struct udp *udp, const struct path *path, uint8_t tos, const void *message,
-	     size_t len);
+ * IPv6 traffic class. `stale`: routes may have changed since the path was made (routing_news.h), so
+ * the kernel chooses the source address again if it chose that of the path. In any case it chooses
+ * one if this host no longer has that of the path. 0 or -errno. Any thread. */
+int udp_send(struct udp *udp, const struct path *path, bool stale, uint8_t tos,
+	     const void *message, size_t len);
 
 /* Sends up to 64 messages in order; those of one path, TOS, TTL and size together (UDP_SEGMENT).
  * Sets `sent`, which was false, of those that the kernel took, and returns how many these are.
- * Notes in the path if its device cannot do that. Any thread. */
-unsigned udp_send_batch(struct udp *udp, struct message *messages, unsigned n);
+ * Notes in the path if its device cannot do that. `stale` as in udp_send(). Any thread. */
+unsigned udp_send_batch(struct udp *udp, struct message *messages, unsigned n,
+			bool stale);
 
 #define UDP_RX_BUFFERS	   16
 #define UDP_RX_BUFFER_SIZE 65536

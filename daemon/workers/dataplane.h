@@ -25,6 +25,7 @@
 #include "nic.h"
 #include "peers.h"
 #include "rcu.h"
+#include "routing_news.h"
 #include "udp.h"
 #include "unreachable.h"
 #include "wg_maps.h"
@@ -46,6 +47,7 @@ struct dataplane {
 	atomic_uint mtu;       /* of wg0 */
 	atomic_bool unguarded; /* wg0 lacks a TC program: workers write nothing to it */
 	struct worker_stats *stats; /* [WG_MAX_WORKERS + 1], mapped from BPF */
+	struct routing_news news;
 	struct events events;
 	struct handshake_queue handshakes; /* from the UDP sockets */
 	struct icmp_limit icmp;		   /* of all workers together */

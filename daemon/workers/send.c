@@ -243,6 +243,8 @@ static void end_round(struct worker *w)
 
 static struct carrier carrier_of(struct worker *w, const struct message *m)
 {
+	if (w->stale)
+		return (struct carrier){&stale_carrier, rcu_dereference(w->dp->udp)};
 	return dataplane_carrier(w->dp, m->path, m->len, w->index);
 }
 

@@ -29,7 +29,8 @@ struct command {
 	enum worker_command command;
 };
 
-enum { FD_WAKE, FD_TAP, FD_UDP4, FD_UDP6, FD_NICS };
+/* poll() looks at them in this order: at FD_NEWS after what brings packets to send. */
+enum { FD_WAKE, FD_TAP, FD_NEWS, FD_UDP4, FD_UDP6, FD_NICS };
 
 /* What to wait for, built again in each round because NICs and sockets come and go. */
 struct poll_set {
@@ -74,6 +75,7 @@ static void poll_build(struct worker *w, struct poll_set *set)
 	set->count = 0;
 	poll_add(set, w->wake_fd);
 	poll_add(set, w->tap_gone ? -1 : w->tap_fd);
+	poll_add(set, w->dp->news.fd);
 	poll_add(set, udp ? udp->fd4 : -1);
 	poll_add(set, udp ? udp->fd6 : -1);
 	each_queue(w, poll_add_queue, set);
@@ -145,10 +147,16 @@ static bool push_pending(struct worker *w)
 	return pending;
 }
 
+/* News of routes are no work: the control thread reads them. */
 static bool is_ready(struct worker *w)
 {
+	const struct pollfd *news = &w->poll_set->fds[FD_NEWS];
+	int ready;
+
 	urcu_qsbr_quiescent_state();
-	return poll(w->poll_set->fds, w->poll_set->count, 0) > 0;
+	ready = poll(w->poll_set->fds, w->poll_set->count, 0);
+	w->stale = news->revents || routing_news_unsettled(&w->dp->news);
+	return ready > (news->revents != 0);
 }
 
 /* Looks for work for a moment without sleeping, if work is likely to come soon; lets other
@@ -171,13 +179,17 @@ static bool spin(struct worker *w)
 /* A sleep that was shorter than SPIN_NS did not pay: the next time the worker spins first. */
 static void sleep_for_work(struct worker *w, int timeout)
 {
+	struct pollfd *fds = w->poll_set->fds;
 	uint64_t before = clock_now();
 
+	fds[FD_NEWS].fd = -1; /* they wake nobody */
 	urcu_qsbr_thread_offline();
 	if (poll(w->poll_set->fds, w->poll_set->count, timeout) < 0)
 		wakeup_stumble();
 	urcu_qsbr_thread_online();
 	w->spins = clock_now() - before < SPIN_NS;
+	w->stale = (fds[FD_TAP].revents || fds[FD_WAKE].revents) &&
+		   routing_news_pending(&w->dp->news);
 }
 
 static void note_help(struct worker *w)

@@ -95,6 +95,7 @@ struct worker {
 	uint64_t now;	    /* ns, read once per round */
 	unsigned busy;	    /* rounds since the worker had nothing to do */
 	bool spins;	    /* looks for work for a moment before it sleeps */
+	bool stale;	    /* paths may be, in this round (routing_news.h) */
 	int tap_fd;
 	bool tap_gone; /* wg0 was deleted */
 	int wake_fd;   /* wakeup.h */

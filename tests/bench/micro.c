@@ -5,6 +5,7 @@
  */
 #include <arpa/inet.h>
 #include <linux/if_packet.h>
+#include <poll.h>
 #include <sched.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,10 +22,12 @@
 #include "measure.h"
 #include "pick.h"
 #include "replay.h"
+#include "rtnl.h"
 #include "keypair.h"
 #include "tap.h"
 #include "tap_queue.h"
 #include "thread.h"
+#include "wakeup.h"
 
 #define BATCH	 32
 #define SEGMENT	 1368
@@ -240,6 +243,42 @@ static void bench_sessions(unsigned count)
 	free(b.keypairs);
 }
 
+/* --- a worker's look for work, with and without one for changes of routes --- */
+
+struct poll_bench {
+	struct pollfd fds[5];
+	unsigned count;
+};
+
+static void look(void *ctx)
+{
+	struct poll_bench *b = ctx;
+
+	if (poll(b->fds, b->count, 0))
+		abort();
+}
+
+static void bench_look(void)
+{
+	struct poll_bench b = {.count = 4};
+	struct rtnl rtnl;
+
+	if (rtnl_open(&rtnl))
+		abort();
+	for (unsigned i = 0; i < 4; i++)
+		b.fds[i] = (struct pollfd){.fd = i ? socket(AF_INET, SOCK_DGRAM, 0)
+						   : wakeup_open(),
+					   .events = POLLIN};
+	b.fds[4] = (struct pollfd){.fd = rtnl_event_fd(&rtnl, RTNL_ROUTING),
+				   .events = POLLIN};
+	measure("look_for_work", look, &b, 1);
+	b.count = 5;
+	measure("look_for_work_and_news", look, &b, 1);
+	for (unsigned i = 0; i < 4; i++)
+		close(b.fds[i].fd);
+	rtnl_close(&rtnl);
+}
+
 /* --- a TAP's queue --- */
 
 struct tap_bench {
@@ -347,6 +386,7 @@ static void bench_tap(void)
 	}
 	if (!tap_made(&b, &tap))
 		return;
+	bench_look();
 	tap_begin(&b, &tap);
 	if (b.reader.ring.works) {
 		measure_tap_read("tap_read_batch", &b);

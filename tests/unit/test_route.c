@@ -189,20 +189,24 @@ static const struct rtnl_handler handler = {.link = on_link,
 
 static void drain(struct fixture *f)
 {
-	assert_int_equal(rtnl_dispatch(&f->rtnl, &handler, f), 0);
+	for (unsigned kind = 0; kind < RTNL_FEEDS; kind++)
+		assert_int_equal(rtnl_dispatch(&f->rtnl, kind, &handler, f), 0);
 }
 
 /* Reads events until the condition holds; fails the test after WAIT_SECONDS. */
 static void wait_for(struct fixture *f, bool (*condition)(const struct fixture *f))
 {
-	struct pollfd pfd = {.fd = rtnl_event_fd(&f->rtnl), .events = POLLIN};
+	struct pollfd pfds[RTNL_FEEDS];
 	time_t end = time(NULL) + WAIT_SECONDS;
 
+	for (unsigned kind = 0; kind < RTNL_FEEDS; kind++)
+		pfds[kind] = (struct pollfd){.fd = rtnl_event_fd(&f->rtnl, kind),
+					     .events = POLLIN};
 	drain(f);
 	while (!condition(f)) {
 		if (time(NULL) > end)
 			fail_msg("condition did not come about");
-		poll(&pfd, 1, 100);
+		poll(pfds, RTNL_FEEDS, 100);
 		drain(f);
 	}
 }
@@ -499,6 +503,46 @@ static void source_comes_and_goes(struct fixture *f, const char *dst, const char
 	resolve(f, &ep);
 	assert_addr(&f->route.source, other);
 	assert_false(f->route.source_gone);
+}
+
+/* The kernel would choose the sticky source by itself, too; and the same way with it. */
+static void test_source_default(void **state)
+{
+	struct fixture *f = *state;
+	struct endpoint ep = endpoint_of("10.0.0.2");
+
+	ip("addr add 10.0.0.9/24 dev a0");
+	resolve(f, &ep);
+	assert_false(f->route.source_default);
+	ep.source = addr_of("10.0.0.1");
+	resolve(f, &ep);
+	assert_true(f->route.source_default);
+	ep.source = addr_of("10.0.0.9");
+	resolve(f, &ep);
+	assert_false(f->route.source_default);
+	assert_false(f->route.source_gone);
+	ip("route add 10.0.0.2 dev a0 src 10.0.0.9");
+	resolve(f, &ep);
+	assert_true(f->route.source_default);
+	ip("route add default via 10.0.0.3 table 77");
+	ip("rule add from 10.0.0.9 lookup 77");
+	resolve(f, &ep);
+	assert_addr(&f->route.nexthop, "10.0.0.3");
+	assert_false(f->route.source_default);
+}
+
+static void test_source_default_v6(void **state)
+{
+	struct fixture *f = *state;
+	struct endpoint ep = endpoint_of("fd00::2");
+	uint32_t before = f->rtnl.seq;
+
+	ep.source = addr_of("fd00::1");
+	resolve_l2(f, &ep);
+	before = f->rtnl.seq;
+	resolve(f, &ep);
+	assert_true(f->route.source_default);
+	assert_int_equal(f->rtnl.seq - before, 2);
 }
 
 static void test_source_v4(void **state)
@@ -893,7 +937,8 @@ static void test_route_events_name_the_prefix(void **state)
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
 		memset(&got, 0, sizeof(got));
 		ip("%s", cases[i].command);
-		assert_int_equal(rtnl_dispatch(&f->rtnl, &prefixes, &got), 0);
+		assert_int_equal(rtnl_dispatch(&f->rtnl, RTNL_ROUTING, &prefixes, &got),
+				 0);
 		assert_addr(&got.addr, cases[i].addr);
 		assert_int_equal(got.len, cases[i].len);
 	}
@@ -1371,8 +1416,8 @@ static void set_event_buffer(struct fixture *f, int size)
 {
 	drain(f);
 	f->routes = 0;
-	assert_int_equal(setsockopt(rtnl_event_fd(&f->rtnl), SOL_SOCKET, SO_RCVBUFFORCE,
-				    &size, sizeof(size)),
+	assert_int_equal(setsockopt(rtnl_event_fd(&f->rtnl, RTNL_ROUTING), SOL_SOCKET,
+				    SO_RCVBUFFORCE, &size, sizeof(size)),
 			 0);
 }
 
@@ -1408,7 +1453,8 @@ static void test_overrun_is_told_when_all_is_read(void **state)
 static void test_dispatch_is_bounded(void **state)
 {
 	struct fixture *f = *state;
-	struct pollfd pfd = {.fd = rtnl_event_fd(&f->rtnl), .events = POLLIN};
+	struct pollfd pfd = {.fd = rtnl_event_fd(&f->rtnl, RTNL_ROUTING),
+			     .events = POLLIN};
 
 	drain(f);
 	add_routes(700);
@@ -1428,7 +1474,8 @@ static void test_no_handlers(void **state)
 	ip("addr add 10.7.0.1 dev a0");
 	ip("route add 192.0.2.0/24 via 10.0.0.2");
 	ip("neigh add 10.0.0.2 lladdr 02:aa:00:00:00:02 dev a0");
-	assert_int_equal(rtnl_dispatch(&f->rtnl, &nothing, NULL), 0);
+	for (unsigned kind = 0; kind < RTNL_FEEDS; kind++)
+		assert_int_equal(rtnl_dispatch(&f->rtnl, kind, &nothing, NULL), 0);
 }
 
 static void test_sockets_stay_in_their_namespace(void **state)
@@ -1709,6 +1756,8 @@ int main(void)
 		T(test_device_mtu_below_route_mtu),
 		T(test_fwmark),
 		T(test_rules_by_port),
+		T(test_source_default),
+		T(test_source_default_v6),
 		T(test_source_v4),
 		T(test_source_v6),
 		T(test_source_left_behind),

@@ -1158,6 +1158,39 @@ static void test_route_concerns_its_endpoints(void **state)
 	shell("ip rule del fwmark 7; ip link del v0");
 }
 
+/* From the end of the command until the paths are right: unread, then being dealt with. */
+static void test_news_until_paths_are_right(void **state)
+{
+	struct fixture *f = *state;
+	struct tunnel *tunnel = &f->tunnel;
+	const struct routing_news *news = &tunnel->dp.news;
+
+	veth(f);
+	add_peers_at(tunnel, 1, 3, "10.66.0.2");
+	settle(tunnel);
+	kernel_events_end(tunnel);
+	assert_false(routing_news_pending(news));
+	shell("ip route add 10.66.0.2 via 10.66.0.3 dev v0");
+	assert_true(routing_news_pending(news));
+	kernel_events_serve(tunnel, clock_now());
+	kernel_events_end(tunnel);
+	assert_true(routing_news_pending(news));
+	settle(tunnel);
+	assert_true(routing_news_pending(news));
+	kernel_events_end(tunnel);
+	assert_false(routing_news_pending(news));
+	/* What concerns no path is over once it was read, and neighbours are no news. */
+	shell("ip route add 192.0.2.0/24 via 10.66.0.3");
+	shell("ip neigh add 10.66.0.9 lladdr 02:00:00:00:00:09 dev v0");
+	assert_true(routing_news_pending(news));
+	kernel_events_serve(tunnel, clock_now());
+	kernel_events_end(tunnel);
+	assert_false(routing_news_pending(news));
+	shell("ip neigh del 10.66.0.9 dev v0");
+	assert_false(routing_news_pending(news));
+	shell("ip link del v0");
+}
+
 /* Sends a router's message about a packet from ::1 at `port` to ::1 at `to`. */
 static void say_too_big(uint16_t port, uint16_t to, bool from_us)
 {
@@ -2919,6 +2952,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_peers_behind_a_neighbour_agree),
 	T(test_too_big_concerns_the_peer_it_quotes),
 	T(test_route_concerns_its_endpoints),
+	T(test_news_until_paths_are_right),
 	T(test_neighbour_is_asked_again),
 	T(test_path_into_the_tunnel_itself),
 	T(test_path_stays_if_the_kernel_cannot_be_asked),
