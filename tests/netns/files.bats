@@ -182,6 +182,6 @@ starts() {
 		cat "$TMP/out" "$TMP/err"
 		[ ! -s "$TMP/out" ]
 		refute grep -q $'\e' "$TMP/err"
-		grep -q "wgxdp: no wgxdp answers for wg0: the socket belongs to another user" "$TMP/err"
+		grep -q "wgxdp: no wgxdp answers for wg0: its socket belongs to another user" "$TMP/err"
 	done
 }
