@@ -27,7 +27,7 @@ COMMA	:= ,
 B	:= build$(if $(SANITIZE),/$(subst $(COMMA),-,$(SANITIZE)))
 VERSION	:= 0.1
 
-LIBS	:= libbpf libxdp libsodium libmnl liburcu-qsbr liburcu-cds liburing json-c libcap
+LIBS	:= libbpf libxdp libsodium libmnl libnetfilter_conntrack liburcu-qsbr liburcu-cds liburing json-c libcap
 # Not on every architecture.
 HASH	:= \#
 IPSEC_MB := $(shell echo '$(HASH)include <intel-ipsec-mb.h>' | $(CC) -E - >/dev/null 2>&1 && echo y)

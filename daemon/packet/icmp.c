@@ -132,3 +132,30 @@ bool icmp_unreachable(struct icmp_error *e, const uint8_t *packet, size_t len)
 	}
 	return true;
 }
+
+size_t icmp_quoted_l4(const struct icmp_error *e, size_t len)
+{
+	size_t l4 = ICMP_HEADER_LEN + ip_header_len(e->message + ICMP_HEADER_LEN);
+
+	return l4 + len <= e->len ? l4 : 0;
+}
+
+void icmp_set_sender(struct icmp_error *e, const struct ip_addr *from, size_t port_at,
+		     uint16_t port)
+{
+	uint8_t *quoted = e->message + ICMP_HEADER_LEN;
+	bool v4 = from->family == IP_V4;
+
+	e->to = *from;
+	memcpy(quoted + (v4 ? (size_t)IPV4_ADDRS : (size_t)IPV6_ADDRS), from->bytes,
+	       ip_addr_len(from));
+	if (port_at)
+		store16(e->message + port_at, port);
+	if (!v4)
+		return;
+	store16(quoted + IPV4_CHECK, 0);
+	store16(quoted + IPV4_CHECK,
+		csum_finish(csum_add(0, quoted, ip_header_len(quoted))));
+	store16(e->message + 2, 0);
+	store16(e->message + 2, csum_finish(csum_add(0, e->message, e->len)));
+}

@@ -37,4 +37,19 @@ struct icmp_error {
  */
 bool icmp_unreachable(struct icmp_error *e, const uint8_t *packet, size_t len);
 
+/*
+ * Returns the offset in the message of the quoted packet's L4 header if that follows its IP header
+ * directly and `len` bytes of it are quoted, else 0.
+ */
+size_t icmp_quoted_l4(const struct icmp_error *e, size_t len);
+
+/*
+ * Makes `from` the sender of the quoted packet, so the receiver of the message, and `port` (network
+ * byte order) what is at offset `port_at` of the message, unless that is 0. The quoted IPv4 header
+ * and the ICMP message have right checksums afterwards; the quoted L4 checksum stays as it was,
+ * because nobody checks it: the packet may be quoted in part.
+ */
+void icmp_set_sender(struct icmp_error *e, const struct ip_addr *from, size_t port_at,
+		     uint16_t port);
+
 #endif

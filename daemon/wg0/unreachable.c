@@ -4,7 +4,9 @@
  *
  * The kernel is given only the ICMP message. As for its own errors, it looks up the route to
  * the sender, which may be behind another interface, chooses the source address by that, and
- * tells the sender's socket if the sender is on this host.
+ * tells the sender's socket if the sender is on this host. If this host has translated the
+ * packet's source (masquerade), the message goes to the host that had sent it, and quotes the
+ * packet as that host sent it.
  *
  * This must happen in wg0's network namespace, which may be another one than that of this
  * process. A socket belongs to the namespace in which it was made, so each message gets a
@@ -16,13 +18,17 @@
 #include <errno.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
+#include <netinet/icmp6.h>
 #include <netinet/in.h>
 #include <netinet/ip.h>
+#include <netinet/ip_icmp.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "clock.h"
+#include "conntrack.h"
+#include "inet.h"
 #include "netns.h"
 #include "tap.h"
 
@@ -84,9 +90,44 @@ static uint32_t tap_scope_of(const struct ip_addr *addr, int tap_fd)
 	return if_nametoindex(ifr.ifr_name);
 }
 
+/* Fills in what conntrack knows the quoted packet by. *port_at: where in the message its source port
+ * is, or the identifier of an echo request. Returns false for other packets. */
+static bool quoted_flow(const struct icmp_error *e, struct conntrack_flow *flow,
+			size_t *port_at)
+{
+	size_t l4 = icmp_quoted_l4(e, UDP_HEADER_LEN); /* as long as ICMP's */
+
+	if (!l4)
+		return false;
+	*flow = (struct conntrack_flow){.proto = ip_proto(e->message + ICMP_HEADER_LEN),
+					.src = e->to,
+					.dst = e->about};
+	if (flow->proto == IPPROTO_ICMP || flow->proto == IPPROTO_ICMPV6) {
+		*port_at = l4 + 4;
+		flow->src_port = flow->dst_port = load16(e->message + *port_at);
+		return e->message[l4] == ICMP_ECHO ||
+		       e->message[l4] == ICMP6_ECHO_REQUEST;
+	}
+	*port_at = l4;
+	flow->src_port = load16(e->message + l4);
+	flow->dst_port = load16(e->message + l4 + 2);
+	return flow->proto == IPPROTO_TCP || flow->proto == IPPROTO_UDP;
+}
+
+/* Without conntrack, or if it does not know the packet, nothing was translated. */
+static void undo_nat(struct icmp_error *e)
+{
+	struct conntrack_flow flow;
+	size_t port_at;
+
+	if (quoted_flow(e, &flow, &port_at) && !conntrack_undo_source(&flow) &&
+	    !ip_addr_equal(&flow.src, &e->to))
+		icmp_set_sender(e, &flow.src, port_at, flow.src_port);
+}
+
 /* What send_here() is given while the thread is in the namespace of wg0. */
 struct send_args {
-	const struct icmp_error *error;
+	struct icmp_error *error;
 	int tap_fd;
 };
 
@@ -94,15 +135,17 @@ struct send_args {
 static int send_here(void *ctx)
 {
 	const struct send_args *args = ctx;
-	const struct icmp_error *e = args->error;
-	struct endpoint ep = {.addr = e->to,
-			      .scope_id = tap_scope_of(&e->to, args->tap_fd)};
+	struct icmp_error *e = args->error;
+	struct endpoint ep = {0};
 	struct sockaddr_storage to;
 	socklen_t to_len;
 	int err = 0, fd = open_raw(e->to.family);
 
 	if (fd < 0)
 		return fd;
+	undo_nat(e);
+	ep.addr = e->to;
+	ep.scope_id = tap_scope_of(&e->to, args->tap_fd);
 	endpoint_to_sockaddr(&ep, &to, &to_len);
 	if (is_broadcast(fd, &e->about))
 		err = -EACCES;
@@ -112,7 +155,7 @@ static int send_here(void *ctx)
 	return err;
 }
 
-int icmp_send(const struct icmp_error *e, int tap_fd, int home)
+int icmp_send(struct icmp_error *e, int tap_fd, int home)
 {
 	struct send_args args = {.error = e, .tap_fd = tap_fd};
 	int err, ns = tap_netns(tap_fd);

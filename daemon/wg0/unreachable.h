@@ -16,12 +16,13 @@
 
 /*
  * Makes the kernel send the message, from an address that the kernel chooses, in the network
- * namespace of the TAP device of which tap_fd is a queue. The calling thread enters that
+ * namespace of the TAP device of which tap_fd is a queue. If NAT in that namespace has changed the
+ * packet's source, *e becomes a message to the host that sent the packet. The calling thread enters that
  * namespace and returns to `home`, a descriptor of the namespace that it is in (netns.h). Returns
  * 0 or -errno; -EACCES if the packet was addressed to a subnet's broadcast address;
  * -ENOTRECOVERABLE as netns_visit().
  */
-int icmp_send(const struct icmp_error *e, int tap_fd, int home);
+int icmp_send(struct icmp_error *e, int tap_fd, int home);
 
 /* How many messages are sent to all hosts together, and to each other host. Shared by all
  * threads. */

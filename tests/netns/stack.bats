@@ -167,7 +167,7 @@ needs_nft() {
 	fi
 }
 
-@test "unreachable for a masqueraded packet: the host behind the NAT gets it" {
+@test "unreachable for a masqueraded packet: to the host behind the NAT, from the address on the way" {
 	needs_wgxdp
 	behind_a
 	needs_nft
@@ -179,8 +179,17 @@ needs_nft() {
 			}
 		}
 	NFT
-	unreachable L 10.9.9.9 "$(inner4 A)"
-	unreachable L fd09::9 "$(inner6 A)"
+	unreachable L 10.9.9.9 "$(outer4 A)"
+	unreachable L fd09::9 "$(outer6 A)"
+	cannot_connect L 10.9.9.9 1
+	cannot_connect L fd09::9 1
+	# As strict a filter of sources as there is.
+	on A sysctl -qw net.ipv4.conf.all.rp_filter=1
+	on L sysctl -qw net.ipv4.conf.all.rp_filter=1
+	unreachable L 10.9.9.9 "$(outer4 A)"
+	# The port is translated, too.
+	on A nft flush chain inet t c
+	on A nft add rule inet t c oifname wg0 meta l4proto tcp masquerade to :40000-40100
 	cannot_connect L 10.9.9.9 1
 }
 

@@ -4,6 +4,7 @@
  */
 #include "testutil.h"
 
+#include <endian.h>
 #include <stdlib.h>
 
 #include "icmp_packet.h"
@@ -70,6 +71,36 @@ static void test_v6(void **state)
 	check_v6(1184, 1232);
 	check_v6(1185, 1232);
 	check_v6(60000, 1232);
+}
+
+/* Another sender and port: all checksums are right again, except the quoted L4 one. */
+static void test_sender_v4(void **state)
+{
+	struct ip_addr from = {IP_V4, {10, 9, 8, 7}};
+	struct icmp_error e = answer(build_udp(&udp4, 100));
+	size_t l4 = icmp_quoted_l4(&e, 8);
+
+	assert_int_equal(l4, 8 + 20);
+	assert_int_equal(icmp_quoted_l4(&e, 109), 0); /* as long is not quoted */
+	icmp_set_sender(&e, &from, l4, htobe16(1234));
+	assert_memory_equal(&e.to, &from, sizeof(from));
+	assert_memory_equal(e.message + 8 + 12, from.bytes, 4);
+	assert_memory_equal(e.message + l4, "\x04\xd2", 2);
+	assert_int_equal(reference_sum(0, e.message + 8, 20), 0xffff);
+	assert_int_equal(reference_sum(0, e.message, e.len), 0xffff);
+}
+
+static void test_sender_v6(void **state)
+{
+	struct ip_addr from = {IP_V6, {0xfd, 9}};
+	struct icmp_error e = answer(build_udp(&udp6, 100));
+
+	assert_int_equal(icmp_quoted_l4(&e, 8), 8 + 40);
+	icmp_set_sender(&e, &from, 0, 1);
+	assert_memory_equal(&e.to, &from, sizeof(from));
+	assert_memory_equal(e.message + 8 + 8, from.bytes, 16);
+	assert_memory_equal(e.message + 8 + 40, packet + 40, 60);
+	assert_true(is_zero(e.message + 2, 6));
 }
 
 /* Bytes after the packet are not quoted. */
@@ -257,6 +288,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_v4),
 		cmocka_unit_test(test_v6),
+		cmocka_unit_test(test_sender_v4),
+		cmocka_unit_test(test_sender_v6),
 		cmocka_unit_test(test_padding),
 		cmocka_unit_test(test_malformed),
 		cmocka_unit_test(test_addresses_v4),
