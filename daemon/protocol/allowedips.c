@@ -299,12 +299,12 @@ void allowedips_replace_end(struct allowedips *table, struct allowedips_owner *o
 
 int allowedips_catch_up(struct allowedips *table, size_t max)
 {
+	struct allowedips_entry *e, *next;
 	int err = 0;
 
-	for (; !err && max && table->late_count; max--) {
-		struct allowedips_entry *e =
-			cds_list_first_entry(&table->late, struct allowedips_entry, late);
-
+	cds_list_for_each_entry_safe (e, next, &table->late, late) {
+		if (err || !max--)
+			break;
 		err = tell_mirror(table, e, e->owner ? e->owner->slot : 0);
 	}
 	return err;

@@ -133,7 +133,7 @@ static int buffer_move(struct buffer *b, size_t size)
 
 	if (!n.data)
 		return -ENOMEM;
-	if (b->data)
+	if (n.end)
 		memcpy(n.data, b->data + b->start, n.end);
 	buffer_free(b);
 	*b = n;
@@ -808,6 +808,7 @@ void uapi_close(struct uapi *u)
 	assert_control_thread();
 	if (!u)
 		return;
+	u->large = NULL; /* nobody waits for its memory any more */
 	cds_list_for_each_entry_safe (c, next, &u->clients, link)
 		client_free(u, c);
 	if (file_is_ours(u))

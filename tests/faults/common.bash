@@ -60,7 +60,8 @@ until_or() {
 	done
 }
 
-# begun: the process that was begun last.
+# begun: the process that was begun last; the script that reads this file sets it.
+# shellcheck disable=SC2154
 ended() { ! kill -0 "$begun" 2>/dev/null; }
 
 answers() {

@@ -59,7 +59,7 @@ static inline size_t take(struct input *in, void *to, size_t len)
 /* A copy of exactly that size, so that ASan sees a read beyond it. The caller frees it. */
 static inline void *exact(const void *data, size_t len)
 {
-	void *copy = malloc(len ? len : 1);
+	void *copy = calloc(1, len ? len : 1);
 
 	CHECK(copy);
 	if (len)

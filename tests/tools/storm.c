@@ -385,7 +385,7 @@ static int compare(const void *a, const void *b)
 
 static void measure(struct storm *s, uint64_t seconds)
 {
-	uint64_t until = clock_now() + seconds * NS_PER_SEC, took[LATENCY_TRIES];
+	uint64_t until = clock_now() + seconds * NS_PER_SEC, took[LATENCY_TRIES], median;
 	unsigned n = 0;
 
 	for (; n < LATENCY_TRIES && clock_now() < until; n++) {
@@ -393,8 +393,9 @@ static void measure(struct storm *s, uint64_t seconds)
 		usleep(LATENCY_PAUSE_US);
 	}
 	qsort(took, n, sizeof(took[0]), compare);
+	median = took[n / 2];
 	printf("handshakes=%u\nlost=%u\nmedian_ms=%.2f\nmax_ms=%.2f\n", n,
-	       n - s->sessions, (double)took[n / 2] / NS_PER_MS,
+	       n - s->sessions, (double)median / NS_PER_MS,
 	       (double)took[n - 1] / NS_PER_MS);
 }
 

@@ -535,7 +535,7 @@ static void test_source_default_v6(void **state)
 {
 	struct fixture *f = *state;
 	struct endpoint ep = endpoint_of("fd00::2");
-	uint32_t before = f->rtnl.seq;
+	uint32_t before;
 
 	ep.source = addr_of("fd00::1");
 	resolve_l2(f, &ep);
