@@ -112,12 +112,18 @@ static bool flag(struct json_object *o, const char *name)
 	return json_object_get_boolean(json_object_object_get(o, name));
 }
 
+/* Of an array; 0 if it is absent or no array. */
+static size_t length(struct json_object *array)
+{
+	return json_object_is_type(array, json_type_array)
+		       ? json_object_array_length(array)
+		       : 0;
+}
+
 static void print_released(struct json_object *o)
 {
 	struct json_object *names = json_object_object_get(o, "released");
-	size_t n = json_object_is_type(names, json_type_array)
-			   ? json_object_array_length(names)
-			   : 0;
+	size_t n = length(names);
 
 	for (size_t i = 0; i < n; i++) {
 		const char *name =
@@ -131,9 +137,7 @@ static void print_released(struct json_object *o)
 static void print_nics(struct json_object *o)
 {
 	struct json_object *nics = json_object_object_get(o, "nics");
-	size_t n = json_object_is_type(nics, json_type_array)
-			   ? json_object_array_length(nics)
-			   : 0;
+	size_t n = length(nics);
 
 	for (size_t i = 0; i < n; i++) {
 		struct json_object *nic = json_object_array_get_idx(nics, i);
