@@ -911,6 +911,14 @@ static void stage_packets(struct peer *peer, unsigned n)
 	worker_command(&tunnel_of(peer)->workers, peer, WORKER_SEND_STAGED);
 }
 
+/* Waits for the keepalive that confirms the session: a worker sends it, and it takes a counter. */
+static void complete_and_confirm(struct fixture *f)
+{
+	complete(f);
+	/* The initiation and the keepalive. */
+	assert_eventually(atomic_load(&f->a.peer->wire.tx_packets) == 2);
+}
+
 static bool expired(const struct end *e, uint64_t n)
 {
 	return __atomic_load_n(&e->tunnel.dp.stats[0].drops.key_expired,
@@ -921,12 +929,10 @@ static void test_no_counter_beyond_the_last(void **state)
 {
 	struct fixture *f = *state;
 	struct peer *peer = f->a.peer;
-	uint64_t sent;
+	const uint64_t sent = 2;
 
-	complete(f);
-	/* The initiation, and the keepalive that confirms the session. */
-	assert_eventually(atomic_load(&peer->wire.tx_packets) == 2);
-	sent = 2;
+	complete_and_confirm(f);
+	assert_int_equal(atomic_load(&peer->wire.tx_packets), sent);
 	atomic_store(&peer->current->send_counter, WG_REJECT_AFTER_MESSAGES - 3);
 	stage_packets(peer, 10);
 	assert_eventually(expired(&f->a, 7));
@@ -943,7 +949,7 @@ static void test_no_counter_left_for_a_batch(void **state)
 	struct fixture *f = *state;
 	struct peer *peer = f->a.peer;
 
-	complete(f);
+	complete_and_confirm(f);
 	atomic_store(&peer->current->send_counter, WG_REJECT_AFTER_MESSAGES - 1);
 	stage_packets(peer, STAGED_MAX_PACKETS);
 	assert_eventually(expired(&f->a, BATCH_SIZE));
