@@ -63,8 +63,8 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, WG_MAX_NICS);
 	__type(key, __u32);
-	__type(value, struct nic_queues);
-} nic_queues SEC(".maps");
+	__type(value, struct nic_entry);
+} nics SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_XSKMAP);
@@ -148,7 +148,7 @@ static __always_inline bool is_for_us(const struct wg_config *c, const void *mes
 }
 
 /* Returns false for broadcast, multicast and the frames of a macvlan on the NIC. */
-static __always_inline bool is_to(const struct nic_queues *nic, const struct ethhdr *eth)
+static __always_inline bool is_to(const struct nic_entry *nic, const struct ethhdr *eth)
 {
 	const __u16 *ours = (const void *)nic->mac, *to = (const void *)eth->h_dest;
 
@@ -162,7 +162,7 @@ static __always_inline bool is_in_one_buffer(struct xdp_md *ctx)
 }
 
 /* xskmap: the map of data or of handshake sockets. */
-static __always_inline int redirect(struct xdp_md *ctx, const struct nic_queues *nic,
+static __always_inline int redirect(struct xdp_md *ctx, const struct nic_entry *nic,
 				    void *xskmap)
 {
 	__u32 queue = ctx->rx_queue_index;
@@ -173,7 +173,7 @@ static __always_inline int redirect(struct xdp_md *ctx, const struct nic_queues 
 	return bpf_redirect_map(xskmap, nic->first_key + queue, XDP_PASS);
 }
 
-static __always_inline int steer_data(struct xdp_md *ctx, const struct nic_queues *nic,
+static __always_inline int steer_data(struct xdp_md *ctx, const struct nic_entry *nic,
 				      const struct wg_data *message, __u32 length)
 {
 	__u32 receiver = message->receiver;
@@ -195,7 +195,7 @@ static __always_inline int steer_data(struct xdp_md *ctx, const struct nic_queue
 }
 
 static __always_inline int steer(struct xdp_md *ctx, const struct wg_config *c,
-				 const struct nic_queues *nic,
+				 const struct nic_entry *nic,
 				 const struct udp_datagram *d, const void *end)
 {
 	const struct wg_data *message = (const void *)(d->udp + 1);
@@ -218,7 +218,7 @@ static __always_inline int judge(struct xdp_md *ctx)
 	const void *end = (const void *)(long)ctx->data_end;
 	__u32 zero = 0, ifindex = ctx->ingress_ifindex;
 	const struct wg_config *c = bpf_map_lookup_elem(&config, &zero);
-	const struct nic_queues *nic;
+	const struct nic_entry *nic;
 	struct udp_datagram datagram;
 	const struct flow *flow;
 
@@ -228,7 +228,7 @@ static __always_inline int judge(struct xdp_md *ctx)
 	flow = bpf_map_lookup_elem(&flows, &datagram.flow);
 	if (!flow || has_lapsed(flow))
 		return XDP_PASS;
-	nic = bpf_map_lookup_elem(&nic_queues, &ifindex);
+	nic = bpf_map_lookup_elem(&nics, &ifindex);
 	if (!nic || !is_to(nic, datagram.eth))
 		return XDP_PASS;
 	return steer(ctx, c, nic, &datagram, end);

@@ -372,7 +372,7 @@ static int serve_tunnel(struct options *o, int ready_fd, int signal_fd)
 	return err;
 }
 
-static int serve(struct options *o, int ready_fd)
+static int serve_interface(struct options *o, int ready_fd)
 {
 	int signal_fd = block_signals(), err;
 	char why[512];
@@ -419,7 +419,7 @@ static int serve_in_background(struct options *o)
 		setsid();
 		if (chdir("/"))
 			return 1;
-		return serve(o, fds[1]);
+		return serve_interface(o, fds[1]);
 	}
 	close(fds[1]);
 	return read(fds[0], &ready, 1) == 1 ? 0 : 1;
@@ -468,5 +468,5 @@ int main(int argc, char **argv)
 		return fputs(usage, stdout), 0;
 	if (o.version)
 		return puts("wgxdp " VERSION), 0;
-	return o.foreground ? serve(&o, -1) : serve_in_background(&o);
+	return o.foreground ? serve_interface(&o, -1) : serve_in_background(&o);
 }

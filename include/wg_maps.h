@@ -84,7 +84,7 @@ struct flow {
 #define WG_FLOW_LAPSED_NS 30000000000ULL
 
 /* A NIC that the XDP program serves: its queues' keys in the XSK maps. */
-struct nic_queues {
+struct nic_entry {
 	__u32 first_key;
 	__u32 count;
 	__u32 max_frame; /* longer ones, merged by GRO perhaps, are for the UDP socket */

@@ -51,7 +51,7 @@ static int begin_by(void **state, void (*init)(IMB_MGR *mgr))
 	return 0;
 }
 
-static int begin(void **state)
+static int begin_manager(void **state)
 {
 	return begin_by(state, init_best);
 }
@@ -91,7 +91,7 @@ static void fill_job(IMB_JOB *job, struct aead_op *op, const uint8_t *nonce, uin
 }
 
 /* Sets the `done` flag of a job that the manager returned. Returns true if there was a job. */
-static bool note(const IMB_JOB *job)
+static bool note_result(const IMB_JOB *job)
 {
 	if (job)
 		*(bool *)job->user_data = job->status == IMB_STATUS_COMPLETED;
@@ -110,11 +110,11 @@ static void run(IMB_MGR *mgr, struct scratch *s, struct aead_op *ops, unsigned n
 		s->done[i] = false;
 		fill_job(IMB_GET_NEXT_JOB(mgr), &ops[i], s->nonces[i], tag, &s->done[i],
 			 direction);
-		note(IMB_SUBMIT_JOB_NOCHECK(mgr));
-		while (note(IMB_GET_COMPLETED_JOB(mgr)))
+		note_result(IMB_SUBMIT_JOB_NOCHECK(mgr));
+		while (note_result(IMB_GET_COMPLETED_JOB(mgr)))
 			;
 	}
-	while (note(IMB_FLUSH_JOB(mgr)))
+	while (note_result(IMB_FLUSH_JOB(mgr)))
 		;
 }
 
@@ -133,7 +133,7 @@ static void seal(void *state, struct aead_op *ops, unsigned n)
 }
 
 /* The tag to compare is still behind the ciphertext: opening in place overwrites only the text. */
-static void check(struct aead_op *op, const uint8_t *tag, bool done)
+static void check_tag(struct aead_op *op, const uint8_t *tag, bool done)
 {
 	op->ok = done && !crypto_verify_16(tag, op->src + op->len);
 	if (!op->ok && op->len)
@@ -149,7 +149,7 @@ static void open_(void *state, struct aead_op *ops, unsigned n)
 
 		run(state, &s, ops + at, some, IMB_DIR_DECRYPT);
 		for (unsigned i = 0; i < some; i++)
-			check(&ops[at + i], s.tags[i], s.done[i]);
+			check_tag(&ops[at + i], s.tags[i], s.done[i]);
 	}
 	/* For a forged packet, the computed tag is the one that would make it authentic. */
 	sodium_memzero(s.tags, sizeof(s.tags));
@@ -158,7 +158,7 @@ static void open_(void *state, struct aead_op *ops, unsigned n)
 const struct aead_engine aead_ipsec_mb = {
 	.name = "intel-ipsec-mb",
 	.usable = usable,
-	.begin = begin,
+	.begin = begin_manager,
 	.end = end,
 	.seal = seal,
 	.open = open_,

@@ -43,7 +43,7 @@ static int catch_up(struct tunnel *tunnel)
 	return err ? err : peers_catch_up(&tunnel->peers);
 }
 
-static void note(struct tunnel *tunnel, size_t count, int err, uint64_t now)
+static void note_count(struct tunnel *tunnel, size_t count, int err, uint64_t now)
 {
 	struct late_maps *late = &tunnel->late_maps;
 
@@ -70,7 +70,7 @@ void late_maps_serve(struct tunnel *tunnel, uint64_t now)
 		late->since = now;
 	err = catch_up(tunnel);
 	late->next = err ? now + RETRY_NS : now;
-	note(tunnel, late_maps_count(tunnel), err, now);
+	note_count(tunnel, late_maps_count(tunnel), err, now);
 }
 
 uint64_t late_maps_deadline(const struct tunnel *tunnel)

@@ -121,7 +121,7 @@ static void serve_nics(struct tunnel *tunnel, uint64_t now)
 	default_routes_changed(tunnel);
 }
 
-static int watch(struct tunnel *tunnel, int fd, uint32_t events)
+static int watch_fd(struct tunnel *tunnel, int fd, uint32_t events)
 {
 	struct epoll_event ev = {.events = events, .data.fd = fd};
 
@@ -136,12 +136,12 @@ static int watch_all(struct tunnel *tunnel)
 		     uapi_fd(tunnel->uapi),
 		     rtnl_event_fd(&tunnel->rtnl, RTNL_ROUTING),
 		     rtnl_event_fd(&tunnel->rtnl, RTNL_OTHER)};
-	int err = watch(tunnel, tunnel->dp.events.lazy.fd, EPOLLIN | EPOLLET);
+	int err = watch_fd(tunnel, tunnel->dp.events.lazy.fd, EPOLLIN | EPOLLET);
 
 	for (unsigned i = 0; !err && i < sizeof(fds) / sizeof(fds[0]); i++)
-		err = watch(tunnel, fds[i], EPOLLIN);
+		err = watch_fd(tunnel, fds[i], EPOLLIN);
 	if (!err && tunnel->pmtu.fd >= 0)
-		err = watch(tunnel, tunnel->pmtu.fd, EPOLLIN);
+		err = watch_fd(tunnel, tunnel->pmtu.fd, EPOLLIN);
 	return err;
 }
 

@@ -344,7 +344,7 @@ static uint32_t take_wanted(struct nics *nics)
 	return ifindex;
 }
 
-static int attach_as(struct tunnel *tunnel, uint32_t ifindex, enum nic_mode mode)
+static int attach_in_mode(struct tunnel *tunnel, uint32_t ifindex, enum nic_mode mode)
 {
 	struct nic *nic;
 	char why[256];
@@ -362,7 +362,8 @@ static bool attach_wanted(struct tunnel *tunnel, uint32_t ifindex)
 {
 	enum nic_mode mode;
 
-	return may_attach(tunnel, ifindex, &mode) && !attach_as(tunnel, ifindex, mode);
+	return may_attach(tunnel, ifindex, &mode) &&
+	       !attach_in_mode(tunnel, ifindex, mode);
 }
 
 int nics_take(struct tunnel *tunnel, uint32_t ifindex)
@@ -375,7 +376,7 @@ int nics_take(struct tunnel *tunnel, uint32_t ifindex)
 		return 0;
 	if (!is_allowed(tunnel, ifindex, &mode))
 		return -EACCES;
-	return attach_as(tunnel, ifindex, mode);
+	return attach_in_mode(tunnel, ifindex, mode);
 }
 
 uint32_t nics_serve(struct tunnel *tunnel, uint64_t now)

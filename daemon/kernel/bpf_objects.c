@@ -411,11 +411,11 @@ void bpf_objects_remove_flow(struct bpf_objects *bpf, const struct endpoint *fro
 }
 
 int bpf_objects_set_nic(struct bpf_objects *bpf, uint32_t ifindex,
-			const struct nic_queues *queues)
+			const struct nic_entry *entry)
 {
 	assert_control_thread();
-	return queues ? map_set(bpf, bpf->nic->maps.nic_queues, &ifindex, queues)
-		      : map_unset(bpf->nic->maps.nic_queues, &ifindex);
+	return entry ? map_set(bpf, bpf->nic->maps.nics, &ifindex, entry)
+		     : map_unset(bpf->nic->maps.nics, &ifindex);
 }
 
 int bpf_objects_set_xsk(struct bpf_objects *bpf, uint32_t key, int data_fd,

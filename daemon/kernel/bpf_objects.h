@@ -84,9 +84,9 @@ int bpf_objects_admit_flow(struct bpf_objects *bpf, const struct endpoint *from,
 			   uint32_t ifindex);
 void bpf_objects_remove_flow(struct bpf_objects *bpf, const struct endpoint *from,
 			     uint32_t ifindex);
-/* queues NULL: the NIC is no longer served. */
+/* entry NULL: the NIC is no longer served. */
 int bpf_objects_set_nic(struct bpf_objects *bpf, uint32_t ifindex,
-			const struct nic_queues *queues);
+			const struct nic_entry *entry);
 int bpf_objects_set_xsk(struct bpf_objects *bpf, uint32_t key, int data_fd,
 			int handshake_fd);
 int bpf_objects_add_peer(struct bpf_objects *bpf, uint32_t slot);

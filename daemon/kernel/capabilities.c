@@ -20,7 +20,7 @@ static bool have_bpf(cap_t caps, cap_value_t cap)
 	return have(caps, cap) || have(caps, CAP_SYS_ADMIN);
 }
 
-static int check(cap_t caps, char *why, size_t why_len)
+static int check_effective(cap_t caps, char *why, size_t why_len)
 {
 	bool admin = have(caps, CAP_NET_ADMIN); /* wg0, TC, XDP */
 	bool raw = have(caps, CAP_NET_RAW);	/* AF_XDP sockets */
@@ -47,7 +47,7 @@ int capabilities_check(char *why, size_t why_len)
 			 strerror(-err));
 		return err;
 	}
-	err = check(caps, why, why_len);
+	err = check_effective(caps, why, why_len);
 	cap_free(caps);
 	return err;
 }

@@ -74,7 +74,7 @@ static void set_answer(struct nf_conntrack *ct, const struct conntrack_flow *flo
 }
 
 /* Returns the socket with the request sent, or NULL with errno set. */
-static struct mnl_socket *ask(const struct conntrack_flow *flow)
+static struct mnl_socket *send_request(const struct conntrack_flow *flow)
 {
 	const struct timeval timeout = {.tv_sec = ANSWER_SECONDS};
 	_Alignas(struct nlmsghdr) char buf[1024];
@@ -151,7 +151,7 @@ int conntrack_undo_source(struct conntrack_flow *flow)
 
 	if (!is_known(flow->proto))
 		return -EPROTONOSUPPORT;
-	nl = ask(flow);
+	nl = send_request(flow);
 	if (!nl)
 		return -errno;
 	n = mnl_socket_recvfrom(nl, buf, sizeof(buf));

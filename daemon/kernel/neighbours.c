@@ -46,8 +46,8 @@ static void remove_at(struct neighbours *t, struct neighbours_entry **place)
 }
 
 /* Without memory the next look-up asks the kernel again. */
-static void add(struct neighbours *t, uint32_t ifindex, const struct ip_addr *addr,
-		const uint8_t mac[6])
+static void add_entry(struct neighbours *t, uint32_t ifindex, const struct ip_addr *addr,
+		      const uint8_t mac[6])
 {
 	struct neighbours_entry *entry, **place;
 
@@ -84,7 +84,7 @@ int neighbours_get(struct neighbours *t, struct rtnl *r, uint32_t ifindex,
 		err = rtnl_neigh_get(r, ifindex, addr, mac);
 	}
 	if (!err)
-		add(t, ifindex, addr, mac);
+		add_entry(t, ifindex, addr, mac);
 	return err;
 }
 

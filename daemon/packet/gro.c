@@ -236,7 +236,8 @@ static void emit_flow(struct gro *gro, struct gro_flow *flow)
 		  flow->packets, flow->wire);
 }
 
-static void append(struct gro *gro, struct gro_flow *flow, const struct gro_packet *p)
+static void append_to_flow(struct gro *gro, struct gro_flow *flow,
+			   const struct gro_packet *p)
 {
 	struct iovec *iov = &flow->iov[1 + flow->packets++];
 
@@ -319,7 +320,7 @@ static void receive_in_flow(struct gro *gro, struct gro_packet *p)
 	p->verified = verify(gro, p);
 	mergeable = is_mergeable(p);
 	if (flow && mergeable && continues(flow, p)) {
-		append(gro, flow, p);
+		append_to_flow(gro, flow, p);
 		return;
 	}
 	if (flow)

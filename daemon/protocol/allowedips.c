@@ -57,8 +57,8 @@ static uint32_t prefix_hash(const struct allowedips *table, const struct prefix 
 	return (uint32_t)hash;
 }
 
-static struct allowedips_entry *find(const struct allowedips *table,
-				     const struct prefix *p, uint32_t hash)
+static struct allowedips_entry *find_entry(const struct allowedips *table,
+					   const struct prefix *p, uint32_t hash)
 {
 	struct allowedips_entry *e;
 
@@ -128,7 +128,7 @@ static void set_late(struct allowedips *table, struct allowedips_entry *e, bool 
 }
 
 /* Takes an entry that is nobody's out of the table, and frees it. */
-static void drop(struct allowedips *table, struct allowedips_entry *e)
+static void drop_entry(struct allowedips *table, struct allowedips_entry *e)
 {
 	struct allowedips_entry **link = &table->buckets[e->hash & table->mask];
 
@@ -151,7 +151,7 @@ static int tell_mirror(struct allowedips *table, struct allowedips_entry *e,
 						 slot, e->owner != NULL);
 
 	if (!err && !e->owner)
-		drop(table, e);
+		drop_entry(table, e);
 	else
 		set_late(table, e, err);
 	return err;
@@ -237,7 +237,7 @@ int allowedips_insert(struct allowedips *table, struct allowedips_owner *owner,
 	if (!prefix_set(&p, addr, cidr))
 		return -EINVAL;
 	hash = prefix_hash(table, &p);
-	e = find(table, &p, hash);
+	e = find_entry(table, &p, hash);
 	if (!e)
 		return insert_new(table, owner, &p, hash);
 	before = e->owner;
@@ -261,7 +261,7 @@ int allowedips_remove(struct allowedips *table, struct allowedips_owner *owner,
 
 	if (!prefix_set(&p, addr, cidr))
 		return -EINVAL;
-	e = find(table, &p, prefix_hash(table, &p));
+	e = find_entry(table, &p, prefix_hash(table, &p));
 	if (!e || e->owner != owner)
 		return -ENOENT;
 	take_away(table, e);
@@ -321,7 +321,7 @@ struct allowedips_owner *allowedips_lookup(const struct allowedips *table,
 	for (; cidr >= 0; cidr--) {
 		if (!count[cidr] || !prefix_set(&p, addr, (uint8_t)cidr))
 			continue;
-		e = find(table, &p, prefix_hash(table, &p));
+		e = find_entry(table, &p, prefix_hash(table, &p));
 		if (e && e->owner)
 			return e->owner;
 	}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 #include "wall_clock.h"
 
-static void begin(struct wall_clock *c, int64_t offset)
+static void restart(struct wall_clock *c, int64_t offset)
 {
 	c->seen = c->highest = c->ahead = offset;
 	c->begun = true;
@@ -24,7 +24,7 @@ struct wall_look wall_clock_look(struct wall_clock *c, uint64_t wall, uint64_t n
 	struct wall_look look;
 
 	if (!c->begun)
-		begin(c, offset);
+		restart(c, offset);
 	by = offset - c->seen;
 	c->seen = offset;
 	look.step = classify(c, by, wall);

@@ -65,7 +65,7 @@ static int connect_to(const char *ifname)
 /* Reads the first line of the answer, which begins with `begin`; *answer is for the caller to free
  * in any case. Closes fd. Returns 0, -EAGAIN if nothing came in time, or -EPROTO if what came is
  * another answer. */
-static int ask(int fd, const char *request, const char *begin, char **answer)
+static int exchange(int fd, const char *request, const char *begin, char **answer)
 {
 	FILE *f = fdopen(fd, "r+");
 	size_t room = 0, len = strlen(request);
@@ -259,7 +259,7 @@ static void print_troubles(struct json_object *o)
 		       text(o, "late_changes"));
 }
 
-static void print_tunnel(struct json_object *o)
+static void show_tunnel(struct json_object *o)
 {
 	bool has_key = json_object_object_get(o, "public_key");
 
@@ -298,7 +298,7 @@ static const char *print_first(struct json_tokener *parser, const char *json,
 }
 
 /* `json`: what follows the bracket that opens the array of peers. */
-static int print_peers(struct json_tokener *parser, const char *json, const char *end)
+static int show_peers(struct json_tokener *parser, const char *json, const char *end)
 {
 	while (json && *json == '{') {
 		json = print_first(parser, json, end, print_peer);
@@ -335,8 +335,8 @@ static int print_status(char *json)
 	parser = json_tokener_new();
 	if (!parser)
 		return -ENOMEM;
-	if (print_first(parser, json, json + strlen(json), print_tunnel))
-		err = print_peers(parser, peers, end);
+	if (print_first(parser, json, json + strlen(json), show_tunnel))
+		err = show_peers(parser, peers, end);
 	json_tokener_free(parser);
 	return err;
 }
@@ -379,7 +379,7 @@ static int show(const char *ifname, bool json)
 
 	if (fd < 0)
 		return no_answer(ifname, fd);
-	err = ask(fd, "status=1\n\n", "{", &answer);
+	err = exchange(fd, "status=1\n\n", "{", &answer);
 	if (!err && json)
 		fputs(answer, stdout);
 	else if (!err)
@@ -482,7 +482,7 @@ int nic_main(const char *ifname, const char *nic, bool attach)
 		return no_answer(ifname, fd), 1;
 	snprintf(request, sizeof(request), "%s=%s\n\n", attach ? "attach" : "release",
 		 nic);
-	err = ask(fd, request, "errno=", &answer);
+	err = exchange(fd, request, "errno=", &answer);
 	if (err) {
 		free(answer);
 		return no_answer(ifname, err), 1;

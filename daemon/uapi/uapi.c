@@ -252,7 +252,7 @@ static void clear_request(struct client *c)
 	c->scanned = 0;
 }
 
-static ssize_t find_request(struct client *c)
+static ssize_t request_length(struct client *c)
 {
 	const char *text, *end;
 	size_t len;
@@ -278,7 +278,7 @@ static ssize_t find_request(struct client *c)
 static ssize_t request_len(struct client *c)
 {
 	if (!c->request)
-		c->request = find_request(c);
+		c->request = request_length(c);
 	return c->request;
 }
 
@@ -867,7 +867,7 @@ static int remove_stale(struct uapi *u, const struct sockaddr_un *addr, struct w
  * If two processes start at once, both may find a stale socket, and the second may remove the
  * socket that the first has just made. The watch of the first then reports that, and it ends.
  */
-static int bind_socket(struct uapi *u, const struct sockaddr_un *addr, struct why why)
+static int bind_path(struct uapi *u, const struct sockaddr_un *addr, struct why why)
 {
 	const struct sockaddr *sa = (const struct sockaddr *)addr;
 	struct stat st;
@@ -895,7 +895,7 @@ static int bind_socket(struct uapi *u, const struct sockaddr_un *addr, struct wh
 	return 0;
 }
 
-static int watch(struct uapi *u, const char *dir, struct why why)
+static int watch_directory(struct uapi *u, const char *dir, struct why why)
 {
 	struct epoll_event listener = {.events = EPOLLIN, .data.ptr = &u->listener};
 	struct epoll_event inotify = {.events = EPOLLIN, .data.ptr = &u->inotify};
@@ -996,9 +996,9 @@ int uapi_open(struct uapi **uapi, const char *dir, const char *ifname,
 	if (!err)
 		err = open_dir(u, dir, why);
 	if (!err)
-		err = bind_socket(u, &addr, why);
+		err = bind_path(u, &addr, why);
 	if (!err)
-		err = watch(u, dir, why);
+		err = watch_directory(u, dir, why);
 	if (err)
 		uapi_close(u);
 	else

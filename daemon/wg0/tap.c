@@ -216,7 +216,7 @@ int tap_reset(int fd, struct tap *tap)
 	return set_offloads(fd, &tap->uso);
 }
 
-static int make(int fd, struct tap *tap)
+static int make_tap(int fd, struct tap *tap)
 {
 	int err = create_owned(fd);
 
@@ -236,7 +236,7 @@ int tap_make(struct tap *tap, char *why, size_t why_len)
 		explain_open(fd, why, why_len);
 		return fd;
 	}
-	err = make(fd, tap);
+	err = make_tap(fd, tap);
 	if (!err)
 		return fd;
 	explain_create(tap->name, err, why, why_len);

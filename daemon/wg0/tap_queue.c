@@ -98,7 +98,7 @@ static bool ring_ready(struct tap_ring *ring, int fd)
 
 /* --- reader --- */
 
-static uint8_t *buffer(struct tap_reader *r, unsigned i)
+static uint8_t *frame_buffer(struct tap_reader *r, unsigned i)
 {
 	return r->area + (size_t)i * TAP_BUFFER;
 }
@@ -125,14 +125,14 @@ void tap_reader_destroy(struct tap_reader *r)
 	if (!r->area)
 		return;
 	for (unsigned i = 0; i < r->used; i++)
-		sodium_memzero(buffer(r, i), r->longest);
+		sodium_memzero(frame_buffer(r, i), r->longest);
 	munmap(r->area, (size_t)TAP_BATCH * TAP_BUFFER);
 	r->area = NULL;
 }
 
 static void read_one(struct tap_reader *r, int *results)
 {
-	ssize_t len = read(r->fd, buffer(r, 0), TAP_BUFFER);
+	ssize_t len = read(r->fd, frame_buffer(r, 0), TAP_BUFFER);
 
 	results[0] = len < 0 ? -errno : (int)len;
 }
@@ -142,7 +142,7 @@ static void read_many(struct tap_reader *r, unsigned n, int *results)
 	for (unsigned i = 0; i < n; i++) {
 		struct io_uring_sqe *sqe = io_uring_get_sqe(&r->ring.uring);
 
-		io_uring_prep_read(sqe, r->fd, buffer(r, i), TAP_BUFFER, 0);
+		io_uring_prep_read(sqe, r->fd, frame_buffer(r, i), TAP_BUFFER, 0);
 		set_request(sqe, i);
 	}
 	ring_run(&r->ring, n, results);
@@ -160,7 +160,8 @@ static unsigned keep(struct tap_reader *r, unsigned asked, const int *results)
 		r->gone |= results[i] == -EBADFD;
 		if (results[i] < 0)
 			continue;
-		r->packets[n++] = (struct tap_packet){buffer(r, i), (uint32_t)results[i]};
+		r->packets[n++] =
+			(struct tap_packet){frame_buffer(r, i), (uint32_t)results[i]};
 		if (longest < r->packets[n - 1].len)
 			longest = r->packets[n - 1].len;
 	}

@@ -187,7 +187,7 @@ static int put_back(struct wgif *w)
 
 /* Whoever hears of a new device may attach a queue before the device has an owner. Once
  * check_ours() has found only our queue, nobody else can attach: what tap_reset() sets stays. */
-static int make(struct wgif *w, char *why, size_t why_len)
+static int make_device(struct wgif *w, char *why, size_t why_len)
 {
 	struct rtnl_link link;
 	int err;
@@ -214,7 +214,7 @@ static int create(struct wgif *w, char *why, size_t why_len)
 	int err = -EUSERS;
 
 	for (unsigned i = 0; err == -EUSERS && i < CREATE_TRIES; i++)
-		err = make(w, why, why_len);
+		err = make_device(w, why, why_len);
 	if (err)
 		return err;
 	why[0] = '\0';
@@ -590,7 +590,7 @@ static int look_where_it_is(void *ctx)
 	return err;
 }
 
-static int find(struct wgif *w)
+static int find_device(struct wgif *w)
 {
 	bool changed;
 	int err = note_namespace(w, &changed);
@@ -614,7 +614,7 @@ static int find(struct wgif *w)
 void wgif_look(struct wgif *w, uint64_t now)
 {
 	assert_control_thread();
-	int err = find(w);
+	int err = find_device(w);
 
 	w->gone |= tap_gone(w->fd);
 	if (is_trouble(&w->look_trouble, w->gone ? 0 : err, now))

@@ -12,7 +12,7 @@
 #define ARENA_ALIGN 64
 
 /* One writer at a time; readers take no lock and may see the value of a moment ago. */
-static void add(__u64 *counter, uint64_t n)
+static void count(__u64 *counter, uint64_t n)
 {
 	__atomic_store_n(counter, *counter + n, __ATOMIC_RELAXED);
 }
@@ -90,8 +90,8 @@ static unsigned queue_send(void *to, struct message *m, unsigned n)
 
 static void queue_count(struct worker_stats *stats, unsigned packets, uint64_t bytes)
 {
-	add(&stats->tx_xdp_packets, packets);
-	add(&stats->tx_xdp_bytes, bytes);
+	count(&stats->tx_xdp_packets, packets);
+	count(&stats->tx_xdp_bytes, bytes);
 }
 
 const struct carrier_ops queue_carrier = {
@@ -132,8 +132,8 @@ static unsigned udp_carrier_send_stale(void *to, struct message *m, unsigned n)
 
 static void udp_count(struct worker_stats *stats, unsigned packets, uint64_t bytes)
 {
-	add(&stats->tx_udp_packets, packets);
-	add(&stats->tx_udp_bytes, bytes);
+	count(&stats->tx_udp_packets, packets);
+	count(&stats->tx_udp_bytes, bytes);
 }
 
 const struct carrier_ops udp_carrier = {

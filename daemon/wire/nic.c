@@ -154,7 +154,7 @@ static bool is_refusal(int err)
 	return err && err != -EBUSY && err != -ENOMEM;
 }
 
-static int attach_as(struct bpf_objects *bpf, struct nic *nic, enum xdp_kind kind)
+static int attach_kind(struct bpf_objects *bpf, struct nic *nic, enum xdp_kind kind)
 {
 	nic->native = kind != XDP_KIND_GENERIC;
 	nic->frags = kind == XDP_KIND_FRAGS;
@@ -169,13 +169,13 @@ static int attach_xdp(struct bpf_objects *bpf, struct nic *nic, bool generic, bo
 	int err = -EOPNOTSUPP;
 
 	if (nic->mode == NIC_SKB)
-		return attach_as(bpf, nic, XDP_KIND_GENERIC);
+		return attach_kind(bpf, nic, XDP_KIND_GENERIC);
 	if (frags)
-		err = attach_as(bpf, nic, XDP_KIND_FRAGS);
+		err = attach_kind(bpf, nic, XDP_KIND_FRAGS);
 	if (is_refusal(err))
-		err = attach_as(bpf, nic, XDP_KIND_PLAIN);
+		err = attach_kind(bpf, nic, XDP_KIND_PLAIN);
 	if (is_refusal(err) && nic->mode == NIC_ANY && generic)
-		err = attach_as(bpf, nic, XDP_KIND_GENERIC);
+		err = attach_kind(bpf, nic, XDP_KIND_GENERIC);
 	return err;
 }
 
@@ -223,15 +223,15 @@ int nic_serve_queues(struct bpf_objects *bpf, struct nic *nic)
 {
 	uint32_t room = nic->frame_size - KERNEL_HEADROOM,
 		 mtu_frame = nic->mtu + ETH_HLEN;
-	struct nic_queues queues = {
+	struct nic_entry entry = {
 		.first_key = nic->id * WG_MAX_QUEUES,
 		.count = nic->queue_count,
 		.max_frame = mtu_frame < room ? mtu_frame : room,
 	};
 	int err;
 
-	memcpy(queues.mac, nic->mac, sizeof(queues.mac));
-	err = bpf_objects_set_nic(bpf, nic->ifindex, &queues);
+	memcpy(entry.mac, nic->mac, sizeof(entry.mac));
+	err = bpf_objects_set_nic(bpf, nic->ifindex, &entry);
 	nic->late = err;
 	return err;
 }

@@ -74,7 +74,7 @@ static int open_socket(int family, uint32_t fwmark)
 	return fd;
 }
 
-static int bind_socket(int fd, int family, uint16_t port)
+static int bind_port(int fd, int family, uint16_t port)
 {
 	struct sockaddr_in in = {.sin_family = AF_INET, .sin_port = htons(port)};
 	struct sockaddr_in6 in6 = {.sin6_family = AF_INET6, .sin6_port = htons(port)};
@@ -102,14 +102,14 @@ static int open_pair(struct udp *u, uint16_t port, uint32_t fwmark)
 	u->fd4 = open_socket(AF_INET, fwmark);
 	if (u->fd4 < 0)
 		return u->fd4;
-	err = bind_socket(u->fd4, AF_INET, port);
+	err = bind_port(u->fd4, AF_INET, port);
 	if (err)
 		return err;
 	u->port = bound_port(u->fd4);
 	u->fd6 = open_socket(AF_INET6, fwmark);
 	if (u->fd6 == -EAFNOSUPPORT || u->fd6 == -EADDRNOTAVAIL)
 		return u->fd6 = -1, 0;
-	return u->fd6 < 0 ? u->fd6 : bind_socket(u->fd6, AF_INET6, u->port);
+	return u->fd6 < 0 ? u->fd6 : bind_port(u->fd6, AF_INET6, u->port);
 }
 
 static void close_pair(struct udp *u)
@@ -414,7 +414,7 @@ unsigned udp_send_batch(struct udp *u, struct message *p, unsigned n, bool stale
 
 /* --- reception --- */
 
-static uint8_t *buffer(const struct udp_reader *r, unsigned i)
+static uint8_t *datagram_buffer(const struct udp_reader *r, unsigned i)
 {
 	return r->area + (size_t)i * UDP_RX_BUFFER_SIZE;
 }
@@ -435,12 +435,12 @@ void udp_reader_destroy(struct udp_reader *r)
 	if (!r->area)
 		return;
 	for (unsigned i = 0; i < r->used; i++) /* messages were opened in it */
-		sodium_memzero(buffer(r, i), r->longest);
+		sodium_memzero(datagram_buffer(r, i), r->longest);
 	munmap(r->area, UDP_RX_BUFFERS * UDP_RX_BUFFER_SIZE);
 	r->area = NULL;
 }
 
-static void read_v4(const struct cmsghdr *c, struct udp_received *out)
+static void read_pktinfo4(const struct cmsghdr *c, struct udp_received *out)
 {
 	struct in_pktinfo info;
 
@@ -454,7 +454,7 @@ static void read_v4(const struct cmsghdr *c, struct udp_received *out)
 	}
 }
 
-static void read_v6(const struct cmsghdr *c, struct udp_received *out)
+static void read_pktinfo6(const struct cmsghdr *c, struct udp_received *out)
 {
 	struct in6_pktinfo info;
 	int tos;
@@ -485,9 +485,9 @@ static void read_control(struct msghdr *m, struct udp_received *out)
 {
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
 		if (c->cmsg_level == IPPROTO_IP)
-			read_v4(c, out);
+			read_pktinfo4(c, out);
 		else if (c->cmsg_level == IPPROTO_IPV6)
-			read_v6(c, out);
+			read_pktinfo6(c, out);
 		else if (c->cmsg_level == SOL_UDP)
 			read_udp(c, out);
 	}
@@ -504,7 +504,7 @@ unsigned udp_receive(struct udp_reader *r, int fd,
 	int n;
 
 	for (unsigned i = 0; i < UDP_RX_BUFFERS; i++) {
-		iov[i].iov_base = buffer(r, i);
+		iov[i].iov_base = datagram_buffer(r, i);
 		iov[i].iov_len = UDP_RX_BUFFER_SIZE;
 		mm[i].msg_hdr = (struct msghdr){
 			.msg_name = &from[i],

@@ -390,8 +390,8 @@ static void receive_probe(struct worker *w, const struct udp_received *r,
 
 /* Adds a data message, at least WG_DATA_OVERHEAD long, to the batch. ifindex: of the
  * receiving device, or 0 if AF_XDP received it. */
-static void add(struct worker *w, const struct endpoint *from, uint32_t ifindex,
-		uint8_t *message, uint32_t len, uint8_t ecn)
+static void add_message(struct worker *w, const struct endpoint *from, uint32_t ifindex,
+			uint8_t *message, uint32_t len, uint8_t ecn)
 {
 	struct keypair *kp = receiving_keypair(w, (struct wg_data *)message);
 	struct rx_batch *b = filling(w);
@@ -427,7 +427,7 @@ static unsigned fill_from_nic(struct worker *w, struct nic_queue *q)
 			continue;
 		}
 		bytes += len;
-		add(w, &from, 0, message, len, outer_ecn(&b->frames[i]));
+		add_message(w, &from, 0, message, len, outer_ecn(&b->frames[i]));
 	}
 	worker_count(w, rx_xdp_packets, n);
 	worker_count(w, rx_xdp_bytes, bytes);
@@ -525,7 +525,7 @@ static void add_udp(struct worker *w, const struct udp_received *r, uint8_t *mes
 	} else if (type == WG_DATA) {
 		worker_count(w, rx_udp_packets, 1);
 		worker_count(w, rx_udp_bytes, len);
-		add(w, &r->source, r->ifindex, message, len, r->tos & ECN_MASK);
+		add_message(w, &r->source, r->ifindex, message, len, r->tos & ECN_MASK);
 	} else {
 		queue_handshake(w, r, type, message, len);
 	}

@@ -262,8 +262,8 @@ static bool take_memory(struct worker *w, struct carrier carrier, struct message
 
 /* Appends a message to the batch, or to the next one if that is full: copies of `prototype` and
  * `m`, with memory for m.len bytes. Returns that memory, or NULL if there is none. */
-static uint8_t *append(struct worker *w, const struct tx_packet *prototype,
-		       struct message m)
+static uint8_t *append_message(struct worker *w, const struct tx_packet *prototype,
+			       struct message m)
 {
 	struct carrier carrier = carrier_of(w, &m);
 	struct tx_packet *p;
@@ -309,7 +309,7 @@ static void append_segments(struct worker *w, const struct tx_packet *prototype,
 		uint8_t *inner;
 
 		m.len = padded + (uint32_t)WG_DATA_OVERHEAD;
-		inner = append(w, prototype, m);
+		inner = append_message(w, prototype, m);
 		if (!inner) {
 			worker_drop(w, carrier_of(w, &m).ops->refused, n - i);
 			return;
@@ -484,7 +484,7 @@ void send_keepalive(struct worker *w, struct peer *peer)
 		ask_handshake(w, peer);
 	if (!prototype.keypair || !m.path)
 		return;
-	if (!append(w, &prototype, m))
+	if (!append_message(w, &prototype, m))
 		worker_drop(w, carrier_of(w, &m).ops->refused, 1);
 	end_round(w);
 }

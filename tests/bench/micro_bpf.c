@@ -84,7 +84,7 @@ static int socket_for_map(void)
 
 static uint32_t set_up_nic(void)
 {
-	struct nic_queues queues = {.count = 1, .max_frame = 1700};
+	struct nic_entry entry = {.count = 1, .max_frame = 1700};
 	struct wg_config config = {.listen_port = PORT};
 	struct flow_key key = {.proto = htons(ETH_P_IP),
 			       .source = {[10] = 0xff, 0xff, 198, 51, 100, 2},
@@ -97,11 +97,11 @@ static uint32_t set_up_nic(void)
 	if (unshare(CLONE_NEWNET) || system("ip link add nic0 type veth peer name nic1"))
 		must(-EPERM, "network namespace");
 	ifindex = if_nametoindex("nic0");
-	put_bytes(queues.mac, "\x02\0\0\1\2\3", 6);
+	put_bytes(entry.mac, "\x02\0\0\1\2\3", 6);
 	set(nic->maps.config, &zero, &config);
 	key.ifindex = ifindex;
 	set(nic->maps.flows, &key, &flow);
-	set(nic->maps.nic_queues, &ifindex, &queues);
+	set(nic->maps.nics, &ifindex, &entry);
 	set(nic->maps.xsk_data, &zero, &xsk);
 	return ifindex;
 }

@@ -262,10 +262,10 @@ static int open_socket(void)
 
 static int group_setup(void **state)
 {
-	struct nic_queues queues = {
+	struct nic_entry entry = {
 		.first_key = FIRST_KEY, .count = QUEUES, .max_frame = MAX_FRAME};
 
-	put_bytes(queues.mac, mac, 6);
+	put_bytes(entry.mac, mac, 6);
 
 	libbpf_set_print(load_log);
 	enter_new_namespace();
@@ -274,9 +274,9 @@ static int group_setup(void **state)
 	assert_int_not_equal(nic_ifindex, 0);
 	nic = nic_bpf__open_and_load();
 	assert_non_null(nic);
-	assert_int_equal(bpf_map_update_elem(bpf_map__fd(nic->maps.nic_queues),
-					     &nic_ifindex, &queues, 0),
-			 0);
+	assert_int_equal(
+		bpf_map_update_elem(bpf_map__fd(nic->maps.nics), &nic_ifindex, &entry, 0),
+		0);
 	xsk = open_socket();
 	return 0;
 }
@@ -695,18 +695,18 @@ static void unknown_flow_passes(void **state)
 static void frame_in_several_buffers_passes(void **state)
 {
 	struct frame f = message(4, 4, 32);
-	struct nic_queues queues = {
+	struct nic_entry entry = {
 		.first_key = FIRST_KEY, .count = QUEUES, .max_frame = 16384};
 	static uint8_t bytes[8000];
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = bytes, .repeat = 1);
 	struct xdp_md ctx = {.ingress_ifindex = nic_ifindex};
-	int queues_fd = bpf_map__fd(nic->maps.nic_queues);
+	int fd = bpf_map__fd(nic->maps.nics);
 
-	put_bytes(queues.mac, mac, 6);
+	put_bytes(entry.mac, mac, 6);
 	put_bytes(bytes, f.bytes, f.len);
 	opts.ctx_in = &ctx;
 	opts.ctx_size_in = sizeof(ctx);
-	assert_int_equal(bpf_map_update_elem(queues_fd, &nic_ifindex, &queues, 0), 0);
+	assert_int_equal(bpf_map_update_elem(fd, &nic_ifindex, &entry, 0), 0);
 	ctx.data_end = opts.data_size_in = 1500;
 	assert_int_equal(
 		bpf_prog_test_run_opts(bpf_program__fd(nic->progs.wg_nic), &opts), 0);
@@ -716,20 +716,20 @@ static void frame_in_several_buffers_passes(void **state)
 	assert_int_equal(
 		bpf_prog_test_run_opts(bpf_program__fd(nic->progs.wg_nic), &opts), 0);
 	assert_int_equal(opts.retval, XDP_PASS);
-	queues.max_frame = MAX_FRAME;
-	assert_int_equal(bpf_map_update_elem(queues_fd, &nic_ifindex, &queues, 0), 0);
+	entry.max_frame = MAX_FRAME;
+	assert_int_equal(bpf_map_update_elem(fd, &nic_ifindex, &entry, 0), 0);
 }
 
 static void a_flow_is_of_one_nic(void **state)
 {
 	struct frame f = message(4, 4, 32);
-	struct nic_queues queues = {
+	struct nic_entry entry = {
 		.first_key = FIRST_KEY, .count = QUEUES, .max_frame = MAX_FRAME};
 	uint32_t other = if_nametoindex("nic1");
-	int fd = bpf_map__fd(nic->maps.nic_queues);
+	int fd = bpf_map__fd(nic->maps.nics);
 
-	put_bytes(queues.mac, mac, 6);
-	assert_int_equal(bpf_map_update_elem(fd, &other, &queues, 0), 0);
+	put_bytes(entry.mac, mac, 6);
+	assert_int_equal(bpf_map_update_elem(fd, &other, &entry, 0), 0);
 	expect_at(&f, other, 0, XDP_PASS, NO_DROP);
 	assert_int_equal(bpf_map_delete_elem(fd, &other), 0);
 	expect_data(f, 0, 32);

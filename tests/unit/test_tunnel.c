@@ -392,9 +392,9 @@ static unsigned link_flags(const char *ifname)
 static void test_new_device(void **state)
 {
 	static const char *const maps[] = {
-		"allowed_ips4", "allowed_ips6", "sessions",   "peer_stats",
-		"drops",	"worker_stats", "xsk_data",   "xsk_handshake",
-		"config",	"flows",	"nic_queues",
+		"allowed_ips4", "allowed_ips6", "sessions", "peer_stats",
+		"drops",	"worker_stats", "xsk_data", "xsk_handshake",
+		"config",	"flows",	"nics",
 	};
 	struct fixture *f = *state;
 	char path[96];
