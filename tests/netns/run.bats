@@ -118,6 +118,8 @@ expect() {
   early: ended after 1 of 2 tests
   netns/bad.bats: is bad
   netns/waiting.bats: is late" ]
+	[ "$(sed -n 1p "$TMP/repo/build/test-logs/summary")" = "2 passed, 3 failed, 0 skipped" ]
+	grep -A 1 "  netns/bad.bats: is bad" "$TMP/repo/build/test-logs/summary" | grep "    # "
 	rm "$TMP/repo/early" "$TMP"/repo/tests/netns/*.bats
 	file good <<<'TEST "is good" { true; }'
 	expect 0 "1 passed, 0 failed, 0 skipped" netns
