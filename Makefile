@@ -194,8 +194,7 @@ check-long: check
 # With gcc's sanitizers and the asserts of DEBUG=1: units, and the daemon in its namespaces.
 check-sanitized: deps-test
 	$(MAKE) SANITIZE=address,undefined WERROR=1 all tests
-	SANITIZE=address,undefined PATIENCE=2 tests/run unit bpf fuzz $(addprefix tests/netns/,\
-		malformed.bats roaming.bats)
+	SANITIZE=address,undefined PATIENCE=2 tests/run unit bpf fuzz tests/netns/malformed.bats
 
 # Seconds per target. libFuzzer is clang's.
 T	?= 60
