@@ -41,6 +41,9 @@ struct uapi;
 /* How many handshakes one source address may make us compute (whitepaper section 5.3). */
 #define HANDSHAKES_PER_SECOND 20
 #define HANDSHAKES_BURST      5
+/* How many worthless initiations do not make it a suspect (flood.h). */
+#define WORTHLESS_PER_SECOND 20
+#define WORTHLESS_BURST	     64
 
 struct tunnel {
 	char name[IFNAMSIZ];
@@ -58,8 +61,9 @@ struct tunnel {
 	struct noise_identity identity;
 	struct peer_walk rekeying; /* peers that do not know of a new identity yet */
 	struct cookie_checker cookies;
-	struct ratelimit ratelimit;
-	uint64_t under_load_until; /* ns */
+	struct ratelimit ratelimit; /* of handshakes under load */
+	struct ratelimit
+		worthless; /* of initiations that tell nothing against a source */
 	struct wall_clock wall;
 	uint16_t listen_port; /* as configured; 0: any */
 	uint32_t fwmark;
