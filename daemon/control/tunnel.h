@@ -45,9 +45,17 @@ struct uapi;
 #define WORTHLESS_PER_SECOND 20
 #define WORTHLESS_BURST	     64
 
+/* The counters of drops when somebody asked for them. */
+struct drops_sample {
+	uint64_t at; /* ns */
+	struct drops drops;
+};
+
 struct tunnel {
 	char name[IFNAMSIZ];
-	uint64_t opened;     /* when, ns */
+	uint64_t opened; /* when, ns */
+	struct drops_sample
+		asked[2];    /* the latest, and the one before: a second or more */
 	struct dataplane dp; /* what workers read */
 	struct peers peers;
 	struct nics nics;
