@@ -9,8 +9,8 @@
  * the XDP program drops the junk of that flow, before the stack. Then one goes by the stack again.
  *
  * An initiation whose mac1 is right is ours, and drops by the XDP program harm nobody else.
- * Without load, all of them pass, except those of suspects: sources whose initiations the daemon
- * found worthless. Under load, one passes if it proves by a cookie that its source is no forgery,
+ * Without load, all of them pass. Suspects, sources whose initiations the daemon found worthless,
+ * have few in any case, so that they put nobody else under load. Under load, one passes if it proves by a cookie that its source is no forgery,
  * and its source has sent few. Of those without a cookie only so many pass as the daemon can
  * answer with cookies. Those of friends, where a peer was lately, have buckets of their own for
  * that, which a flood from forged sources does not empty. No source gets an entry in the map
@@ -214,29 +214,38 @@ refuse_unproven(struct source *s, struct defence *d, __u64 now, bool take)
 		return DROP_REASONS;
 	if (has_token(&d->unproven, now, UNPROVEN_INTERVAL, UNPROVEN_REACH, take))
 		return DROP_REASONS;
-	/* What the daemon does not see is load, too. */
-	d->load_until = now + WG_LOAD_LASTS_NS;
 	return DROP_no_cookie;
+}
+
+/* A suspect remains one while it goes on. */
+static __always_inline enum drop_reason refuse_suspect(struct source *s, __u64 *bucket,
+						       __u64 now, bool take)
+{
+	if (has_token(bucket, now, PROVEN_INTERVAL, PROVEN_REACH, take))
+		return DROP_REASONS;
+	s->suspect_until = now + WG_SUSPECT_NS;
+	return DROP_rate_limited;
 }
 
 /* Returns DROP_REASONS if the daemon shall see the initiation, whose mac1 is right. `take`: counts
  * it; false if it will be asked again. */
-static __always_inline enum drop_reason
-refuse_initiation(const struct message *m, const struct flow_key *flow, bool take)
+static __always_inline enum drop_reason refuse_initiation(const struct message *m,
+							  const struct flow_key *flow,
+							  bool take)
 {
 	struct source_key key = source_key(flow);
 	struct source *s = bpf_map_lookup_elem(&sources, &key);
 	struct defence *d = find_defence();
 	__u64 now = bpf_ktime_get_boot_ns();
+	bool suspect = s && now < s->suspect_until, proven;
 
-	if (!d)
+	if (!d || (now >= d->load_until && !suspect))
 		return DROP_REASONS;
-	if (now >= d->load_until)
-		return s && now < s->suspect_until ? refuse_proven(s, &key, now, take)
-						   : DROP_REASONS;
-	if (now < d->cookie_until && mac2_right(d, m, flow))
-		return refuse_proven(s, &key, now, take);
-	return refuse_unproven(s, d, now, take);
+	proven = now < d->cookie_until && mac2_right(d, m, flow);
+	if (suspect)
+		return refuse_suspect(s, proven ? &s->proven : &s->unproven, now, take);
+	return proven ? refuse_proven(s, &key, now, take)
+		      : refuse_unproven(s, d, now, take);
 }
 
 #endif

@@ -122,8 +122,8 @@ struct source_key {
 struct source {
 	__u64 friend_until;  /* a peer was there lately */
 	__u64 suspect_until; /* many of its initiations were worth nothing */
-	__u64 proven;	     /* bucket of initiations with a cookie, or of a suspect */
-	__u64 unproven;	     /* bucket of a friend's initiations without a cookie */
+	__u64 proven;	     /* bucket of initiations with a cookie */
+	__u64 unproven;	     /* bucket of a friend's or suspect's without one */
 };
 
 /* A flow whose junk the kernel has delivered. */
@@ -132,6 +132,7 @@ struct junk_flow {
 };
 
 #define WG_LOAD_LASTS_NS 1000000000ULL
+#define WG_SUSPECT_NS	 10000000000ULL
 #define WG_MAX_SOURCES	 16384
 #define WG_MAX_JUNK	 16384 /* flows */
 

@@ -8,7 +8,6 @@
 
 /* A queue this long means that we cannot keep up. */
 #define LOAD_BACKLOG 64
-#define SUSPECT_NS   (10 * NS_PER_SEC)
 #define FRIEND_NS    (24 * 3600 * NS_PER_SEC)
 #define COOKIE_NS    (WG_COOKIE_LIFETIME * NS_PER_SEC)
 
@@ -27,7 +26,7 @@ void flood_note_worthless(struct tunnel *tunnel, const struct ip_addr *source,
 {
 	assert_control_thread();
 	if (!ratelimit_allow(&tunnel->worthless, source, now))
-		bpf_objects_set_suspect(tunnel->bpf, source, now + SUSPECT_NS);
+		bpf_objects_set_suspect(tunnel->bpf, source, now + WG_SUSPECT_NS);
 }
 
 void flood_note_friend(struct tunnel *tunnel, const struct ip_addr *source, uint64_t now)

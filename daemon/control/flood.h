@@ -13,7 +13,7 @@ struct ip_addr;
 struct tunnel;
 
 /* So many messages wait. Returns true if we cannot keep up (whitepaper section 5.3), or could not a
- * moment ago, or the programs dropped initiations. */
+ * moment ago; the programs know it then, too. */
 bool flood_note_backlog(struct tunnel *tunnel, unsigned backlog, uint64_t now);
 /* An initiation from this source was worth nothing. Its source is a suspect if that is often so. */
 void flood_note_worthless(struct tunnel *tunnel, const struct ip_addr *source,

@@ -1210,6 +1210,12 @@ static void suspects_have_few(void **state)
 			   (struct source){.suspect_until = boot_now() + 10 * SECOND});
 		expect_few(message(family, 1, 148), XDP_REDIRECT);
 		expect(message(family, 2, 92), XDP_REDIRECT, NO_DROP);
+		/* Those with a cookie have a bucket of their own. */
+		set_defence((struct defence){0});
+		put_source(family,
+			   (struct source){.suspect_until = boot_now() + 10 * SECOND,
+					   .unproven = boot_now() + 10 * SECOND});
+		expect(message(family, 1, 148), XDP_DROP, DROP_rate_limited);
 		put_source(family, (struct source){.suspect_until = boot_now() - 1});
 		for (int i = 0; i < 20; i++)
 			expect(message(family, 1, 148), XDP_REDIRECT, NO_DROP);
@@ -1268,7 +1274,7 @@ static void socket_gets_no_junk(void **state)
 	struct sockaddr_in addr;
 	int to = filtered_socket(&addr), from = socket(AF_INET, SOCK_DGRAM, 0);
 	struct source s = {.suspect_until = boot_now() + 100 * SECOND,
-			   .proven = boot_now() + 100 * SECOND};
+			   .unproven = boot_now() + 100 * SECOND};
 	struct source_key key = {.proto = htons(0x0800), .prefix = {127, 0, 0, 1}};
 
 	assert_int_equal(connect(from, (struct sockaddr *)&addr, sizeof(addr)), 0);
