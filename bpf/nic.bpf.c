@@ -337,7 +337,7 @@ static __always_inline bool delivery_flow(struct __sk_buff *skb, struct flow_key
 /* Returns the bytes of the packet that the socket receives; 0: it is dropped. It begins with the
  * UDP header. */
 SEC("socket")
-int wg_socket(struct __sk_buff *skb)
+int wg_judge_datagram(struct __sk_buff *skb)
 {
 	struct delivery d = {.skb = skb};
 
@@ -352,6 +352,22 @@ int wg_socket(struct __sk_buff *skb)
 	if (bpf_map_lookup_elem(&nics, &d.flow.ifindex))
 		note_junk_flow(&d.flow);
 	return d.kept ? d.kept + sizeof(struct udphdr) : 0;
+}
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, int(void *));
+} socket_filter SEC(".maps") = {.values = {[0] = (void *)&wg_judge_datagram}};
+
+/* What is attached. A socket is charged for its filter's size, and before Linux 6.7 takes none
+ * above 20 KiB (net.core.optmem_max). */
+SEC("socket")
+int wg_socket(struct __sk_buff *skb)
+{
+	bpf_tail_call(skb, &socket_filter, 0);
+	return skb->len;
 }
 
 /* Attached nowhere: the daemon runs it on frames that it made (BPF_F_TEST_XDP_LIVE_FRAMES), which
