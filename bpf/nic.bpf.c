@@ -3,13 +3,13 @@
  * XDP on a NIC: which frames bypass the kernel's stack.
  *
  * Theory of operation. XDP takes only what the kernel would also have delivered to the
- * daemon's UDP socket, and drops nothing: it passes all else (XDP_PASS), and the kernel judges
- * and counts it. XDP cannot know what the kernel would do: that depends on routes, rp_filter,
- * netfilter and conntrack. So it takes only frames of a flow of which the kernel has lately
- * delivered something authentic: the daemon admits that flow to the map `flows`. While a
- * flow is in use the daemon gives the kernel a frame of it every few seconds, as if the NIC had
- * received it (wg_probe below). If those no longer arrive at the socket, the flow lapses: XDP
- * passes it.
+ * daemon's UDP socket, and drops only junk and floods of initiations (flood.h): it passes all
+ * else (XDP_PASS), and the kernel judges and counts it. XDP cannot know what the kernel would do:
+ * that depends on routes, rp_filter, netfilter and conntrack. So it takes only frames of a flow of
+ * which the kernel has lately delivered something authentic: the daemon admits that flow to the
+ * map `flows`. While a flow is in use the daemon gives the kernel a frame of it every few seconds,
+ * as if the NIC had received it (wg_probe below). If those no longer arrive at the socket, the
+ * flow lapses: XDP passes it.
  *
  * Of an admitted flow XDP takes a frame that is addressed to the NIC, is a plain UDP datagram
  * to our port, and is provably for us: a data message of a session that exists, or an
@@ -24,30 +24,15 @@
  */
 #include <stddef.h>
 
-#include "blake2s.h"
 #include "wg_proto.h"
 #include "maps.h"
 #include "parse.h"
+#include "macs.h"
+#include "flood.h"
 
 #define MAX_CPUS 8192
 
 char LICENSE[] SEC("license") = "Dual MIT/GPL";
-
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct wg_config);
-} config SEC(".maps");
-
-/* By receiver index: its four bytes as on the wire. */
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, WG_MAX_SESSIONS);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, __u32);
-	__type(value, struct session);
-} sessions SEC(".maps");
 
 /* At most one per peer, so that the peers bound them. The control thread writes the entries. */
 struct {
@@ -113,40 +98,6 @@ static __always_inline __s32 message_length(const struct udp_datagram *d)
 	return udp_length - (__s32)sizeof(struct udphdr);
 }
 
-/* Returns true if the sender of the message, which is `covered` bytes and its macs, knows our
- * public key. `covered` is a constant of at most two blocks. */
-static __always_inline bool mac1_right(const struct wg_config *c, const __u8 *message,
-				       __u32 covered)
-{
-	__u32 h[8], m[16], mac1[4];
-	__u32 first = covered > BLAKE2S_BLOCK_LEN ? BLAKE2S_BLOCK_LEN : 0;
-
-	__builtin_memcpy(h, c->mac1_state, sizeof(h));
-	if (first) {
-		blake2s_load(m, message, BLAKE2S_BLOCK_LEN);
-		blake2s_compress(h, m, 2 * BLAKE2S_BLOCK_LEN, 0);
-	}
-	blake2s_load(m, message + first, covered - first);
-	blake2s_compress(h, m, BLAKE2S_BLOCK_LEN + covered, 1);
-	__builtin_memcpy(mac1, message + covered, sizeof(mac1));
-	return !((h[0] ^ blake2s_le32(mac1[0])) | (h[1] ^ blake2s_le32(mac1[1])) |
-		 (h[2] ^ blake2s_le32(mac1[2])) | (h[3] ^ blake2s_le32(mac1[3])));
-}
-
-static __always_inline bool is_for_us(const struct wg_config *c, const void *message,
-				      __u32 type, __u32 length, const void *end)
-{
-	if (!c->has_mac1)
-		return false;
-	if (type == WG_INITIATION && length == sizeof(struct wg_initiation) &&
-	    message + sizeof(struct wg_initiation) <= end)
-		return mac1_right(c, message, offsetof(struct wg_initiation, mac1));
-	if (type == WG_RESPONSE && length == sizeof(struct wg_response) &&
-	    message + sizeof(struct wg_response) <= end)
-		return mac1_right(c, message, offsetof(struct wg_response, mac1));
-	return false;
-}
-
 /* Returns false for broadcast, multicast and the frames of a macvlan on the NIC. */
 static __always_inline bool is_to(const struct nic_entry *nic, const struct ethhdr *eth)
 {
@@ -174,16 +125,11 @@ static __always_inline int redirect(struct xdp_md *ctx, const struct nic_entry *
 }
 
 static __always_inline int steer_data(struct xdp_md *ctx, const struct nic_entry *nic,
-				      const struct wg_data *message, __u32 length)
+				      const struct session *s, __u32 length)
 {
-	__u32 receiver = message->receiver;
-	const struct session *s = bpf_map_lookup_elem(&sessions, &receiver);
+	int verdict = redirect(ctx, nic, &xsk_data);
 	struct peer_stats *stats;
-	int verdict;
 
-	if (!s || message->counter == WG_PROBE_COUNTER)
-		return XDP_PASS;
-	verdict = redirect(ctx, nic, &xsk_data);
 	if (verdict != XDP_REDIRECT)
 		return verdict;
 	stats = stats_of(s->peer);
@@ -194,22 +140,68 @@ static __always_inline int steer_data(struct xdp_md *ctx, const struct nic_entry
 	return verdict;
 }
 
+static __always_inline int drop_message(enum drop_reason reason)
+{
+	count_drop(reason);
+	return XDP_DROP;
+}
+
+/* The message is no data of a session. Only junk of a flow whose junk the kernel delivers, and
+ * initiations that are ours but too many, are dropped. `taken`: the flow is XDP's, so that the
+ * message goes to the handshake socket if it is good. */
+static __always_inline int steer_other(struct xdp_md *ctx, const struct wg_config *c,
+				       const struct nic_entry *nic,
+				       const struct udp_datagram *d, __u32 length,
+				       bool taken)
+{
+	struct message m = {
+		.ctx = ctx,
+		.at = sizeof(struct ethhdr) + sizeof(struct udphdr) +
+		      (d->flow.proto == bpf_htons(ETH_P_IP) ? sizeof(struct iphdr)
+							    : sizeof(struct ipv6hdr)),
+		.length = length,
+		.is_xdp = true,
+	};
+	bool junk = is_junk_flow(&d->flow);
+	enum drop_reason reason;
+	__u32 type;
+
+	if (!taken && !junk && !is_loaded())
+		return XDP_PASS;
+	reason = refuse_junk(c, &m, &type);
+	if (reason != DROP_REASONS)
+		return junk ? drop_message(reason) : XDP_PASS;
+	if (type != WG_INITIATION && type != WG_RESPONSE)
+		return XDP_PASS;
+	if (type == WG_INITIATION)
+		reason = refuse_initiation(&m, &d->flow, taken);
+	if (reason != DROP_REASONS)
+		return drop_message(reason);
+	return taken && c->has_mac1 ? redirect(ctx, nic, &xsk_handshake) : XDP_PASS;
+}
+
 static __always_inline int steer(struct xdp_md *ctx, const struct wg_config *c,
 				 const struct nic_entry *nic,
-				 const struct udp_datagram *d, const void *end)
+				 const struct udp_datagram *d, const void *end,
+				 bool taken)
 {
 	const struct wg_data *message = (const void *)(d->udp + 1);
 	__s32 length = message_length(d);
-	__u32 type;
+	const struct session *s;
 
-	if (length < (__s32)WG_DATA_OVERHEAD || (const void *)(message + 1) > end)
+	if (length < 0)
 		return XDP_PASS;
-	type = le32(message->type);
-	if (type == WG_DATA)
-		return steer_data(ctx, nic, message, length);
-	return is_for_us(c, message, type, length, end)
-		       ? redirect(ctx, nic, &xsk_handshake)
-		       : XDP_PASS;
+	if (length >= (__s32)WG_DATA_OVERHEAD && (const void *)(message + 1) <= end &&
+	    le32(message->type) == WG_DATA) {
+		__u32 receiver = message->receiver;
+
+		s = bpf_map_lookup_elem(&sessions, &receiver);
+		if (s && taken && message->counter != WG_PROBE_COUNTER)
+			return steer_data(ctx, nic, s, length);
+		if (s)
+			return XDP_PASS;
+	}
+	return steer_other(ctx, c, nic, d, length, taken);
 }
 
 static __always_inline int judge(struct xdp_md *ctx)
@@ -226,12 +218,10 @@ static __always_inline int judge(struct xdp_md *ctx)
 		return XDP_PASS;
 	datagram.flow.ifindex = ifindex;
 	flow = bpf_map_lookup_elem(&flows, &datagram.flow);
-	if (!flow || has_lapsed(flow))
-		return XDP_PASS;
 	nic = bpf_map_lookup_elem(&nics, &ifindex);
 	if (!nic || !is_to(nic, datagram.eth))
 		return XDP_PASS;
-	return steer(ctx, c, nic, &datagram, end);
+	return steer(ctx, c, nic, &datagram, end, flow && !has_lapsed(flow));
 }
 
 /* This one lets the administrator raise the MTU to where the driver needs several buffers. */
@@ -246,6 +236,138 @@ SEC("xdp")
 int wg_nic_plain(struct xdp_md *ctx)
 {
 	return judge(ctx);
+}
+
+/* --- the filter of the UDP sockets --- */
+
+/* Longer than any run of segments: they are at most 64 KiB together. */
+#define SEGMENTS_MAX (1U << 16)
+
+/* What the kernel delivers to a socket: one message, or several that it has merged (GRO), of one
+ * size but for the last. They have one UDP header. */
+struct delivery {
+	struct __sk_buff *skb;
+	struct flow_key flow;
+	__u32 segment; /* of each message but the last */
+	__u32 length;  /* of all */
+	__u32 kept;    /* bytes up to the end of the last good one */
+	__u32 bad_type, bad_length, unknown_receiver,
+		bad_mac; /* messages behind `kept` */
+	__u32 rate_limited, no_cookie;
+};
+
+static __always_inline void tally(struct delivery *d, enum drop_reason reason)
+{
+	d->bad_type += reason == DROP_bad_type;
+	d->bad_length += reason == DROP_bad_length;
+	d->unknown_receiver += reason == DROP_unknown_receiver;
+	d->bad_mac += reason == DROP_bad_mac;
+	d->rate_limited += reason == DROP_rate_limited;
+	d->no_cookie += reason == DROP_no_cookie;
+}
+
+static __always_inline void count_drops(const struct delivery *d)
+{
+	__u32 zero = 0;
+	struct drops *counters = bpf_map_lookup_elem(&drops, &zero);
+
+	if (!counters)
+		return;
+	counters->bad_type += d->bad_type;
+	counters->bad_length += d->bad_length;
+	counters->unknown_receiver += d->unknown_receiver;
+	counters->bad_mac += d->bad_mac;
+	counters->rate_limited += d->rate_limited;
+	counters->no_cookie += d->no_cookie;
+}
+
+static __always_inline void forget_tally(struct delivery *d)
+{
+	d->bad_type = d->bad_length = d->unknown_receiver = d->bad_mac = 0;
+	d->rate_limited = d->no_cookie = 0;
+}
+
+/* For bpf_loop(). */
+static long filter_message(__u32 i, void *delivery)
+{
+	const struct wg_config *c;
+	struct delivery *d = delivery;
+	__u32 at = i * d->segment, zero = 0, type;
+	enum drop_reason reason;
+	struct message m = {.ctx = d->skb, .at = sizeof(struct udphdr) + at};
+
+	c = bpf_map_lookup_elem(&config, &zero);
+	if (!c || (i && at >= d->length))
+		return 1;
+	m.length = d->length - at < d->segment ? d->length - at : d->segment;
+	reason = refuse_junk(c, &m, &type);
+	if (reason == DROP_REASONS && type == WG_INITIATION)
+		reason = refuse_initiation(&m, &d->flow, true);
+	if (reason != DROP_REASONS) {
+		tally(d, reason);
+		return 0;
+	}
+	/* A worker judges and counts what is before a good one. */
+	forget_tally(d);
+	d->kept = at + m.length;
+	if (type != WG_DATA)
+		return 0;
+	d->kept = d->length;
+	return 1;
+}
+
+static __always_inline bool delivery_flow(struct __sk_buff *skb, struct flow_key *flow)
+{
+	flow->ifindex = skb->ifindex;
+	flow->proto = skb->protocol;
+	if (bpf_skb_load_bytes(skb, 0, &flow->port, sizeof(flow->port)))
+		return false;
+	if (flow->proto == bpf_htons(ETH_P_IPV6))
+		return !bpf_skb_load_bytes_relative(skb, offsetof(struct ipv6hdr, saddr),
+						    flow->source, 32, BPF_HDR_START_NET);
+	__builtin_memset(flow->source, 0, 32);
+	flow->source[10] = flow->source[11] = 0xff;
+	flow->destination[10] = flow->destination[11] = 0xff;
+	return !bpf_skb_load_bytes_relative(skb, offsetof(struct iphdr, saddr),
+					    flow->source + 12, 4, BPF_HDR_START_NET) &&
+	       !bpf_skb_load_bytes_relative(skb, offsetof(struct iphdr, daddr),
+					    flow->destination + 12, 4, BPF_HDR_START_NET);
+}
+
+/* Returns the bytes of the packet that the socket receives; 0: it is dropped. It begins with the
+ * UDP header. */
+SEC("socket")
+int wg_judge_datagram(struct __sk_buff *skb)
+{
+	struct delivery d = {.skb = skb};
+
+	if (skb->len < sizeof(struct udphdr) || !delivery_flow(skb, &d.flow))
+		return skb->len;
+	d.length = skb->len - sizeof(struct udphdr);
+	d.segment = skb->gso_size ? skb->gso_size : d.length;
+	bpf_loop(SEGMENTS_MAX, filter_message, &d, 0);
+	if (d.kept == d.length && d.length)
+		return skb->len;
+	count_drops(&d);
+	if (bpf_map_lookup_elem(&nics, &d.flow.ifindex))
+		note_junk_flow(&d.flow);
+	return d.kept ? d.kept + sizeof(struct udphdr) : 0;
+}
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__array(values, int(void *));
+} socket_filter SEC(".maps") = {.values = {[0] = (void *)&wg_judge_datagram}};
+
+/* What is attached. A socket is charged for its filter's size, and before Linux 6.7 takes none
+ * above 20 KiB (net.core.optmem_max). */
+SEC("socket")
+int wg_socket(struct __sk_buff *skb)
+{
+	bpf_tail_call(skb, &socket_filter, 0);
+	return skb->len;
 }
 
 /* Attached nowhere: the daemon runs it on frames that it made (BPF_F_TEST_XDP_LIVE_FRAMES), which

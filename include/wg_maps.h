@@ -99,6 +99,43 @@ struct wg_config {
 	__u32 has_mac1; /* 0: no private key, so that no handshake message is ours */
 };
 
+/*
+ * Defence against floods (bpf/flood.h). Times are CLOCK_BOOTTIME, ns. A token bucket is the time
+ * at which it is full again (daemon/protocol/ratelimit.c has the theory).
+ */
+
+/* What programs and daemon tell each other. The daemon maps it. */
+struct defence {
+	__u64 load_until; /* until then initiations need a cookie (whitepaper section 5.3) */
+	__u64 unproven;	    /* bucket of all that have none */
+	__u64 cookie_until; /* the end of cookie_state's life; 0: there are no cookies */
+	__u32 cookie_state
+		[8]; /* BLAKE2s under the secret of cookies, after the key's block */
+};
+
+/* An IPv4 address, or the first 64 bits of an IPv6 address, padded with zeros. */
+struct source_key {
+	__u16 proto; /* ETH_P_IP or ETH_P_IPV6, network byte order */
+	__u8 prefix[8];
+};
+
+struct source {
+	__u64 friend_until;  /* a peer was there lately */
+	__u64 suspect_until; /* many of its initiations were worth nothing */
+	__u64 proven;	     /* bucket of initiations with a cookie */
+	__u64 unproven;	     /* bucket of a friend's or suspect's without one */
+};
+
+/* A flow whose junk the kernel has delivered. */
+struct junk_flow {
+	__u64 delivered; /* when it last did */
+};
+
+#define WG_LOAD_LASTS_NS 1000000000ULL
+#define WG_SUSPECT_NS	 10000000000ULL
+#define WG_MAX_SOURCES	 16384
+#define WG_MAX_JUNK	 16384 /* flows */
+
 /* Inner packets and bytes as the TC programs see them (what a worker coalesced counts as
  * one), and outer data messages that the XDP program steered to AF_XDP. Per CPU. */
 struct peer_stats {
@@ -123,7 +160,8 @@ struct peer_stats_view {
 
 /*
  * Everything that is refused, by reason: X(name, explanation). Those of the TC
- * programs first, then those of the daemon. XDP drops nothing.
+ * programs first, then those of the daemon. The XDP program and the filter of the UDP sockets
+ * count junk and floods by the daemon's reasons.
  */
 #define WG_DROP_REASONS(X)                                                        \
 	X(egress_not_ip, "neither IPv4 nor IPv6 sent to the interface")           \
@@ -162,6 +200,7 @@ struct peer_stats_view {
 	X(replayed_initiation, "handshake initiation with an old timestamp")      \
 	X(initiation_flood, "handshake initiations of one peer too frequent")     \
 	X(rate_limited, "handshake messages of one source too frequent")          \
+	X(no_cookie, "handshake initiation without a cookie in a flood of them")  \
 	X(bad_cookie, "cookie reply not authentic or not expected")
 
 enum drop_reason {

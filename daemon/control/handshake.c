@@ -11,6 +11,7 @@
 #include <sodium.h>
 
 #include "clock.h"
+#include "flood.h"
 #include "log.h"
 #include "paths.h"
 #include "peer.h"
@@ -228,6 +229,15 @@ static void respond(struct peer *peer, uint64_t now)
 	send_to_peer(peer, &response, sizeof(response), now);
 }
 
+/* One that comes too soon after another of its peer may be good. */
+static void drop_initiation(struct tunnel *tunnel, const struct handshake_message *m,
+			    enum drop_reason reason, uint64_t now)
+{
+	tunnel_drop(tunnel, reason, 1);
+	if (reason != DROP_initiation_flood)
+		flood_note_worthless(tunnel, &m->from.addr, now);
+}
+
 static void receive_initiation(struct tunnel *tunnel, const struct handshake_message *m,
 			       uint64_t now)
 {
@@ -237,17 +247,17 @@ static void receive_initiation(struct tunnel *tunnel, const struct handshake_mes
 	int err;
 
 	if (noise_open_initiation(&tunnel->identity, msg, &peek)) {
-		tunnel_drop(tunnel, DROP_bad_handshake, 1);
+		drop_initiation(tunnel, m, DROP_bad_handshake, now);
 		return;
 	}
 	peer = peer_find(&tunnel->peers, peek.remote_static);
 	if (!peer) {
-		tunnel_drop(tunnel, DROP_unknown_peer, 1);
+		drop_initiation(tunnel, m, DROP_unknown_peer, now);
 		goto out;
 	}
 	err = noise_consume_initiation(&peer->answering, &peer->remote, &peek, msg, now);
 	if (err) {
-		tunnel_drop(tunnel, drop_reason_of(err), 1);
+		drop_initiation(tunnel, m, drop_reason_of(err), now);
 		goto out;
 	}
 	count_received(peer, sizeof(*msg));
@@ -285,6 +295,7 @@ static void send_cookie(struct tunnel *tunnel, const struct handshake_message *m
 	    tunnel->dp.udp &&
 	    udp_send(tunnel->dp.udp, &path, false, 0, &reply, sizeof(reply)))
 		tunnel_drop(tunnel, DROP_udp_send_error, 1);
+	flood_publish_secret(tunnel);
 }
 
 /* Returns true if the message may cost more work than the check of its macs (section 5.3). */

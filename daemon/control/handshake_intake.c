@@ -2,6 +2,7 @@
 #include "handshake_intake.h"
 
 #include "clock.h"
+#include "flood.h"
 #include "handshake.h"
 #include "outer.h"
 #include "thread.h"
@@ -14,21 +15,11 @@
 #define COLLECT_BATCH 64
 /* Messages from rings leave this much of the queue free for the UDP sockets. */
 #define COLLECT_LEAVES (HANDSHAKE_QUEUE_LEN / 4)
-/* A queue this long means that we cannot keep up (whitepaper section 5.3). */
-#define LOAD_BACKLOG  64
-#define LOAD_LASTS_NS NS_PER_SEC
 /* If many peers want a session at once, our initiations must not delay the answers to the first of
  * them until we initiate again and the answers are worthless. So while messages wait, a round sends
  * one initiation, plus one per four messages that it answered: a flood of messages does not keep us
  * from having sessions. */
 #define INITIATIONS_A_ROUND 16
-
-static bool note_load(struct tunnel *tunnel, unsigned backlog, uint64_t now)
-{
-	if (backlog >= LOAD_BACKLOG)
-		tunnel->under_load_until = now + LOAD_LASTS_NS;
-	return now < tunnel->under_load_until;
-}
 
 /* The message is copied, so that nobody changes it after the check, and it is aligned. */
 static void collect_frame(struct tunnel *tunnel, const struct nic *nic,
@@ -88,8 +79,8 @@ static unsigned room_per_ring(struct tunnel *tunnel)
 /* Returns how many messages it took from the queue. */
 static unsigned answer_handshakes(struct tunnel *tunnel, uint64_t now)
 {
-	bool load =
-		note_load(tunnel, handshake_queue_backlog(&tunnel->dp.handshakes), now);
+	bool load = flood_note_backlog(
+		tunnel, handshake_queue_backlog(&tunnel->dp.handshakes), now);
 	uint64_t until = clock_now() + HANDSHAKES_NS;
 	struct handshake_message m;
 	unsigned n = 0;

@@ -8,6 +8,7 @@
 #include <urcu-qsbr.h>
 
 #include "bpf_objects.h"
+#include "flood.h"
 #include "thread.h"
 #include "tunnel.h"
 
@@ -62,6 +63,7 @@ int tunnel_set_private_key(struct tunnel *tunnel, const uint8_t key[WG_KEY_LEN])
 		return -ENOMEM;
 	noise_identity_set(&tunnel->identity, key);
 	cookie_checker_init(&tunnel->cookies, tunnel->identity.public_key);
+	flood_publish_secret(tunnel);
 	memcpy(check->key, tunnel->cookies.mac1_key, sizeof(check->key));
 	if (!tunnel->identity.set) {
 		free(check);

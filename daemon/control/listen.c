@@ -61,7 +61,8 @@ int tunnel_listen(struct tunnel *tunnel)
 {
 	assert_control_thread();
 	struct udp *udp;
-	int err = udp_open(&udp, tunnel->listen_port, tunnel->fwmark);
+	int err = udp_open(&udp, tunnel->listen_port, tunnel->fwmark,
+			   bpf_objects_socket_filter_fd(tunnel->bpf));
 
 	if (!err) {
 		listen_by(tunnel, udp);
@@ -143,7 +144,8 @@ int tunnel_set_listen_port(struct tunnel *tunnel, uint16_t port)
 		tunnel->listen_port = port;
 		return 0;
 	}
-	err = udp_open(&udp, port, tunnel->fwmark);
+	err = udp_open(&udp, port, tunnel->fwmark,
+		       bpf_objects_socket_filter_fd(tunnel->bpf));
 	if (err) {
 		log_info("configuration refused, nothing changed: UDP port %u: %s", port,
 			 strerror(-err));

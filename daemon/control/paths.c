@@ -7,6 +7,7 @@
 #include <urcu-qsbr.h>
 
 #include "clock.h"
+#include "flood.h"
 #include "flows.h"
 #include "handshake_queue.h"
 #include "log.h"
@@ -193,6 +194,7 @@ void paths_configure_endpoint(struct peer *peer, const struct endpoint *ep)
 	if (peer->configured && peer->has_endpoint && endpoint_equal(&peer->endpoint, ep))
 		return;
 	move_to(peer, ep);
+	flood_note_friend(tunnel_of(peer), &ep->addr, clock_now());
 	peer->configured = true;
 }
 
@@ -230,6 +232,7 @@ void paths_note_way(struct peer *peer, const struct handshake_message *m)
 	paths_set_endpoint(peer, &m->from);
 	if (m->ifindex)
 		flows_admit(peer, &m->from, m->ifindex, now);
+	flood_note_friend(tunnel_of(peer), &m->from.addr, now);
 }
 
 void paths_roam(struct peer *peer)

@@ -8,6 +8,7 @@
 
 #include "bpf_objects.h"
 #include "clock.h"
+#include "drops.h"
 #include "flows.h"
 #include "peer.h"
 #include "thread.h"
@@ -79,7 +80,29 @@ static void take_released(const struct tunnel *tunnel, struct snapshot *s)
 	}
 }
 
-void snapshot_take(const struct tunnel *tunnel, struct snapshot *s)
+static uint64_t per_second(uint64_t n, uint64_t ns)
+{
+	return (uint64_t)((double)n * NS_PER_SEC / (double)ns + 0.5);
+}
+
+static void take_rates(struct tunnel *tunnel, struct snapshot *s, uint64_t now)
+{
+	struct drops_sample *latest = &tunnel->asked[0], *before = &tunnel->asked[1];
+
+	if (!latest->at)
+		latest->at = before->at = tunnel->opened;
+	if (now - latest->at >= NS_PER_SEC) {
+		*before = *latest;
+		latest->at = now;
+		latest->drops = s->stats.drops;
+	}
+	for (unsigned i = 0; i < DROP_REASONS && now > before->at; i++)
+		*drops_counter(&s->drop_rates, i) = per_second(
+			drops_read(&s->stats.drops, i) - drops_read(&before->drops, i),
+			now - before->at);
+}
+
+void snapshot_take(struct tunnel *tunnel, struct snapshot *s)
 {
 	assert_control_thread();
 	memset(s, 0, sizeof(*s));
@@ -101,6 +124,7 @@ void snapshot_take(const struct tunnel *tunnel, struct snapshot *s)
 	take_nics(tunnel, s);
 	take_released(tunnel, s);
 	sum_stats(tunnel, &s->stats);
+	take_rates(tunnel, s, clock_now());
 }
 
 /* --- a peer --- */

@@ -60,6 +60,9 @@ struct snapshot {
 	unsigned released_count;
 	/* Sum of all threads; `drops` also has those of the BPF programs and NICs. */
 	struct worker_stats stats;
+	/* Drops per second, rounded, since somebody asked a second or more ago, or else since
+	 * the start. */
+	struct drops drop_rates;
 };
 
 enum path_kind {
@@ -85,7 +88,7 @@ struct peer_snapshot {
 	struct peer_stats stats; /* zero unless has_stats */
 };
 
-void snapshot_take(const struct tunnel *tunnel, struct snapshot *s);
+void snapshot_take(struct tunnel *tunnel, struct snapshot *s);
 /* Takes n peers, at most SNAPSHOT_PEERS. */
 void snapshot_peers(struct peer **peers, struct peer_snapshot *taken, unsigned n);
 

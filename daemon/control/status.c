@@ -209,6 +209,7 @@ static struct json_object *tunnel_object(const struct snapshot *s)
 	put(&o, "paths",
 	    counters_object(&s->stats, path_counters, LENGTH(path_counters)));
 	put(&o, "drops", drops_object(&s->stats.drops));
+	put(&o, "drops_per_second", drops_object(&s->drop_rates));
 	return o;
 }
 
@@ -279,7 +280,7 @@ static int print_peers(FILE *out, const struct snapshot_walk *walk, bool first)
 	return 1;
 }
 
-static int print_tunnel(FILE *out, const struct tunnel *tunnel)
+static int print_tunnel(FILE *out, struct tunnel *tunnel)
 {
 	struct snapshot s;
 	int err;
@@ -292,7 +293,7 @@ static int print_tunnel(FILE *out, const struct tunnel *tunnel)
 }
 
 /* Returns 1 if there are more parts. */
-static int write_part(FILE *out, const struct tunnel *tunnel, struct snapshot_walk *walk,
+static int write_part(FILE *out, struct tunnel *tunnel, struct snapshot_walk *walk,
 		      bool first)
 {
 	int err = first ? print_tunnel(out, tunnel) : 0;

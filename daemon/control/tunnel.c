@@ -39,6 +39,7 @@ static int init_tables(struct tunnel *tunnel)
 	if (!err)
 		err = handshake_queue_init(&tunnel->dp.handshakes);
 	ratelimit_init(&tunnel->ratelimit, HANDSHAKES_PER_SECOND, HANDSHAKES_BURST, 64);
+	ratelimit_init(&tunnel->worthless, WORTHLESS_PER_SECOND, WORTHLESS_BURST, 64);
 	return err;
 }
 

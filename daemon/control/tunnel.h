@@ -41,10 +41,21 @@ struct uapi;
 /* How many handshakes one source address may make us compute (whitepaper section 5.3). */
 #define HANDSHAKES_PER_SECOND 20
 #define HANDSHAKES_BURST      5
+/* How many worthless initiations do not make it a suspect (flood.h). */
+#define WORTHLESS_PER_SECOND 20
+#define WORTHLESS_BURST	     64
+
+/* The counters of drops when somebody asked for them. */
+struct drops_sample {
+	uint64_t at; /* ns */
+	struct drops drops;
+};
 
 struct tunnel {
 	char name[IFNAMSIZ];
-	uint64_t opened;     /* when, ns */
+	uint64_t opened; /* when, ns */
+	struct drops_sample
+		asked[2];    /* the latest, and the one before: a second or more */
 	struct dataplane dp; /* what workers read */
 	struct peers peers;
 	struct nics nics;
@@ -58,8 +69,9 @@ struct tunnel {
 	struct noise_identity identity;
 	struct peer_walk rekeying; /* peers that do not know of a new identity yet */
 	struct cookie_checker cookies;
-	struct ratelimit ratelimit;
-	uint64_t under_load_until; /* ns */
+	struct ratelimit ratelimit; /* of handshakes under load */
+	struct ratelimit
+		worthless; /* of initiations that tell nothing against a source */
 	struct wall_clock wall;
 	uint16_t listen_port; /* as configured; 0: any */
 	uint32_t fwmark;

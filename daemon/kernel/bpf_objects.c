@@ -44,6 +44,7 @@ struct bpf_objects {
 	struct nic_bpf *nic;
 	struct wgif_bpf *wgif;
 	struct worker_stats *stats;
+	struct defence *defence;
 	unsigned cpus;
 	struct wg_config config;
 	bool config_late; /* the map has not what is in `config` */
@@ -65,14 +66,14 @@ static size_t page_round(size_t len)
 	return (len + page - 1) / page * page;
 }
 
-static int map_worker_stats(struct bpf_objects *bpf)
+static int map_memory(const struct bpf_map *map, size_t len, void *out)
 {
-	void *p = mmap(NULL, page_round(STATS_LEN), PROT_READ | PROT_WRITE, MAP_SHARED,
-		       bpf_map__fd(bpf->nic->maps.worker_stats), 0);
+	void *p = mmap(NULL, page_round(len), PROT_READ | PROT_WRITE, MAP_SHARED,
+		       bpf_map__fd(map), 0);
 
 	if (p == MAP_FAILED)
 		return -errno;
-	bpf->stats = p;
+	*(void **)out = p;
 	return 0;
 }
 
@@ -103,7 +104,12 @@ static int load_objects(struct bpf_objects *bpf)
 	if (!bpf->nic)
 		return -errno;
 	err = load_wgif(bpf);
-	return err ? err : map_worker_stats(bpf);
+	if (!err)
+		err = map_memory(bpf->nic->maps.worker_stats, STATS_LEN, &bpf->stats);
+	if (!err)
+		err = map_memory(bpf->nic->maps.defence, sizeof(*bpf->defence),
+				 &bpf->defence);
+	return err;
 }
 
 int bpf_objects_open(struct bpf_objects **out, char *why, size_t why_len)
@@ -166,6 +172,8 @@ void bpf_objects_close(struct bpf_objects *bpf)
 	tc_close(&bpf->tc);
 	if (bpf->stats)
 		munmap(bpf->stats, page_round(STATS_LEN));
+	if (bpf->defence)
+		munmap(bpf->defence, page_round(sizeof(*bpf->defence)));
 	wgif_bpf__destroy(bpf->wgif);
 	nic_bpf__destroy(bpf->nic);
 	free(bpf);
@@ -290,6 +298,12 @@ int bpf_objects_deliver(struct bpf_objects *bpf, uint32_t ifindex, const uint8_t
 	return bpf_prog_test_run_opts(bpf_program__fd(bpf->nic->progs.wg_probe), &opts);
 }
 
+int bpf_objects_socket_filter_fd(const struct bpf_objects *bpf)
+{
+	assert_control_thread();
+	return bpf_program__fd(bpf->nic->progs.wg_socket);
+}
+
 struct worker_stats *bpf_objects_worker_stats(struct bpf_objects *bpf)
 {
 	assert_control_thread();
@@ -344,18 +358,83 @@ void bpf_objects_set_port(struct bpf_objects *bpf, uint16_t port)
 	bpf_objects_write_config(bpf);
 }
 
-void bpf_objects_set_mac1_key(struct bpf_objects *bpf, const uint8_t mac1_key[WG_KEY_LEN])
+/* BLAKE2s' chaining value after the block of a key. */
+static void mac_state(uint32_t state[8], const uint8_t key[WG_KEY_LEN])
 {
 	uint32_t block[BLAKE2S_BLOCK_LEN / sizeof(uint32_t)];
 
+	blake2s_init_h(state, WG_MAC_LEN, WG_KEY_LEN);
+	blake2s_load(block, key, WG_KEY_LEN);
+	blake2s_compress(state, block, BLAKE2S_BLOCK_LEN, 0);
+	blake2s_wipe(block, sizeof(block));
+}
+
+void bpf_objects_set_mac1_key(struct bpf_objects *bpf, const uint8_t mac1_key[WG_KEY_LEN])
+{
 	assert_control_thread();
 	bpf->config.has_mac1 = !!mac1_key;
-	if (mac1_key) {
-		blake2s_init_h(bpf->config.mac1_state, WG_MAC_LEN, WG_KEY_LEN);
-		blake2s_load(block, mac1_key, WG_KEY_LEN);
-		blake2s_compress(bpf->config.mac1_state, block, BLAKE2S_BLOCK_LEN, 0);
-	}
+	if (mac1_key)
+		mac_state(bpf->config.mac1_state, mac1_key);
 	bpf_objects_write_config(bpf);
+}
+
+struct defence *bpf_objects_defence(struct bpf_objects *bpf)
+{
+	assert_control_thread();
+	return bpf->defence;
+}
+
+void bpf_objects_set_cookie_secret(struct bpf_objects *bpf,
+				   const uint8_t secret[WG_KEY_LEN], uint64_t until)
+{
+	struct defence *d = bpf->defence;
+
+	assert_control_thread();
+	__atomic_store_n(&d->cookie_until, 0, __ATOMIC_RELEASE);
+	memset(d->cookie_state, 0, sizeof(d->cookie_state));
+	if (secret)
+		mac_state(d->cookie_state, secret);
+	__atomic_store_n(&d->cookie_until, secret ? until : 0, __ATOMIC_RELEASE);
+}
+
+/* The same as in bpf/flood.h. */
+static struct source_key source_key(const struct ip_addr *addr)
+{
+	bool v4 = addr->family == IP_V4;
+	struct source_key key = {.proto = htons(v4 ? ETH_P_IP : ETH_P_IPV6)};
+
+	memcpy(key.prefix, addr->bytes, v4 ? 4 : 8);
+	return key;
+}
+
+/* A program may change a bucket meanwhile, which is lost then: some more or less pass. */
+static void raise_source(struct bpf_objects *bpf, const struct ip_addr *addr,
+			 const struct source *until)
+{
+	int fd = bpf_map__fd(bpf->nic->maps.sources);
+	struct source_key key = source_key(addr);
+	struct source s;
+
+	assert_control_thread();
+	if (bpf_map_lookup_elem(fd, &key, &s))
+		memset(&s, 0, sizeof(s));
+	if (until->friend_until > s.friend_until)
+		s.friend_until = until->friend_until;
+	if (until->suspect_until > s.suspect_until)
+		s.suspect_until = until->suspect_until;
+	bpf_map_update_elem(fd, &key, &s, BPF_ANY);
+}
+
+void bpf_objects_set_friend(struct bpf_objects *bpf, const struct ip_addr *addr,
+			    uint64_t until)
+{
+	raise_source(bpf, addr, &(struct source){.friend_until = until});
+}
+
+void bpf_objects_set_suspect(struct bpf_objects *bpf, const struct ip_addr *addr,
+			     uint64_t until)
+{
+	raise_source(bpf, addr, &(struct source){.suspect_until = until});
 }
 
 /* The clock of bpf_ktime_get_coarse_ns(). */

@@ -63,6 +63,9 @@ bool bpf_objects_xdp_holder(uint32_t ifindex, char text[XDP_HOLDER_TEXT]);
 int bpf_objects_deliver(struct bpf_objects *bpf, uint32_t ifindex, const uint8_t *frame,
 			size_t len);
 
+/* Returns the descriptor of the program that filters what a UDP socket receives; owned by bpf. */
+int bpf_objects_socket_filter_fd(const struct bpf_objects *bpf);
+
 /* Returns WG_MAX_WORKERS + 1 elements in memory shared with the BPF map, owned by bpf. */
 struct worker_stats *bpf_objects_worker_stats(struct bpf_objects *bpf);
 
@@ -84,6 +87,17 @@ int bpf_objects_admit_flow(struct bpf_objects *bpf, const struct endpoint *from,
 			   uint32_t ifindex);
 void bpf_objects_remove_flow(struct bpf_objects *bpf, const struct endpoint *from,
 			     uint32_t ifindex);
+/* Memory shared with the BPF map, owned by bpf. */
+struct defence *bpf_objects_defence(struct bpf_objects *bpf);
+/* The secret that cookies are made of (cookie.h), until that time; NULL: there is none. */
+void bpf_objects_set_cookie_secret(struct bpf_objects *bpf,
+				   const uint8_t secret[WG_KEY_LEN], uint64_t until);
+/* A peer was at this source, or most of what comes from it is worth nothing (bpf/flood.h): until
+ * that time. Without memory nothing happens. */
+void bpf_objects_set_friend(struct bpf_objects *bpf, const struct ip_addr *addr,
+			    uint64_t until);
+void bpf_objects_set_suspect(struct bpf_objects *bpf, const struct ip_addr *addr,
+			     uint64_t until);
 /* entry NULL: the NIC is no longer served. */
 int bpf_objects_set_nic(struct bpf_objects *bpf, uint32_t ifindex,
 			const struct nic_entry *entry);

@@ -174,12 +174,18 @@ static void print_paths(struct json_object *o)
 static void print_drops(struct json_object *o)
 {
 	struct json_object *drops = json_object_object_get(o, "drops");
+	struct json_object *rates = json_object_object_get(o, "drops_per_second");
 
 	if (!json_object_is_type(drops, json_type_object))
 		return;
 	json_object_object_foreach(drops, reason, count)
-		printf("  dropped %s: %s (%s)\n", json_object_get_string(count), reason,
+	{
+		printf("  dropped %s: %s (%s)", json_object_get_string(count), reason,
 		       reason_text(reason));
+		if (get_number(rates, reason))
+			printf(", %s per second", text(rates, reason));
+		putchar('\n');
+	}
 }
 
 /* `when`: Unix time in seconds. The clock may have been set back since then. */

@@ -46,7 +46,14 @@ static int set_mark(int fd, uint32_t fwmark)
 	return setsockopt(fd, SOL_SOCKET, SO_MARK, &fwmark, sizeof(fwmark)) ? -errno : 0;
 }
 
-static int open_socket(int family, uint32_t fwmark)
+/* The filter saves work: workers drop what it drops. So a kernel that refuses it does no harm. */
+static void set_filter(int fd, int filter_fd)
+{
+	if (filter_fd >= 0)
+		set_option(fd, SOL_SOCKET, SO_ATTACH_BPF, filter_fd);
+}
+
+static int open_socket(int family, uint32_t fwmark, int filter_fd)
 {
 	int err, fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
@@ -67,6 +74,7 @@ static int open_socket(int family, uint32_t fwmark)
 	/* wgif.bpf.c recognises our own packets by it. */
 	set_option(fd, SOL_SOCKET, SO_PRIORITY, WG_SOCKET_PRIORITY);
 	set_buffers(fd);
+	set_filter(fd, filter_fd);
 	if (fwmark && (err = set_mark(fd, fwmark))) {
 		close(fd);
 		return err;
@@ -94,19 +102,19 @@ static uint16_t bound_port(int fd)
 }
 
 /* Opens both families on one port; with port 0 the second may find it taken. */
-static int open_pair(struct udp *u, uint16_t port, uint32_t fwmark)
+static int open_pair(struct udp *u, uint16_t port, uint32_t fwmark, int filter_fd)
 {
 	int err;
 
 	u->fd6 = -1;
-	u->fd4 = open_socket(AF_INET, fwmark);
+	u->fd4 = open_socket(AF_INET, fwmark, filter_fd);
 	if (u->fd4 < 0)
 		return u->fd4;
 	err = bind_port(u->fd4, AF_INET, port);
 	if (err)
 		return err;
 	u->port = bound_port(u->fd4);
-	u->fd6 = open_socket(AF_INET6, fwmark);
+	u->fd6 = open_socket(AF_INET6, fwmark, filter_fd);
 	if (u->fd6 == -EAFNOSUPPORT || u->fd6 == -EADDRNOTAVAIL)
 		return u->fd6 = -1, 0;
 	return u->fd6 < 0 ? u->fd6 : bind_port(u->fd6, AF_INET6, u->port);
@@ -120,7 +128,7 @@ static void close_pair(struct udp *u)
 		close(u->fd6);
 }
 
-int udp_open(struct udp **out, uint16_t port, uint32_t fwmark)
+int udp_open(struct udp **out, uint16_t port, uint32_t fwmark, int filter_fd)
 {
 	assert_control_thread();
 	struct udp *u = calloc(1, sizeof(*u));
@@ -129,7 +137,7 @@ int udp_open(struct udp **out, uint16_t port, uint32_t fwmark)
 	if (!u)
 		return -ENOMEM;
 	do {
-		err = open_pair(u, port, fwmark);
+		err = open_pair(u, port, fwmark, filter_fd);
 		if (err)
 			close_pair(u);
 	} while (err == -EADDRINUSE && --tries);

@@ -462,12 +462,10 @@ static size_t handshake_len(uint32_t type)
 	}
 }
 
-/* Returns true if the receiver index is that of a keypair we know, finished or not: a cookie
- * reply answers a message of ours, which told the index to nobody else. */
-static bool is_known_receiver(struct worker *w, const uint8_t *message)
+/* Returns true if the receiver index is that of a keypair we know, finished or not: a response or a
+ * cookie reply answers a message of ours, which told the index to nobody else. */
+static bool is_known_receiver(struct worker *w, uint32_t receiver)
 {
-	uint32_t receiver = ((const struct wg_cookie_reply *)message)->receiver;
-
 	return keypairs_find(&w->dp->peers->keypairs, receiver);
 }
 
@@ -479,11 +477,17 @@ static enum drop_reason refuse_junk(struct worker *w, uint32_t type,
 				    const uint8_t *message, uint32_t len)
 {
 	const struct mac1_check *check = rcu_dereference(w->dp->mac1);
+	const struct wg_cookie_reply *reply = (const void *)message;
+	const struct wg_response *response = (const void *)message;
 
 	if (type == WG_COOKIE_REPLY)
-		return is_known_receiver(w, message) ? DROP_REASONS : DROP_bad_cookie;
-	return check && cookie_mac1_right(check->key, message, len) ? DROP_REASONS
-								    : DROP_bad_mac;
+		return is_known_receiver(w, reply->receiver) ? DROP_REASONS
+							     : DROP_bad_cookie;
+	if (!check || !cookie_mac1_right(check->key, message, len))
+		return DROP_bad_mac;
+	if (type == WG_RESPONSE && !is_known_receiver(w, response->receiver))
+		return DROP_bad_handshake;
+	return DROP_REASONS;
 }
 
 static void queue_handshake(struct worker *w, const struct udp_received *r, uint32_t type,

@@ -138,7 +138,8 @@ static inline int load_log(enum libbpf_print_level level, const char *format,
 	return level == LIBBPF_WARN ? vfprintf(stderr, format, args) : 0;
 }
 
-/* bpftool map dump prints field names only of maps with BTF. XSKMAPs cannot have BTF. */
+/* bpftool map dump prints field names only of maps with BTF. XSKMAPs and arrays of programs cannot
+ * have BTF. */
 static inline void assert_maps_have_btf(const struct bpf_object *object)
 {
 	const struct bpf_map *map;
@@ -149,6 +150,7 @@ static inline void assert_maps_have_btf(const struct bpf_object *object)
 		uint32_t size = sizeof(info);
 
 		if (bpf_map__type(map) == BPF_MAP_TYPE_XSKMAP ||
+		    bpf_map__type(map) == BPF_MAP_TYPE_PROG_ARRAY ||
 		    bpf_map__is_internal(map))
 			continue;
 		assert_int_equal(bpf_obj_get_info_by_fd(bpf_map__fd(map), &info, &size),

@@ -4,6 +4,7 @@
  * each. The verdict shows which socket a frame is for: it is XDP_REDIRECT only if that
  * socket is in the map.
  */
+#include <arpa/inet.h>
 #include <linux/if_xdp.h>
 #include <net/if.h>
 #include <sys/socket.h>
@@ -288,6 +289,31 @@ static int group_teardown(void **state)
 	return 0;
 }
 
+static uint64_t boot_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_BOOTTIME, &ts);
+	return (uint64_t)ts.tv_sec * SECOND + (uint64_t)ts.tv_nsec;
+}
+
+static void set_defence(struct defence d)
+{
+	uint32_t zero = 0;
+
+	assert_int_equal(
+		bpf_map_update_elem(bpf_map__fd(nic->maps.defence), &zero, &d, 0), 0);
+}
+
+static void empty(const struct bpf_map *map)
+{
+	uint8_t key[64];
+	int fd = bpf_map__fd(map);
+
+	while (!bpf_map_get_next_key(fd, NULL, key))
+		assert_int_equal(bpf_map_delete_elem(fd, key), 0);
+}
+
 /* Fills the maps: a socket for queue 0, a session, the port, and message()'s flows. */
 static int setup(void **state)
 {
@@ -300,6 +326,9 @@ static int setup(void **state)
 	admit(6, 0);
 	add_session(PEER);
 	make_peer_stats(bpf_map__fd(nic->maps.peer_stats), PEER);
+	set_defence((struct defence){0});
+	empty(nic->maps.sources);
+	empty(nic->maps.junk_flows);
 	return 0;
 }
 
@@ -925,6 +954,359 @@ static void ipv6_without_udp_checksum_passes(void **state)
 	expect_data(f, 0, 32);
 }
 
+/* --- floods --- */
+
+/* Sets the flow of message() as one whose junk the kernel delivered `ago` nanoseconds ago. */
+static void note_junk(int family, int64_t ago)
+{
+	struct flow_key key = flow_key(family);
+	struct junk_flow value = {.delivered = boot_now() - (uint64_t)ago};
+
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(nic->maps.junk_flows), &key,
+					     &value, BPF_ANY),
+			 0);
+}
+
+static void remove_flows(void)
+{
+	empty(nic->maps.flows);
+}
+
+static struct frame unknown_receiver_of(int family)
+{
+	struct frame f = message(family, 4, 32);
+
+	f.bytes[udp_offset(family) + 12] ^= 1;
+	return f;
+}
+
+static struct frame wrong_mac1(int family, uint8_t type, size_t length)
+{
+	struct frame f = message(family, type, length);
+
+	f.bytes[udp_offset(family) + 8 + 20] ^= 1;
+	return f;
+}
+
+static void expect_junk(int family, int verdict)
+{
+	bool drop = verdict == XDP_DROP;
+
+	expect(message(family, 9, 32), verdict, drop ? DROP_bad_type : NO_DROP);
+	expect(message(family, 0, 1400), verdict, drop ? DROP_bad_type : NO_DROP);
+	expect(message(family, 4, 3), verdict, drop ? DROP_bad_length : NO_DROP);
+	expect(message(family, 4, 0), verdict, drop ? DROP_bad_length : NO_DROP);
+	expect(message(family, 4, 31), verdict, drop ? DROP_bad_length : NO_DROP);
+	expect(message(family, 1, 147), verdict, drop ? DROP_bad_length : NO_DROP);
+	expect(message(family, 2, 93), verdict, drop ? DROP_bad_length : NO_DROP);
+	expect(message(family, 3, 65), verdict, drop ? DROP_bad_length : NO_DROP);
+	expect(unknown_receiver_of(family), verdict,
+	       drop ? DROP_unknown_receiver : NO_DROP);
+	expect(wrong_mac1(family, 1, 148), verdict, drop ? DROP_bad_mac : NO_DROP);
+	expect(wrong_mac1(family, 2, 92), verdict, drop ? DROP_bad_mac : NO_DROP);
+}
+
+/* Whether or not the flow is XDP's. */
+static void junk_of_a_junk_flow_is_dropped(void **state)
+{
+	for (int family = 4; family <= 6; family += 2) {
+		note_junk(family, 0);
+		expect_junk(family, XDP_DROP);
+		expect_data(message(family, 4, 32), 0, 32);
+		expect(message(family, 1, 148), XDP_REDIRECT, NO_DROP);
+		expect(message(family, 2, 92), XDP_REDIRECT, NO_DROP);
+		expect(message(family, 3, 64), XDP_PASS, NO_DROP);
+	}
+	remove_flows();
+	for (int family = 4; family <= 6; family += 2) {
+		expect_junk(family, XDP_DROP);
+		expect(message(family, 4, 32), XDP_PASS, NO_DROP);
+		expect(message(family, 1, 148), XDP_PASS, NO_DROP);
+		expect(message(family, 2, 92), XDP_PASS, NO_DROP);
+		expect(message(family, 3, 64), XDP_PASS, NO_DROP);
+	}
+}
+
+/* One goes by the stack then. */
+static void junk_passes_again_after_a_second(void **state)
+{
+	for (int family = 4; family <= 6; family += 2) {
+		note_junk(family, SECOND + SECOND / 50);
+		expect_junk(family, XDP_PASS);
+	}
+}
+
+static void junk_of_other_flows_passes(void **state)
+{
+	struct frame f;
+
+	note_junk(4, 0);
+	f = message(4, 9, 32);
+	put16(f.bytes + UDP4, THEIRS + 1);
+	expect(f, XDP_PASS, NO_DROP);
+	f = message(4, 9, 32);
+	f.bytes[IP4_SOURCE + 3] ^= 1;
+	expect(f, XDP_PASS, NO_DROP);
+	f = message(4, 9, 32);
+	f.bytes[IP4_DESTINATION + 3] ^= 1;
+	expect(f, XDP_PASS, NO_DROP);
+	f = message(4, 9, 32);
+	f.bytes[5] ^= 1;
+	expect(f, XDP_PASS, NO_DROP);
+	f = message(4, 9, 32);
+	put16(f.bytes + UDP4 + 2, PORT + 1);
+	expect(f, XDP_PASS, NO_DROP);
+	/* The kernel drops and counts what is malformed. */
+	f = message(4, 9, 32);
+	put16(f.bytes + UDP4 + 4, 39);
+	expect(f, XDP_PASS, NO_DROP);
+	f = message(4, 9, 32);
+	f.bytes[IP + 10] ^= 1;
+	expect_as_it_is(f, XDP_PASS, NO_DROP);
+}
+
+static const uint8_t secret[32] = {9, 8, 7, [31] = 6};
+
+/* Under load, with a secret of cookies, and no tokens for initiations without a cookie. */
+static struct defence loaded(void)
+{
+	struct defence d = {.load_until = boot_now() + 10 * SECOND,
+			    .unproven = boot_now() + 10 * SECOND,
+			    .cookie_until = boot_now() + 10 * SECOND};
+	uint32_t block[16];
+
+	blake2s_init_h(d.cookie_state, 16, sizeof(secret));
+	blake2s_load(block, secret, sizeof(secret));
+	blake2s_compress(d.cookie_state, block, 64, 0);
+	return d;
+}
+
+/* Makes mac2 with the cookie for the source of the frame. */
+static struct frame with_cookie(struct frame f)
+{
+	bool v4 = get16(f.bytes + ETH_PROTO) == 0x0800;
+	size_t udp = v4 ? UDP4 : UDP6, addr_len = v4 ? 4 : 16;
+	uint8_t source[18], cookie[16];
+
+	memcpy(source, f.bytes + (v4 ? IP4_SOURCE : IP6_SOURCE), addr_len);
+	memcpy(source + addr_len, f.bytes + udp, 2);
+	blake2s(cookie, 16, source, addr_len + 2, secret, sizeof(secret));
+	blake2s(f.bytes + udp + 8 + 132, 16, f.bytes + udp + 8, 132, cookie, 16);
+	return f;
+}
+
+static struct source_key source_key(int family)
+{
+	struct frame f = message(family, 1, 148);
+	struct source_key key = {0};
+
+	memcpy(&key.proto, f.bytes + ETH_PROTO, 2);
+	memcpy(key.prefix, f.bytes + (family == 4 ? IP4_SOURCE : IP6_SOURCE),
+	       family == 4 ? 4 : 8);
+	return key;
+}
+
+static void put_source(int family, struct source s)
+{
+	struct source_key key = source_key(family);
+
+	assert_int_equal(
+		bpf_map_update_elem(bpf_map__fd(nic->maps.sources), &key, &s, BPF_ANY),
+		0);
+}
+
+/* The bucket holds five. Tokens come back while the test runs, so more may pass. */
+static void expect_few(struct frame f, int verdict)
+{
+	int dropped = 0;
+
+	for (int i = 0; i < 5; i++)
+		expect(f, verdict, NO_DROP);
+	for (int i = 0; i < 40; i++) {
+		struct frame checked = f;
+
+		if (get16(f.bytes + ETH_PROTO) == 0x0800)
+			fix_checksum(&checked);
+		dropped += run(&checked, nic_ifindex, 0) == XDP_DROP;
+	}
+	assert_true(dropped >= 20);
+}
+
+static void load_needs_a_cookie(void **state)
+{
+	struct frame f;
+
+	set_defence(loaded());
+	for (int family = 4; family <= 6; family += 2) {
+		expect(message(family, 1, 148), XDP_DROP, DROP_no_cookie);
+		/* Those of other messages and of other senders do not count. */
+		f = with_cookie(message(family, 1, 148));
+		put16(f.bytes + udp_offset(family), THEIRS + 1);
+		expect(f, XDP_DROP, DROP_no_cookie);
+		f = with_cookie(message(family, 1, 148));
+		f.bytes[udp_offset(family) + 8 + 140] ^= 1;
+		expect(f, XDP_DROP, DROP_no_cookie);
+		/* A response answers a message of ours. */
+		expect(message(family, 2, 92), XDP_REDIRECT, NO_DROP);
+		expect_data(message(family, 4, 32), 0, 32);
+		/* It may be somebody else's. */
+		expect(wrong_mac1(family, 1, 148), XDP_PASS, NO_DROP);
+		expect_few(with_cookie(message(family, 1, 148)), XDP_REDIRECT);
+	}
+}
+
+/* They pass without being counted: the filter of the socket counts them. */
+static void load_needs_a_cookie_of_strangers(void **state)
+{
+	set_defence(loaded());
+	remove_flows();
+	for (int family = 4; family <= 6; family += 2) {
+		expect(message(family, 1, 148), XDP_DROP, DROP_no_cookie);
+		for (int i = 0; i < 20; i++)
+			expect(with_cookie(message(family, 1, 148)), XDP_PASS, NO_DROP);
+		expect(message(family, 2, 92), XDP_PASS, NO_DROP);
+		expect(message(family, 4, 32), XDP_PASS, NO_DROP);
+	}
+}
+
+static void some_without_a_cookie_are_answered(void **state)
+{
+	struct defence d = loaded();
+
+	d.unproven = 0;
+	set_defence(d);
+	for (int i = 0; i < 100; i++)
+		expect(message(4, 1, 148), XDP_REDIRECT, NO_DROP);
+}
+
+static void friends_are_answered_in_any_case(void **state)
+{
+	set_defence(loaded());
+	put_source(4, (struct source){.friend_until = boot_now() + 10 * SECOND});
+	for (int i = 0; i < 20; i++)
+		expect(message(4, 1, 148), XDP_REDIRECT, NO_DROP);
+	put_source(4, (struct source){.friend_until = boot_now() - 1});
+	expect(message(4, 1, 148), XDP_DROP, DROP_no_cookie);
+}
+
+static void expired_cookies_are_none(void **state)
+{
+	struct defence d = loaded();
+
+	d.cookie_until = boot_now() - 1;
+	set_defence(d);
+	expect(with_cookie(message(4, 1, 148)), XDP_DROP, DROP_no_cookie);
+	/* Without load nobody needs one. */
+	d.load_until = boot_now() - 1;
+	set_defence(d);
+	for (int i = 0; i < 500; i++)
+		expect(message(4, 1, 148), XDP_REDIRECT, NO_DROP);
+}
+
+static void suspects_have_few(void **state)
+{
+	for (int family = 4; family <= 6; family += 2) {
+		put_source(family,
+			   (struct source){.suspect_until = boot_now() + 10 * SECOND});
+		expect_few(message(family, 1, 148), XDP_REDIRECT);
+		expect(message(family, 2, 92), XDP_REDIRECT, NO_DROP);
+		/* Those with a cookie have a bucket of their own. */
+		set_defence((struct defence){0});
+		put_source(family,
+			   (struct source){.suspect_until = boot_now() + 10 * SECOND,
+					   .unproven = boot_now() + 10 * SECOND});
+		expect(message(family, 1, 148), XDP_DROP, DROP_rate_limited);
+		put_source(family, (struct source){.suspect_until = boot_now() - 1});
+		for (int i = 0; i < 20; i++)
+			expect(message(family, 1, 148), XDP_REDIRECT, NO_DROP);
+	}
+}
+
+/* --- the filter of the UDP sockets --- */
+
+static int filtered_socket(struct sockaddr_in *to)
+{
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+	int filter = bpf_program__fd(nic->progs.wg_socket);
+	socklen_t len = sizeof(*to);
+
+	*to = (struct sockaddr_in){.sin_family = AF_INET,
+				   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	assert_int_equal(bind(fd, (struct sockaddr *)to, len), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)to, &len), 0);
+	assert_int_equal(
+		setsockopt(fd, SOL_SOCKET, SO_ATTACH_BPF, &filter, sizeof(filter)), 0);
+	return fd;
+}
+
+/* Sends the message of the frame; it must arrive, or be dropped for that reason. */
+static void deliver(int from, int to, struct frame f, int reason)
+{
+	struct counters before = counters(), after;
+	size_t length = f.len - MESSAGE4;
+	uint8_t got[2048];
+	ssize_t n;
+
+	assert_int_equal(send(from, f.bytes + MESSAGE4, length, 0), length);
+	n = recv(to, got, sizeof(got), 0);
+	after = counters();
+	assert_drops(&before, &after, reason);
+	if (reason != NO_DROP) {
+		assert_int_equal(n, -1);
+		return;
+	}
+	assert_int_equal(n, length);
+	assert_memory_equal(got, f.bytes + MESSAGE4, length);
+}
+
+static bool lo_has_junk(void)
+{
+	struct flow_key key;
+
+	return !bpf_map_get_next_key(bpf_map__fd(nic->maps.junk_flows), NULL, &key) &&
+	       key.ifindex == if_nametoindex("lo");
+}
+
+static void socket_gets_no_junk(void **state)
+{
+	struct nic_entry entry = {0};
+	uint32_t lo = if_nametoindex("lo");
+	struct sockaddr_in addr;
+	int to = filtered_socket(&addr), from = socket(AF_INET, SOCK_DGRAM, 0);
+	struct source s = {.suspect_until = boot_now() + 100 * SECOND,
+			   .unproven = boot_now() + 100 * SECOND};
+	struct source_key key = {.proto = htons(0x0800), .prefix = {127, 0, 0, 1}};
+
+	assert_int_equal(connect(from, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	deliver(from, to, message(4, 4, 32), NO_DROP);
+	deliver(from, to, message(4, 4, 1452), NO_DROP);
+	deliver(from, to, message(4, 1, 148), NO_DROP);
+	deliver(from, to, message(4, 2, 92), NO_DROP);
+	deliver(from, to, message(4, 3, 64), NO_DROP);
+	deliver(from, to, message(4, 9, 32), DROP_bad_type);
+	deliver(from, to, message(4, 4, 0), DROP_bad_length);
+	deliver(from, to, message(4, 4, 3), DROP_bad_length);
+	deliver(from, to, message(4, 4, 31), DROP_bad_length);
+	deliver(from, to, message(4, 1, 149), DROP_bad_length);
+	deliver(from, to, unknown_receiver_of(4), DROP_unknown_receiver);
+	deliver(from, to, wrong_mac1(4, 1, 148), DROP_bad_mac);
+	assert_false(lo_has_junk());
+	set_defence(loaded());
+	deliver(from, to, message(4, 1, 148), DROP_no_cookie);
+	deliver(from, to, message(4, 2, 92), NO_DROP);
+	set_defence((struct defence){0});
+	bpf_map_update_elem(bpf_map__fd(nic->maps.sources), &key, &s, BPF_ANY);
+	deliver(from, to, message(4, 1, 148), DROP_rate_limited);
+	/* XDP learns of it if it is on the device. */
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(nic->maps.nics), &lo, &entry, 0),
+			 0);
+	deliver(from, to, message(4, 9, 32), DROP_bad_type);
+	assert_true(lo_has_junk());
+	bpf_map_delete_elem(bpf_map__fd(nic->maps.nics), &lo);
+	close(from);
+	close(to);
+}
+
 /* A second implementation of the rules: the outcome for a frame on queue 0. */
 enum outcome { PASS, NOT_OURS, HANDSHAKE, DATA, OUTCOMES };
 
@@ -1120,6 +1502,16 @@ int main(void)
 		T(wrong_ipv4_checksum_passes),
 		T(ipv6_without_udp_checksum_passes),
 		T(random_frames_against_the_model),
+		T(junk_of_a_junk_flow_is_dropped),
+		T(junk_passes_again_after_a_second),
+		T(junk_of_other_flows_passes),
+		T(load_needs_a_cookie),
+		T(load_needs_a_cookie_of_strangers),
+		T(some_without_a_cookie_are_answered),
+		T(friends_are_answered_in_any_case),
+		T(expired_cookies_are_none),
+		T(suspects_have_few),
+		T(socket_gets_no_junk),
 	};
 
 	return cmocka_run_group_tests_name("nic", tests, group_setup, group_teardown);

@@ -188,6 +188,26 @@ junk_is_no_load() {
 	junk_is_no_load --cookie-replies bad_cookie "--nic none"
 }
 
+# junk_wakes_nobody [ARGUMENTS of wgxdp]: the filter of the UDP socket drops it, or XDP before that.
+junk_wakes_nobody() {
+	scene "$1"
+	before=$(udp_counter 2)
+	flood --count 5000 --bad-mac
+	[ "$(value sent)" = 5000 ]
+	status_is A '.drops.bad_mac >= 4000 and .drops_per_second.bad_mac >= 1'
+	[ $(($(udp_counter 2) - before)) -le 20 ]
+	flood --count 1000 --bad-mac
+	on A "$WGXDP" status wg0 >"$TMP/status"
+	grep -q 'bad_mac.* per second' "$TMP/status"
+}
+
+@test "junk wakes no thread, by AF_XDP: XDP drops it" {
+	junk_wakes_nobody ""
+	[ "$(on A ethtool -S toF | awk '/xdp_drops/ { n += $2 } END { print n }')" -ge 1000 ]
+}
+
+@test "junk wakes no thread, without XDP" { junk_wakes_nobody "--nic none"; }
+
 @test "a stranger gets no answer" {
 	scene ""
 	wg_keys X
@@ -289,7 +309,7 @@ every_initiation_accounted() {
 	sent=$(value sent)
 	answered=$(($(value cookie_replies) + $(value responses)))
 	dropped=$(($(drops A handshake_queue_full) + $(drops A rx_ring_full) +
-		$(drops A rate_limited) + $(drops A initiation_flood) + $(udp_counter 6) - socket_full))
+		$(drops A rate_limited) + $(drops A no_cookie) + $(drops A initiation_flood) + $(udp_counter 6) - socket_full))
 	echo "sent $sent, answered $answered, dropped $dropped"
 	((answered + dropped >= sent * 95 / 100))
 }

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: MIT OR GPL-2.0-only */
+/*
+ * What is junk, and which initiations are too many; for the XDP program and for the filter of the
+ * UDP sockets.
+ *
+ * Theory of operation. Only the kernel knows if a packet is for us: the answers to a masqueraded
+ * client may carry our address and port. The filter of our UDP sockets sees what the kernel has
+ * judged to be ours, so it drops all junk. It also notes the junk's flow, and for the next second
+ * the XDP program drops the junk of that flow, before the stack. Then one goes by the stack again.
+ *
+ * An initiation whose mac1 is right is ours, and drops by the XDP program harm nobody else.
+ * Without load, all of them pass. Suspects, sources whose initiations the daemon found worthless,
+ * have few in any case, so that they put nobody else under load. Under load, one passes if it proves by a cookie that its source is no forgery,
+ * and its source has sent few. Of those without a cookie only so many pass as the daemon can
+ * answer with cookies. Those of friends, where a peer was lately, have buckets of their own for
+ * that, which a flood from forged sources does not empty. No source gets an entry in the map
+ * unless it has proved itself.
+ *
+ * Buckets are taken from without locks: a race lets some more pass.
+ */
+#ifndef BPF_FLOOD_H
+#define BPF_FLOOD_H
+
+#include "macs.h"
+#include "maps.h"
+#include "parse.h"
+
+#define NS_PER_SEC 1000000000ULL
+/* For so long a flow's junk is dropped by XDP; and noted again after half of that. */
+#define JUNK_LASTS_NS NS_PER_SEC
+
+/* Tokens come at an interval, and are full after a time (ns). */
+#define PROVEN_INTERVAL	  (NS_PER_SEC / 20)
+#define PROVEN_REACH	  (5 * PROVEN_INTERVAL)
+#define FRIEND_INTERVAL	  (NS_PER_SEC / 20)
+#define FRIEND_REACH	  (20 * FRIEND_INTERVAL)
+#define UNPROVEN_INTERVAL (NS_PER_SEC / 4000)
+#define UNPROVEN_REACH	  (400 * UNPROVEN_INTERVAL)
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct wg_config);
+} config SEC(".maps");
+
+/* By receiver index: its four bytes as on the wire. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, WG_MAX_SESSIONS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, __u32);
+	__type(value, struct session);
+} sessions SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(map_flags, BPF_F_MMAPABLE);
+	__type(key, __u32);
+	__type(value, struct defence);
+} defence SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, WG_MAX_SOURCES);
+	__type(key, struct source_key);
+	__type(value, struct source);
+} sources SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, WG_MAX_JUNK);
+	__type(key, struct flow_key);
+	__type(value, struct junk_flow);
+} junk_flows SEC(".maps");
+
+static __always_inline struct defence *find_defence(void)
+{
+	__u32 zero = 0;
+
+	return bpf_map_lookup_elem(&defence, &zero);
+}
+
+static __always_inline bool is_loaded(void)
+{
+	const struct defence *d = find_defence();
+
+	return d && bpf_ktime_get_boot_ns() < d->load_until;
+}
+
+/* --- junk --- */
+
+static __always_inline bool is_junk_flow(const struct flow_key *flow)
+{
+	const struct junk_flow *j = bpf_map_lookup_elem(&junk_flows, flow);
+
+	return j && bpf_ktime_get_boot_ns() < j->delivered + JUNK_LASTS_NS;
+}
+
+static __always_inline void note_junk_flow(const struct flow_key *flow)
+{
+	const struct junk_flow *j = bpf_map_lookup_elem(&junk_flows, flow);
+	struct junk_flow now = {.delivered = bpf_ktime_get_boot_ns()};
+
+	if (!j || now.delivered >= j->delivered + JUNK_LASTS_NS / 2)
+		bpf_map_update_elem(&junk_flows, flow, &now, BPF_ANY);
+}
+
+/* A handshake message. Without a private key no mac1 is right, but the worker says so. */
+static __always_inline enum drop_reason refuse_mac1(const struct wg_config *c,
+						    const struct message *m, __u32 type)
+{
+	bool right;
+
+	if (!c->has_mac1)
+		return DROP_REASONS;
+	right = type == WG_INITIATION
+			? mac1_right(c, m, offsetof(struct wg_initiation, mac1))
+			: mac1_right(c, m, offsetof(struct wg_response, mac1));
+	return right ? DROP_REASONS : DROP_bad_mac;
+}
+
+static __always_inline enum drop_reason refuse_length(__u32 length, __u32 right)
+{
+	return length == right ? DROP_REASONS : DROP_bad_length;
+}
+
+static __always_inline enum drop_reason refuse_data(const struct message *m,
+						    __u32 receiver)
+{
+	if (m->length < WG_DATA_OVERHEAD)
+		return DROP_bad_length;
+	return bpf_map_lookup_elem(&sessions, &receiver) ? DROP_REASONS
+							 : DROP_unknown_receiver;
+}
+
+/* Returns DROP_REASONS if the message is none that the worker would certainly drop. Sets *type. */
+static __always_inline enum drop_reason refuse_junk(const struct wg_config *c,
+						    const struct message *m, __u32 *type)
+{
+	__u32 head[2] = {0}; /* the type and, of data, the receiver index */
+
+	*type = 0;
+	if (m->length < sizeof(head[0]) || !load(m, 0, head, sizeof(head[0])))
+		return DROP_bad_length;
+	*type = le32(head[0]);
+	switch (*type) {
+	case WG_DATA:
+		if (m->length < WG_DATA_OVERHEAD ||
+		    !load(m, sizeof(head[0]), &head[1], sizeof(head[1])))
+			return DROP_bad_length;
+		return refuse_data(m, head[1]);
+	case WG_INITIATION:
+		if (m->length != sizeof(struct wg_initiation))
+			return DROP_bad_length;
+		return refuse_mac1(c, m, WG_INITIATION);
+	case WG_RESPONSE:
+		if (m->length != sizeof(struct wg_response))
+			return DROP_bad_length;
+		return refuse_mac1(c, m, WG_RESPONSE);
+	case WG_COOKIE_REPLY:
+		return refuse_length(m->length, sizeof(struct wg_cookie_reply));
+	default:
+		return DROP_bad_type;
+	}
+}
+
+/* --- too many initiations --- */
+
+/* Returns true if the bucket has a token; `take`: takes it. */
+static __always_inline bool has_token(__u64 *full_at, __u64 now, __u64 interval,
+				      __u64 reach, bool take)
+{
+	__u64 full = (*full_at > now ? *full_at : now) + interval;
+
+	if (full > now + reach)
+		return false;
+	if (take)
+		*full_at = full;
+	return true;
+}
+
+static __always_inline struct source_key source_key(const struct flow_key *flow)
+{
+	struct source_key key = {.proto = flow->proto};
+
+	if (flow->proto == bpf_htons(ETH_P_IP))
+		__builtin_memcpy(key.prefix, flow->source + 12, 4);
+	else
+		__builtin_memcpy(key.prefix, flow->source, 8);
+	return key;
+}
+
+static __always_inline enum drop_reason
+refuse_proven(struct source *s, const struct source_key *key, __u64 now, bool take)
+{
+	struct source fresh = {.proven = now + PROVEN_INTERVAL};
+
+	if (s)
+		return has_token(&s->proven, now, PROVEN_INTERVAL, PROVEN_REACH, take)
+			       ? DROP_REASONS
+			       : DROP_rate_limited;
+	if (take)
+		bpf_map_update_elem(&sources, key, &fresh, BPF_NOEXIST);
+	return DROP_REASONS;
+}
+
+static __always_inline enum drop_reason
+refuse_unproven(struct source *s, struct defence *d, __u64 now, bool take)
+{
+	if (s && now < s->friend_until &&
+	    has_token(&s->unproven, now, FRIEND_INTERVAL, FRIEND_REACH, take))
+		return DROP_REASONS;
+	if (has_token(&d->unproven, now, UNPROVEN_INTERVAL, UNPROVEN_REACH, take))
+		return DROP_REASONS;
+	return DROP_no_cookie;
+}
+
+/* A suspect remains one while it goes on. */
+static __always_inline enum drop_reason refuse_suspect(struct source *s, __u64 *bucket,
+						       __u64 now, bool take)
+{
+	if (has_token(bucket, now, PROVEN_INTERVAL, PROVEN_REACH, take))
+		return DROP_REASONS;
+	s->suspect_until = now + WG_SUSPECT_NS;
+	return DROP_rate_limited;
+}
+
+/* Returns DROP_REASONS if the daemon shall see the initiation, whose mac1 is right. `take`: counts
+ * it; false if it will be asked again. */
+static __always_inline enum drop_reason refuse_initiation(const struct message *m,
+							  const struct flow_key *flow,
+							  bool take)
+{
+	struct source_key key = source_key(flow);
+	struct source *s = bpf_map_lookup_elem(&sources, &key);
+	struct defence *d = find_defence();
+	__u64 now = bpf_ktime_get_boot_ns();
+	bool suspect = s && now < s->suspect_until, proven;
+
+	if (!d || (now >= d->load_until && !suspect))
+		return DROP_REASONS;
+	proven = now < d->cookie_until && mac2_right(d, m, flow);
+	if (suspect)
+		return refuse_suspect(s, proven ? &s->proven : &s->unproven, now, take);
+	return proven ? refuse_proven(s, &key, now, take)
+		      : refuse_unproven(s, d, now, take);
+}
+
+#endif
