@@ -81,10 +81,11 @@ folder_of = $(word 2,$(subst /, ,$(1:daemon/main.c=daemon/main/)))
 TABLE		= $(foreach f,main $(FOLDERS),'$f: $(MAY_$f)')
 may_of = $(if $(filter-out daemon/main.c,$(filter daemon/%,$1)),$(call folder_of,$1) $(MAY_$(call folder_of,$1)),$(FOLDERS))
 # The command that compiles a file. Tests may include everything.
-compile = $(if $(filter bpf/%,$1),$(CLANG) $(BPF_CFLAGS),$(CC) $(ALL_CFLAGS) $(addprefix -iquote daemon/,$(may_of)) \
+compile = $(if $(filter %.bpf.c,$1),$(CLANG) $(BPF_CFLAGS),$(CC) $(ALL_CFLAGS) $(addprefix -iquote daemon/,$(may_of)) \
 	  $(if $(filter %/boringssl.c,$1),-isystem $(BORINGSSL_INCLUDE))) -c $1
 TESTS	:= $(patsubst %.c,$(B)/%,$(wildcard tests/unit/test_*.c tests/bpf/test_*.c))
-TOOLS	:= $(patsubst %.c,$(B)/%,$(wildcard tests/tools/*.c))
+TOOLS	:= $(patsubst %.c,$(B)/%,$(filter-out %.bpf.c,$(wildcard tests/tools/*.c)))
+BPF_TOOLS := $(patsubst %.c,$(B)/%.o,$(wildcard tests/tools/*.bpf.c))
 BENCHES	:= $(patsubst %.c,$(B)/%,$(wildcard tests/bench/*.c))
 FUZZERS	:= $(patsubst %.c,$(B)/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZING	:= $(findstring fuzzer,$(SANITIZE))
@@ -122,6 +123,10 @@ $(B)/bpf/%.tmp.o: bpf/%.bpf.c $(B)/flags
 	@mkdir -p $(@D)
 	$(call compile,$<) -MMD -MP -MT $@ -MF $(@:.o=.d) -o $@
 
+$(BPF_TOOLS): $(B)/%.o: %.c $(B)/flags
+	@mkdir -p $(@D)
+	$(call compile,$<) -MMD -MP -o $@
+
 $(B)/bpf/%.bpf.o: $(B)/bpf/%.tmp.o
 	$(BPFTOOL) gen object $@ $<
 
@@ -136,7 +141,7 @@ $(B)/tests/%: $(B)/tests/%.o $(B)/libwgxdp.a
 $(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(if $(FUZZING),,$(B)/tests/fuzz/replay.o) $(B)/libwgxdp.a
 	$(CC) -o $@ $^ $(LDFLAGS) $(if $(FUZZING),-fsanitize=fuzzer) $(LDLIBS)
 
-tests: $(TESTS) $(TOOLS) $(BENCHES) $(FUZZERS)
+tests: $(TESTS) $(TOOLS) $(BPF_TOOLS) $(BENCHES) $(FUZZERS)
 fuzzers: $(FUZZERS)
 
 layers: $(OBJ) $(B)/daemon/main.o
@@ -291,4 +296,4 @@ format-check: deps-format
 clean:
 	rm -rf $(B)
 
--include $(C_OBJ:.o=.d) $(wildcard $(B)/bpf/*.d)
+-include $(C_OBJ:.o=.d) $(BPF_TOOLS:.o=.d) $(wildcard $(B)/bpf/*.d)

@@ -96,7 +96,8 @@ struct wg_config {
 	__u32 listen_port; /* host byte order; 0: not listening */
 	/* BLAKE2s under the key of mac1 (whitepaper section 5.4.4), after the key's block. */
 	__u32 mac1_state[8];
-	__u32 has_mac1; /* 0: no private key, so that no handshake message is ours */
+	__u32 has_mac1;	 /* 0: no private key, so that no handshake message is ours */
+	char ifname[16]; /* the interface whose map this is */
 };
 
 /*

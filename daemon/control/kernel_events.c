@@ -141,7 +141,7 @@ static void look_at_nic(struct tunnel *tunnel, struct nic *nic, uint64_t now)
 {
 	uint32_t ifindex = nic->ifindex;
 
-	if (!bpf_objects_lost_xdp(nic->link_fd))
+	if (!bpf_objects_lost_xdp(&nic->xdp))
 		return;
 	nic_admin_leave(tunnel, nic, "somebody detached the XDP program");
 	nics_note_lost(tunnel, ifindex, now);

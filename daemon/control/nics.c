@@ -161,7 +161,18 @@ static uint64_t refusal_wait(const struct nic_refusal *r, int err)
 	return before < REFUSAL_MAX_NS / 2 ? before * 2 : REFUSAL_MAX_NS;
 }
 
-/* The log gets `why` once, not at each try that ends with the same error. NULL: nothing to say. */
+/* Writes which XDP program the device has; "": none. */
+static void look_up_holder(const struct tunnel *tunnel, uint32_t ifindex,
+			   char holder[XDP_HOLDER_TEXT])
+{
+	const struct rtnl_link *link = links_find(&tunnel->routing.links, ifindex);
+
+	holder[0] = 0;
+	if (link)
+		bpf_objects_xdp_holder(tunnel->bpf, ifindex, link->mac, holder);
+}
+
+/* The log gets `why` once, not at each try that ends in the same way. */
 static void remember_refusal(struct tunnel *tunnel, uint32_t ifindex, int err,
 			     const char *why)
 {
@@ -169,9 +180,8 @@ static void remember_refusal(struct tunnel *tunnel, uint32_t ifindex, int err,
 	struct nic_refusal *r = find_refusal(tunnel, ifindex);
 	uint64_t wait = refusal_wait(r, err), now = clock_now();
 	unsigned momentary = rtnl_is_momentary(err) ? (r ? r->momentary : 0) + 1 : 0;
-	bool is_taken = err == -EBUSY && bpf_objects_has_xdp(ifindex);
 
-	if (why && (!r || r->err != err))
+	if (!r || strcmp(r->why, why) != 0)
 		log_info("%s; using the UDP socket", why);
 	if (!r)
 		r = &tunnel->nics.refused[tunnel->nics.refused_next++ % WG_MAX_NICS];
@@ -181,17 +191,25 @@ static void remember_refusal(struct tunnel *tunnel, uint32_t ifindex, int err,
 				  .err = err,
 				  .momentary = momentary,
 				  .wait = wait,
-				  .until = now + wait,
-				  .look = is_taken ? now + LOOK_NS : 0};
+				  .until = now + wait};
+	snprintf(r->why, sizeof(r->why), "%s", why);
+	if (err == -EBUSY)
+		look_up_holder(tunnel, ifindex, r->holder);
+	if (r->holder[0])
+		r->look = now + LOOK_NS;
 }
 
-/* Returns true if the program that kept us from the device is gone. Looks once per LOOK_NS. */
-static bool was_released(struct nic_refusal *r, uint64_t now)
+/* Returns true if the program that kept us from the device is gone, or another: perhaps libxdp's
+ * dispatcher. Looks once per LOOK_NS. */
+static bool was_released(const struct tunnel *tunnel, struct nic_refusal *r, uint64_t now)
 {
+	char holder[XDP_HOLDER_TEXT];
+
 	if (!r->look || now < r->look)
 		return false;
 	r->look = now + LOOK_NS;
-	return !bpf_objects_has_xdp(r->ifindex);
+	look_up_holder(tunnel, r->ifindex, holder);
+	return strcmp(holder, r->holder) != 0;
 }
 
 static void forget_refusal(struct tunnel *tunnel, uint32_t ifindex)
@@ -210,7 +228,7 @@ static uint32_t end_refusal(struct tunnel *tunnel, uint64_t now)
 
 		if (!r->ifindex || r->over)
 			continue;
-		if (now >= r->until || was_released(r, now)) {
+		if (now >= r->until || was_released(tunnel, r, now)) {
 			r->over = true;
 			r->until = 0;
 			return r->ifindex;
@@ -321,11 +339,15 @@ void nics_want(struct tunnel *tunnel, uint32_t ifindex)
 
 void nics_note_lost(struct tunnel *tunnel, uint32_t ifindex, uint64_t now)
 {
+	const struct rtnl_link *link = links_find(&tunnel->routing.links, ifindex);
 	struct nics *nics = &tunnel->nics;
+	char why[NIC_WHY];
 
 	assert_control_thread();
+	snprintf(why, sizeof(why), "%s: somebody detached the XDP program again",
+		 link ? link->name : "?");
 	if (nics->lost == ifindex && now < nics->lost_at + LOST_AGAIN_NS)
-		remember_refusal(tunnel, ifindex, -ECANCELED, NULL);
+		remember_refusal(tunnel, ifindex, -ECANCELED, why);
 	nics->lost = ifindex;
 	nics->lost_at = now;
 	nics_want(tunnel, ifindex);
@@ -347,7 +369,7 @@ static uint32_t take_wanted(struct nics *nics)
 static int attach_in_mode(struct tunnel *tunnel, uint32_t ifindex, enum nic_mode mode)
 {
 	struct nic *nic;
-	char why[256];
+	char why[NIC_WHY];
 	int err = nics_attach(tunnel, ifindex, mode, &nic, why, sizeof(why));
 
 	if (err)

@@ -32,6 +32,8 @@ struct nic_request {
 	enum nic_mode mode;
 };
 
+#define NIC_WHY 256
+
 /* A device that could not be attached, as it was then. */
 struct nic_refusal {
 	uint32_t ifindex; /* 0: none */
@@ -40,7 +42,9 @@ struct nic_refusal {
 	int err;
 	unsigned momentary; /* tries running that failed for a moment's shortage */
 	bool over;	    /* `until` has passed, and nics_serve() said so */
-	uint64_t look; /* ns, when to look if its XDP program is gone; 0: it had none */
+	char why[NIC_WHY];
+	char holder[XDP_HOLDER_TEXT]; /* the XDP program that it had; "": none */
+	uint64_t look;	      /* ns, when to look if that is gone or another; 0: never */
 	uint64_t wait, until; /* ns */
 };
 

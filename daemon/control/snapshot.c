@@ -69,6 +69,22 @@ static void take_nics(const struct tunnel *tunnel, struct snapshot *s)
 			take_nic(tunnel->dp.nics[i], &s->nics[s->nic_count++]);
 }
 
+static void take_refused(const struct tunnel *tunnel, struct snapshot *s)
+{
+	for (unsigned i = 0; i < WG_MAX_NICS; i++) {
+		const struct nic_refusal *r = &tunnel->nics.refused[i];
+		const struct rtnl_link *link =
+			links_find(&tunnel->routing.links, r->ifindex);
+		struct refused_snapshot *refused = &s->refused[s->refused_count];
+
+		if (!link)
+			continue;
+		memcpy(refused->name, link->name, sizeof(refused->name));
+		memcpy(refused->why, r->why, sizeof(refused->why));
+		s->refused_count++;
+	}
+}
+
 static void take_released(const struct tunnel *tunnel, struct snapshot *s)
 {
 	for (unsigned i = 0; i < WG_MAX_NICS; i++) {
@@ -122,6 +138,7 @@ void snapshot_take(struct tunnel *tunnel, struct snapshot *s)
 	s->late_changes = late_maps_count(tunnel);
 	s->guarded = !atomic_load(&tunnel->dp.unguarded);
 	take_nics(tunnel, s);
+	take_refused(tunnel, s);
 	take_released(tunnel, s);
 	sum_stats(tunnel, &s->stats);
 	take_rates(tunnel, s, clock_now());

@@ -21,6 +21,7 @@
 #include <sys/types.h>
 
 #include "endpoint.h"
+#include "nics.h"
 #include "peers.h"
 #include "wg_maps.h"
 #include "wg_proto.h"
@@ -37,6 +38,12 @@ struct nic_snapshot {
 	unsigned queues;	  /* that send and receive */
 	unsigned zerocopy_queues; /* of those */
 	unsigned receive_queues;  /* that only receive, with copies */
+};
+
+/* A device that could not be attached. */
+struct refused_snapshot {
+	char name[IFNAMSIZ];
+	char why[NIC_WHY];
 };
 
 struct snapshot {
@@ -56,6 +63,8 @@ struct snapshot {
 	size_t late_changes; /* that BPF maps have not yet */
 	struct nic_snapshot nics[WG_MAX_NICS];
 	unsigned nic_count;
+	struct refused_snapshot refused[WG_MAX_NICS];
+	unsigned refused_count;
 	char released[WG_MAX_NICS][IFNAMSIZ]; /* by `wgxdp release` */
 	unsigned released_count;
 	/* Sum of all threads; `drops` also has those of the BPF programs and NICs. */

@@ -154,6 +154,32 @@ static struct json_object *nics_array(const struct snapshot *s)
 	return a;
 }
 
+static struct json_object *refused_object(const struct refused_snapshot *refused)
+{
+	struct json_object *o = json_object_new_object();
+
+	put_string(&o, "name", refused->name);
+	put_string(&o, "why", refused->why);
+	return o;
+}
+
+/* NULL without memory. */
+static struct json_object *refused_array(const struct snapshot *s)
+{
+	struct json_object *a = json_object_new_array();
+
+	for (unsigned i = 0; a && i < s->refused_count; i++) {
+		struct json_object *refused = refused_object(&s->refused[i]);
+
+		if (refused && !json_object_array_add(a, refused))
+			continue;
+		json_object_put(refused);
+		json_object_put(a);
+		a = NULL;
+	}
+	return a;
+}
+
 /* NULL without memory. */
 static struct json_object *released_array(const struct snapshot *s)
 {
@@ -204,6 +230,8 @@ static struct json_object *tunnel_object(const struct snapshot *s)
 	put_bool(&o, "tc_programs", s->guarded);
 	put_number(&o, "late_changes", s->late_changes);
 	put(&o, "nics", nics_array(s));
+	if (s->refused_count)
+		put(&o, "refused", refused_array(s));
 	if (s->released_count)
 		put(&o, "released", released_array(s));
 	put(&o, "paths",

@@ -26,9 +26,11 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
+#include <xdp/libxdp.h>
 
 #include "blake2s.h"
 #include "clock.h"
+#include "dispatcher.h"
 #include "nic.skel.h"
 #include "pins.h"
 #include "tc.h"
@@ -57,6 +59,11 @@ static int quiet_print(enum libbpf_print_level level, const char *fmt, va_list a
 {
 	return level == LIBBPF_WARN && getenv("WGXDP_DEBUG") ? vfprintf(stderr, fmt, ap)
 							     : 0;
+}
+
+static int quiet_libxdp(enum libxdp_print_level level, const char *fmt, va_list ap)
+{
+	return quiet_print((enum libbpf_print_level)level, fmt, ap);
 }
 
 static size_t page_round(size_t len)
@@ -119,6 +126,7 @@ int bpf_objects_open(struct bpf_objects **out, char *why, size_t why_len)
 
 	assert_control_thread();
 	libbpf_set_print(quiet_print);
+	libxdp_set_print(quiet_libxdp);
 	cpus = libbpf_num_possible_cpus();
 	if (cpus < 0) {
 		snprintf(why, why_len, "cannot count the CPUs: %s", strerror(-cpus));
@@ -203,6 +211,8 @@ int bpf_objects_pin(struct bpf_objects *bpf, const char *ifname, char *why,
 
 	if (err)
 		return err;
+	snprintf(bpf->config.ifname, sizeof(bpf->config.ifname), "%s", ifname);
+	bpf_objects_write_config(bpf);
 	unpin(bpf);
 	pins_tell_strangers(&bpf->pins);
 	err = pin_maps(&bpf->pins, bpf->nic->obj);
@@ -237,7 +247,8 @@ int bpf_objects_attach_tc(struct bpf_objects *bpf, uint32_t ifindex)
 	return tc_attach(&bpf->tc, ifindex);
 }
 
-int bpf_objects_attach_xdp(struct bpf_objects *bpf, uint32_t ifindex, enum xdp_kind kind)
+int bpf_objects_attach_xdp(struct bpf_objects *bpf, uint32_t ifindex, enum xdp_kind kind,
+			   struct xdp_attachment *a)
 {
 	const struct bpf_program *prog = kind == XDP_KIND_FRAGS
 						 ? bpf->nic->progs.wg_nic
@@ -247,33 +258,109 @@ int bpf_objects_attach_xdp(struct bpf_objects *bpf, uint32_t ifindex, enum xdp_k
 							      : XDP_FLAGS_DRV_MODE);
 
 	assert_control_thread();
-	return bpf_link_create(bpf_program__fd(prog), (int)ifindex, BPF_XDP, &opts);
+	*a = XDP_NOT_ATTACHED;
+	a->link_fd = bpf_link_create(bpf_program__fd(prog), (int)ifindex, BPF_XDP, &opts);
+	return a->link_fd < 0 ? a->link_fd : 0;
 }
 
-bool bpf_objects_lost_xdp(int link_fd)
+bool bpf_objects_can_join(const struct bpf_objects *bpf, uint32_t ifindex)
+{
+	assert_control_thread();
+	if (!dispatcher_is_on(ifindex))
+		return false;
+	dispatcher_clean(bpf->nic, ifindex, bpf->config.ifname);
+	return true;
+}
+
+int bpf_objects_join_xdp(struct bpf_objects *bpf, uint32_t ifindex,
+			 struct xdp_attachment *a, bool *native)
+{
+	int err;
+
+	assert_control_thread();
+	*a = XDP_NOT_ATTACHED;
+	err = dispatcher_join(bpf->nic, ifindex, &a->place);
+	if (!err)
+		*native = dispatcher_is_native(a->place);
+	return err;
+}
+
+void bpf_objects_detach_xdp(struct xdp_attachment *a)
+{
+	assert_control_thread();
+	if (a->link_fd >= 0)
+		close(a->link_fd);
+	dispatcher_leave(a->place);
+	*a = XDP_NOT_ATTACHED;
+}
+
+bool bpf_objects_lost_xdp(const struct xdp_attachment *a)
 {
 	struct bpf_link_info info = {0};
 	uint32_t len = sizeof(info);
 
-	return !bpf_obj_get_info_by_fd(link_fd, &info, &len) && !info.xdp.ifindex;
+	if (a->place)
+		return dispatcher_lost(a->place);
+	return !bpf_obj_get_info_by_fd(a->link_fd, &info, &len) && !info.xdp.ifindex;
 }
 
-bool bpf_objects_has_xdp(uint32_t ifindex)
+struct nic_search {
+	uint32_t ifindex;
+	const uint8_t *mac;
+	char *ifname;
+};
+
+/* For pins_visit(): looks whether this wgxdp serves the NIC. An interface index alone may be that
+ * of a NIC in another network namespace. */
+static bool serves_nic(void *ctx, const char *ifname, int map_fd)
 {
+	struct nic_search *search = ctx;
+	struct nic_entry entry;
+
+	if (bpf_map_lookup_elem(map_fd, &search->ifindex, &entry) ||
+	    memcmp(entry.mac, search->mac, sizeof(entry.mac)) != 0)
+		return false;
+	snprintf(search->ifname, IFNAMSIZ, "%s", ifname);
+	return true;
+}
+
+/* Finds another wgxdp that serves the NIC. */
+static bool find_other(const struct bpf_objects *bpf, uint32_t ifindex,
+		       const uint8_t mac[6], char ifname[IFNAMSIZ])
+{
+	struct nic_search search = {ifindex, mac, ifname};
+
+	return pins_visit(&bpf->pins, bpf_map__name(bpf->nic->maps.nics),
+			  sizeof(struct nic_entry), serves_nic, &search);
+}
+
+bool bpf_objects_others_serve(const struct bpf_objects *bpf, uint32_t ifindex,
+			      const uint8_t mac[6])
+{
+	char ifname[IFNAMSIZ];
+
 	assert_control_thread();
+	return find_other(bpf, ifindex, mac, ifname);
+}
+
+static uint32_t xdp_id(uint32_t ifindex)
+{
 	LIBBPF_OPTS(bpf_xdp_query_opts, opts);
 
-	return !bpf_xdp_query((int)ifindex, 0, &opts) &&
-	       opts.attach_mode != XDP_ATTACHED_NONE;
+	if (bpf_xdp_query((int)ifindex, 0, &opts))
+		return 0;
+	return opts.attach_mode == XDP_ATTACHED_MULTI ? opts.drv_prog_id : opts.prog_id;
 }
 
-bool bpf_objects_xdp_holder(uint32_t ifindex, char text[XDP_HOLDER_TEXT])
+/* "17 (name)". Returns false if the device has no program. */
+static bool holder_program(uint32_t ifindex, char text[XDP_HOLDER_TEXT])
 {
 	struct bpf_prog_info info = {0};
-	uint32_t id = 0, len = sizeof(info);
+	uint32_t id = xdp_id(ifindex), len = sizeof(info);
 	int fd;
 
-	if (bpf_xdp_query_id((int)ifindex, 0, &id) || !id)
+	text[0] = 0;
+	if (!id)
 		return false;
 	snprintf(text, XDP_HOLDER_TEXT, "%u", id);
 	fd = bpf_prog_get_fd_by_id(id);
@@ -282,6 +369,21 @@ bool bpf_objects_xdp_holder(uint32_t ifindex, char text[XDP_HOLDER_TEXT])
 	if (!bpf_obj_get_info_by_fd(fd, &info, &len) && info.name[0])
 		snprintf(text, XDP_HOLDER_TEXT, "%u (%s)", id, info.name);
 	close(fd);
+	return true;
+}
+
+bool bpf_objects_xdp_holder(const struct bpf_objects *bpf, uint32_t ifindex,
+			    const uint8_t mac[6], char text[XDP_HOLDER_TEXT])
+{
+	char ifname[IFNAMSIZ];
+	size_t len;
+
+	assert_control_thread();
+	if (!holder_program(ifindex, text))
+		return false;
+	len = strlen(text);
+	if (find_other(bpf, ifindex, mac, ifname))
+		snprintf(text + len, XDP_HOLDER_TEXT - len, " of %s", ifname);
 	return true;
 }
 

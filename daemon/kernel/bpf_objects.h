@@ -43,20 +43,44 @@ enum xdp_kind {
 	XDP_KIND_GENERIC,
 };
 
-/* Attaches the XDP program to a NIC. Returns the descriptor of the BPF link, owned by the caller,
- * or -errno. Closing it detaches the program. */
-int bpf_objects_attach_xdp(struct bpf_objects *bpf, uint32_t ifindex, enum xdp_kind kind);
-/* Returns true if somebody has detached the link, which stays open, from its device. The kernel
- * sends no event for that. False if it cannot be asked. */
-bool bpf_objects_lost_xdp(int link_fd);
+/* How our program is on a NIC: alone, by a BPF link that ends with the process, or beside others
+ * in libxdp's dispatcher. */
+struct xdp_attachment {
+	int link_fd;			/* -1: none */
+	struct dispatcher_place *place; /* NULL: none */
+};
 
-/* Returns true if the device has an XDP program, anybody's, in native or generic mode. */
-bool bpf_objects_has_xdp(uint32_t ifindex);
+#define XDP_NOT_ATTACHED        \
+	(struct xdp_attachment) \
+	{                       \
+		.link_fd = -1   \
+	}
 
-#define XDP_HOLDER_TEXT 48
-/* Writes which program that is, as "17 (name)", or as "17" without CAP_SYS_ADMIN. Returns false if
- * there is none. */
-bool bpf_objects_xdp_holder(uint32_t ifindex, char text[XDP_HOLDER_TEXT]);
+/* Attaches the XDP program to a NIC that has none. Returns 0 or -errno; -EBUSY: it has one. */
+int bpf_objects_attach_xdp(struct bpf_objects *bpf, uint32_t ifindex, enum xdp_kind kind,
+			   struct xdp_attachment *a);
+/* Returns true if libxdp's dispatcher is on the NIC, after removing from it what a killed process
+ * for this interface left there. */
+bool bpf_objects_can_join(const struct bpf_objects *bpf, uint32_t ifindex);
+/* Adds the XDP program to that dispatcher. *native: it runs in the driver. Returns 0 or -errno. */
+int bpf_objects_join_xdp(struct bpf_objects *bpf, uint32_t ifindex,
+			 struct xdp_attachment *a, bool *native);
+/* Undoes either. Nothing happens if it is not attached. */
+void bpf_objects_detach_xdp(struct xdp_attachment *a);
+/* Returns true if somebody has detached the program from its device. The kernel sends no event
+ * for that. False if it cannot be asked. */
+bool bpf_objects_lost_xdp(const struct xdp_attachment *a);
+
+/* Returns true if another wgxdp of this host has AF_XDP sockets on the NIC. mac: the device's. */
+bool bpf_objects_others_serve(const struct bpf_objects *bpf, uint32_t ifindex,
+			      const uint8_t mac[6]);
+
+#define XDP_HOLDER_TEXT 64
+/* Writes which XDP program the device has, in native or generic mode, as "17 (name)", or as "17"
+ * without CAP_SYS_ADMIN, and " of wg1" if another wgxdp of this host has AF_XDP sockets there.
+ * Returns false, and "", if it has none. */
+bool bpf_objects_xdp_holder(const struct bpf_objects *bpf, uint32_t ifindex,
+			    const uint8_t mac[6], char text[XDP_HOLDER_TEXT]);
 
 /* Gives the kernel's network stack this Ethernet frame as if the device had received it and XDP
  * had passed it. The device is one of this thread's network namespace. 0 or -errno. */

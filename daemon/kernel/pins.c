@@ -260,18 +260,69 @@ void pins_remove(const struct pins *p, const char *name)
 	unlinkat(p->dir, name, 0);
 }
 
+/* Opens what readdir() reads; NULL on error. */
+static DIR *open_entries(int at)
+{
+	int fd = openat(at, ".", OPEN_DIR);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+	if (!dir && fd >= 0)
+		close(fd);
+	return dir;
+}
+
+/* Opens a map that another process pinned. Returns a descriptor, or less than zero if it is not
+ * there, or not what this version would have pinned. */
+static int open_map(const struct pins *p, const char *ifname, const char *name,
+		    size_t value_size)
+{
+	struct bpf_map_info info = {0};
+	uint32_t len = sizeof(info);
+	char path[512];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d/%s/%s", p->root, ifname, name);
+	fd = bpf_obj_get(path);
+	if (fd < 0 || (!bpf_obj_get_info_by_fd(fd, &info, &len) &&
+		       !strcmp(info.name, name) && info.value_size == value_size))
+		return fd;
+	close(fd);
+	return -EINVAL;
+}
+
+bool pins_visit(const struct pins *p, const char *name, size_t value_size,
+		bool (*visit)(void *ctx, const char *ifname, int map_fd), void *ctx)
+{
+	assert_control_thread();
+	DIR *dir = open_entries(p->root);
+	struct dirent *entry;
+	bool found = false;
+
+	while (dir && !found && (entry = readdir(dir))) {
+		int fd;
+
+		/* The interface of a process that died is gone, but not its pins. */
+		if (!strcmp(entry->d_name, p->ifname) || !if_nametoindex(entry->d_name))
+			continue;
+		fd = open_map(p, entry->d_name, name, value_size);
+		if (fd < 0)
+			continue;
+		found = visit(ctx, entry->d_name, fd);
+		close(fd);
+	}
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
 void pins_tell_strangers(const struct pins *p)
 {
 	assert_control_thread();
-	int fd = openat(p->dir, ".", OPEN_DIR);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	DIR *dir = open_entries(p->dir);
 	struct dirent *entry;
 
-	if (!dir) {
-		if (fd >= 0)
-			close(fd);
+	if (!dir)
 		return;
-	}
 	while ((entry = readdir(dir)) && entry->d_name[0] == '.')
 		;
 	if (entry)

@@ -120,6 +120,16 @@ static size_t length(struct json_object *array)
 		       : 0;
 }
 
+static void print_refused(struct json_object *o)
+{
+	struct json_object *refused = json_object_object_get(o, "refused");
+	size_t n = length(refused);
+
+	for (size_t i = 0; i < n; i++)
+		printf("  no AF_XDP: %s\n",
+		       text(json_object_array_get_idx(refused, i), "why"));
+}
+
 static void print_released(struct json_object *o)
 {
 	struct json_object *names = json_object_object_get(o, "released");
@@ -151,6 +161,7 @@ static void print_nics(struct json_object *o)
 	}
 	if (!n)
 		printf("  no NIC with AF_XDP: all packets use the UDP socket\n");
+	print_refused(o);
 	print_released(o);
 }
 

@@ -158,13 +158,13 @@ static int attach_kind(struct bpf_objects *bpf, struct nic *nic, enum xdp_kind k
 {
 	nic->native = kind != XDP_KIND_GENERIC;
 	nic->frags = kind == XDP_KIND_FRAGS;
-	nic->link_fd = bpf_objects_attach_xdp(bpf, nic->ifindex, kind);
-	return nic->link_fd < 0 ? nic->link_fd : 0;
+	return bpf_objects_attach_xdp(bpf, nic->ifindex, kind, &nic->xdp);
 }
 
 /* `frags`: try the program for several buffers first. Generic XDP sees packets after the kernel has
  * merged them (GRO), and copies them twice, so it is used only if it is asked for. */
-static int attach_xdp(struct bpf_objects *bpf, struct nic *nic, bool generic, bool frags)
+static int attach_alone(struct bpf_objects *bpf, struct nic *nic, bool generic,
+			bool frags)
 {
 	int err = -EOPNOTSUPP;
 
@@ -179,12 +179,55 @@ static int attach_xdp(struct bpf_objects *bpf, struct nic *nic, bool generic, bo
 	return err;
 }
 
+static bool mode_allows(const struct nic *nic, bool native, bool generic)
+{
+	switch (nic->mode) {
+	case NIC_ANY:
+		return native || generic;
+	case NIC_SKB:
+		return !native;
+	default:
+		return native;
+	}
+}
+
+/* Attaches beside the programs that libxdp's dispatcher already runs there. */
+static int attach_beside(struct bpf_objects *bpf, struct nic *nic, bool generic)
+{
+	int err = bpf_objects_join_xdp(bpf, nic->ifindex, &nic->xdp, &nic->native);
+
+	nic->frags = false;
+	if (err || mode_allows(nic, nic->native, generic))
+		return err;
+	bpf_objects_detach_xdp(&nic->xdp);
+	return -EOPNOTSUPP;
+}
+
+static int attach_xdp(struct bpf_objects *bpf, struct nic *nic, bool generic, bool frags,
+		      const char **step)
+{
+	int err = attach_alone(bpf, nic, generic, frags);
+
+	*step = "XDP";
+	if (err == -EEXIST) /* native beside generic, or the other way round */
+		err = -EBUSY;
+	if (err != -EBUSY || !bpf_objects_can_join(bpf, nic->ifindex))
+		return err;
+	/* There may have been nothing but what a killed process left. */
+	err = attach_alone(bpf, nic, generic, frags);
+	if (err != -EBUSY)
+		return err;
+	*step = "AF_XDP sockets";
+	if (bpf_objects_others_serve(bpf, nic->ifindex, nic->mac))
+		return -EBUSY;
+	*step = "libxdp's dispatcher";
+	return attach_beside(bpf, nic, generic);
+}
+
 static void detach(struct bpf_objects *bpf, struct nic *nic)
 {
 	bpf_objects_set_nic(bpf, nic->ifindex, NULL);
-	if (nic->link_fd >= 0)
-		close(nic->link_fd);
-	nic->link_fd = -1;
+	bpf_objects_detach_xdp(&nic->xdp);
 	for (unsigned i = 0; i < nic->queue_count; i++)
 		nic_queue_close(nic->queues[i]);
 	nic->queue_count = 0;
@@ -236,14 +279,20 @@ int nic_serve_queues(struct bpf_objects *bpf, struct nic *nic)
 	return err;
 }
 
-static void explain_error(char *why, size_t len, const struct nic *nic, const char *step,
-			  int err)
+/* Returns true if our program is on the device. */
+static bool is_attached(const struct nic *nic)
+{
+	return nic->xdp.link_fd >= 0 || nic->xdp.place;
+}
+
+static void explain_error(const struct bpf_objects *bpf, char *why, size_t len,
+			  const struct nic *nic, const char *step, int err)
 {
 	char holder[XDP_HOLDER_TEXT];
 	const char *hint = "";
 
-	if (err == -EBUSY && nic->link_fd < 0 &&
-	    bpf_objects_xdp_holder(nic->ifindex, holder)) {
+	if (err == -EBUSY && !is_attached(nic) &&
+	    bpf_objects_xdp_holder(bpf, nic->ifindex, nic->mac, holder)) {
 		snprintf(why, len,
 			 "%s: %s: %s (another program has it: XDP program %s; --nic none "
 			 "does without)",
@@ -258,6 +307,8 @@ static void explain_error(char *why, size_t len, const struct nic *nic, const ch
 		       "`ulimit -l`)";
 	else if (err == -ERANGE)
 		hint = " (its MTU is too large for XDP: some 3500 is the most)";
+	else if (err == -EPERM && !is_attached(nic))
+		hint = " (needs CAP_SYS_ADMIN, and a kernel that loads BPF extensions)";
 	else if (nic->mode == NIC_ZEROCOPY)
 		hint = " (zero-copy needs a driver that has it: use :copy, or no suffix)";
 	else if (nic->mode == NIC_COPY)
@@ -276,7 +327,7 @@ static struct nic *nic_new(uint32_t ifindex, const struct rtnl_link *link, uint3
 	nic->mtu = link->mtu;
 	memcpy(nic->mac, link->mac, sizeof(nic->mac));
 	nic->mode = mode;
-	nic->link_fd = -1;
+	nic->xdp = XDP_NOT_ATTACHED;
 	nic->id = id;
 	nic->ifindex = ifindex;
 	nic->tx_queue_count = count_tx_queues(nic->name);
@@ -286,9 +337,8 @@ static struct nic *nic_new(uint32_t ifindex, const struct rtnl_link *link, uint3
 static int attach(struct bpf_objects *bpf, struct nic *nic, bool generic, bool frags,
 		  const char **step)
 {
-	int err = attach_xdp(bpf, nic, generic, frags);
+	int err = attach_xdp(bpf, nic, generic, frags, step);
 
-	*step = "XDP";
 	if (err)
 		return err;
 	*step = "AF_XDP sockets";
@@ -323,7 +373,7 @@ int nic_open(struct bpf_objects *bpf, uint32_t ifindex, const struct rtnl_link *
 		err = attach(bpf, nic, generic, false, &step);
 	}
 	if (err) {
-		explain_error(why, why_len, nic, step, err);
+		explain_error(bpf, why, why_len, nic, step, err);
 		nic_close(bpf, nic);
 		return err;
 	}

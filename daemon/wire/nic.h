@@ -23,10 +23,10 @@
 
 #include <xdp/xsk.h>
 
+#include "bpf_objects.h"
 #include "wg_maps.h"
 #include "xsk.h"
 
-struct bpf_objects;
 struct rtnl_link;
 
 enum nic_mode {
@@ -46,9 +46,9 @@ struct nic {
 	unsigned frames; /* per queue */
 	enum nic_mode mode;
 	bool native;
-	bool frags;  /* the XDP program takes frames in several buffers */
-	int link_fd; /* XDP attachment */
-	bool late;   /* the XDP program's map does not have its MTU or address right */
+	bool frags; /* the XDP program takes frames in several buffers */
+	struct xdp_attachment xdp;
+	bool late; /* the XDP program's map does not have its MTU or address right */
 	unsigned queue_count;
 	unsigned tx_queue_count; /* the first queues, which also send; see above */
 	struct nic_queue *queues[WG_MAX_QUEUES];

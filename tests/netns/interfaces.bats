@@ -52,7 +52,8 @@ three_hosts() {
 	refute on A ip link show wg0
 }
 
-@test "two interfaces that share a NIC" {
+# two_on_a_nic: makes tunnels from A's wg0 and wg1 to C. The first of them has the NIC.
+two_on_a_nic() {
 	host_new A
 	host_new C
 	join A C
@@ -69,11 +70,17 @@ three_hosts() {
 	on A ip link set wg1 mtu 1420 up
 	on C ip address add 10.0.1.2/24 dev wg0
 	wait_until 10 pings A 10.0.1.2
+}
+
+@test "two interfaces that share a NIC" {
+	two_on_a_nic
 	ping_all A "$(inner4 C)" 20
 	ping_all A 10.0.1.2 20
 	if is_wgxdp A; then
 		status_is A '.nics == []' wg1
-		grep -q 'another program has it: XDP program [0-9]* (wg_nic)' "$TMP/A-wg1.log"
+		grep -q 'another program has it: XDP program [0-9]* (wg_nic) of wg0;' "$TMP/A-wg1.log"
+		on A "$WGXDP" status wg1 | grep -q '^  no AF_XDP: toC: .* of wg0;'
+		status_is A '.refused[0].name == "toC"' wg1
 	fi
 	stop_wg A wg0
 	ping_all A 10.0.1.2 20
@@ -81,6 +88,32 @@ three_hosts() {
 		wait_until 5 status_is A '.peers[0].path == "af_xdp"' wg1
 		ping_all A 10.0.1.2 20
 	fi
+}
+
+# goes_on ADDRESS: pings must be answered while the daemon of the other interface is killed.
+goes_on() {
+	ping_all A "$1" 100 &
+	ping=$!
+	sleep 0.2
+	kill_wg A "$2"
+	wait $ping
+}
+
+@test "two interfaces that share a NIC: each is killed, and the other goes on" {
+	needs_wgxdp
+	two_on_a_nic
+	on_path A af_xdp
+	goes_on "$(inner4 C)" wg1
+	status_is A '.peers[0].path == "af_xdp"'
+	IFACE=wg1 start_wg wgxdp A
+	on A wg set wg1 private-key "$TMP/wg1.key" listen-port 51821 \
+		peer "${PUBKEY[C]}" allowed-ips 10.0.1.2/32 endpoint "$(endpoint C 4)"
+	on A ip address add 10.0.1.1/24 dev wg1
+	on A ip link set wg1 mtu 1420 up
+	wait_until 10 pings A 10.0.1.2
+	goes_on 10.0.1.2 wg0
+	wait_until 5 status_is A '.peers[0].path == "af_xdp"' wg1
+	ping_all A 10.0.1.2 20
 }
 
 @test "a hub of two peers forwards between them" {

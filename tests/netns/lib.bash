@@ -242,6 +242,12 @@ stop_wg() {
 	wait_wg "$@"
 }
 
+# kill_wg HOST [IFNAME]: kills the daemon, so that it can clean up nothing.
+kill_wg() {
+	on "$1" kill -KILL "$(daemon_pid "$@")"
+	refute wait_wg "$@"
+}
+
 # ---- tunnels
 
 # wg_keys HOST...: makes a key pair per host, in $TMP/HOST.key and PUBKEY[HOST].
