@@ -8,9 +8,10 @@
 # make vmtest  tests in QEMU, with the kernel's WireGuard; make vmtest-all: on every kernel
 # make bench   compares with wireguard-go: build/bench/performance.md
 # make fuzz T=60  libFuzzer, for 60 s per target, with sanitizers
+# make soak T=600  a tunnel over a bad link for 600 s: every byte and ping accounted for
 # make SANITIZE=address,undefined all tests, or =thread: for sanitizers, below build/;
 #              tests/run with the same SANITIZE=... runs what is there; make check-sanitized
-#              runs the quick ones
+#              runs the quick ones, make check-san all of make check with each: some hours
 # make layers  who includes whom in daemon/; fails on an upward arrow or a circle
 # make lint    clang-tidy and shellcheck; make format, format-check: clang-format
 # make coverage  the lines that the unit and BPF tests run, per file
@@ -92,7 +93,7 @@ FUZZING	:= $(findstring fuzzer,$(SANITIZE))
 
 DEPS	:= deps deps-run deps-test deps-vm deps-bench deps-fresh deps-format deps-lint deps-coverage deps-fuzz
 
-.PHONY: all tests check check-long check-sanitized layers lint coverage coverage-tests fuzz fuzzers \
+.PHONY: all tests check check-long check-sanitized check-san layers lint coverage coverage-tests fuzz fuzzers soak \
 	vmtest vmtest-all demo bench $(DEPS) install uninstall clean format format-check print-compile print-table FORCE
 .SECONDARY:
 
@@ -201,12 +202,27 @@ check-sanitized: deps-test
 	$(MAKE) SANITIZE=address,undefined WERROR=1 all tests
 	SANITIZE=address,undefined PATIENCE=2 tests/run unit bpf fuzz tests/netns/malformed.bats
 
+# All of make check, once per build.
+SANITIZERS ?= address,undefined thread
+
+check-san: deps-test
+	$(foreach s,$(SANITIZERS),$(MAKE) SANITIZE=$s WERROR=1 all tests &&) true
+	code=0; for s in $(SANITIZERS); do \
+		SANITIZE=$$s PATIENCE=$${PATIENCE:-3} TEST_TIMEOUT=3600 tests/run || code=1; \
+	done; exit $$code
+
 # Seconds per target. libFuzzer is clang's.
 T	?= 60
 
 fuzz: deps-fuzz
 	$(MAKE) CC=$(CLANG) B=build/fuzz SANITIZE=fuzzer-no-link,address,undefined WERROR=1 fuzzers
 	tests/fuzz/run.sh build/fuzz/tests/fuzz $(T)
+
+SEED	?= 1
+
+soak: deps-test
+	$(MAKE) WERROR=1 all tests
+	tests/soak/run.sh $(T) $(SEED)
 
 # CELLS of vmtest/matrix, as KERNEL/COMMAND. What is built here runs in the guest.
 CELLS	?= 6.1/interop

@@ -416,7 +416,8 @@ void uapi_put_key(FILE *f, const char *name, const uint8_t key[32])
 
 	sodium_bin2hex(hex, sizeof(hex), key, 32);
 	fprintf(f, "%s=", name);
-	fputs(hex, f);
+	/* Not fputs(), which would look for the end of the text in what may be a secret. */
+	fwrite(hex, 1, sizeof(hex) - 1, f);
 	fputc('\n', f);
 	sodium_memzero(hex, sizeof(hex));
 }

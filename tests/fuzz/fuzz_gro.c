@@ -4,151 +4,19 @@
  * one, byte by byte, those of one flow in their order. The input says what packets: TCP and UDP as
  * tests/unit/packet.h builds them, then bytes of them changed.
  */
-#include "../unit/packet.h"
-#include "fuzz.h"
-#include "gro.h"
-#include "gso.h"
-#include "inet.h"
-
-#define MOST	 96 /* packets */
-#define PAYLOAD	 300
-#define ROOM	 (PAYLOAD + 200)
-#define LINK_LEN 14
-
-struct given {
-	uint8_t bytes[ROOM];
-	size_t len;
-	uint32_t peer;
-	bool seen;
-};
-
-struct stream {
-	struct gro gro;
-	struct given given[MOST];
-	uint8_t memory[MOST][ROOM]; /* what coalescing may write to */
-	unsigned count;
-};
-
-/* Returns the offset of the ports, or 0 if the packet has none. */
-static size_t ports_of(const uint8_t *p, size_t len)
-{
-	size_t l4 = p[0] >> 4 == 6 ? 40 : (p[0] & 15) * 4;
-	uint8_t proto = p[0] >> 4 == 6 ? p[6] : p[9];
-
-	if (p[0] >> 4 == 4 && (p[6] & 0x3f || p[7]))
-		return 0;
-	return (proto == 6 || proto == 17) && len >= l4 + 8 ? l4 : 0;
-}
-
-static bool same_flow(const struct given *a, const struct given *b)
-{
-	size_t l4 = ports_of(a->bytes, a->len);
-	bool v6 = a->bytes[0] >> 4 == 6;
-
-	return a->peer == b->peer && a->bytes[0] == b->bytes[0] && l4 &&
-	       l4 == ports_of(b->bytes, b->len) &&
-	       a->bytes[v6 ? 6 : 9] == b->bytes[v6 ? 6 : 9] &&
-	       !memcmp(a->bytes + (v6 ? 8 : 12), b->bytes + (v6 ? 8 : 12), v6 ? 32 : 8) &&
-	       !memcmp(a->bytes + l4, b->bytes + l4, 4);
-}
-
-/* The IDs of atomic datagrams may come back as others (RFC 6864). */
-static void blank_atomic_id(uint8_t *packet)
-{
-	if (packet[0] >> 4 == 4 && (packet[6] & 0x7f) == 0x40 && packet[7] == 0) {
-		memset(packet + 4, 0, 2);
-		memset(packet + 10, 0, 2);
-	}
-}
-
-static bool same_bytes(const struct given *g, const uint8_t *packet, size_t len,
-		       bool coalesced)
-{
-	uint8_t a[ROOM], b[ROOM];
-
-	if (g->len != len)
-		return false;
-	memcpy(a, g->bytes, len);
-	memcpy(b, packet, len);
-	if (coalesced) {
-		blank_atomic_id(a);
-		blank_atomic_id(b);
-	}
-	return !memcmp(a, b, len);
-}
-
-/* The packet was given and not seen yet, and no earlier one of its flow is missing. */
-static void check_seen(struct stream *s, uint32_t peer, const uint8_t *packet, size_t len,
-		       bool coalesced)
-{
-	for (unsigned i = 0; i < s->count; i++) {
-		struct given *g = &s->given[i];
-
-		if (g->seen || g->peer != peer || !same_bytes(g, packet, len, coalesced))
-			continue;
-		for (unsigned k = 0; k < i; k++)
-			CHECK(s->given[k].seen || !same_flow(&s->given[k], g));
-		g->seen = true;
-		return;
-	}
-	CHECK(!"a packet that was not given");
-}
-
-static void emitted(void *ctx, uint32_t peer, const struct virtio_net_hdr *vh,
-		    struct iovec *iov, int iovcnt, unsigned packets, uint32_t wire)
-{
-	static uint8_t super[65536], segment[65536];
-	size_t len = 0;
-	struct gso gso;
-
-	for (int i = 1; i < iovcnt; len += iov[i++].iov_len) {
-		CHECK(len + iov[i].iov_len <= 65535);
-		memcpy(super + len, iov[i].iov_base, iov[i].iov_len);
-	}
-	if (packets == 1) {
-		check_seen(ctx, peer, super, len, false);
-		return;
-	}
-	CHECK(gso_begin(&gso, vh, super, len, LINK_LEN) == (int)packets);
-	while ((len = gso_next(&gso, segment)))
-		check_seen(ctx, peer, segment, len, true);
-}
-
-/* A packet that mostly continues the one before it. */
-static size_t next_packet(struct input *in, struct spec *s, uint8_t *packet)
-{
-	uint8_t what = take8(in), payload[PAYLOAD];
-	size_t len = what & 1 ? 100 : take8(in);
-
-	if (what & 2)
-		*s = (struct spec){.v6 = what & 4,
-				   .udp = what & 8,
-				   .df = what & 16,
-				   .port = take8(in) % 4,
-				   .flags = 0x10,
-				   .id = s->id,
-				   .tcp_options = what & 8 ? 0 : take8(in) % 3 * 4};
-	s->flags = what & 32 ? take8(in) : 0x10;
-	if (what & 64)
-		s->seq += take8(in);
-	memset(payload, s->seq, len);
-	len = build(packet, s, payload, len);
-	s->seq += len - headers_len(s);
-	s->id++;
-	if (what & 128)
-		packet[take16(in) % len] ^= take8(in);
-	return len;
-}
+#include "stream.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
+	static uint8_t memory[MOST][ROOM]; /* what coalescing may write to */
 	static struct stream s;
+	static struct gro gro;
 	struct input in = {data, len};
 	struct spec spec = {.flags = 0x10};
 
 	memset(&s, 0, sizeof(s));
-	gro_init(&s.gro, emitted, &s);
-	s.gro.udp_gso = take8(&in) & 1;
+	gro_init(&gro, emitted, &s);
+	gro.udp_gso = take8(&in) & 1;
 	while (s.count < MOST && in.left) {
 		struct given *g = &s.given[s.count];
 		uint8_t how = take8(&in);
@@ -157,14 +25,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 		g->len = next_packet(&in, &spec, g->bytes);
 		if (inner_packet_len(g->bytes, g->len) != (int)g->len)
 			continue;
-		memcpy(s.memory[s.count++], g->bytes, g->len);
-		gro_receive(&s.gro, g->peer, s.memory[s.count - 1], g->len,
+		memcpy(memory[s.count++], g->bytes, g->len);
+		gro_receive(&gro, g->peer, memory[s.count - 1], g->len,
 			    (uint32_t)g->len + 32);
 		if (how / 8 == 1)
-			gro_flush(&s.gro);
+			gro_flush(&gro);
 	}
-	gro_flush(&s.gro);
-	for (unsigned i = 0; i < s.count; i++)
-		CHECK(s.given[i].seen);
+	gro_flush(&gro);
+	check_all_seen(&s);
 	return 0;
 }

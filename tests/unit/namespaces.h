@@ -53,7 +53,7 @@ static inline void test_namespaces_refused(void **state)
 			cmocka_unit_test(test_namespaces_refused)};                    \
                                                                                        \
 		namespaces_refused = enter_namespaces();                               \
-		alarm(120); /* a device that does not close ends the test */           \
+		end_after(120); /* a device that does not close ends the test */       \
 		namespaces_refused ? cmocka_run_group_tests(refused, NULL, NULL)       \
 				   : cmocka_run_group_tests(tests, furnish_namespaces, \
 							    leave_namespaces);         \

@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "uapi.h"
+#include "testutil.h"
 
 #define SECOND 1000000000ULL
 #define KEY    "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f"
@@ -141,7 +142,7 @@ static int setup(void **state)
 	struct fixture *f = calloc(1, sizeof(*f));
 
 	assert_non_null(f);
-	alarm(60);
+	end_after(60);
 	f->now = 1000 * SECOND;
 	f->fake.lines = 1;
 	f->fds = count_fds();

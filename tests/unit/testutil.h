@@ -25,6 +25,15 @@ static inline void needs_root(void)
 	}
 }
 
+/* Ends the program by SIGALRM in so many seconds, times PATIENCE as in the tests in shell. */
+static inline void end_after(unsigned seconds)
+{
+	const char *patience = getenv("PATIENCE");
+	unsigned factor = patience ? (unsigned)strtoul(patience, NULL, 10) : 1;
+
+	alarm(seconds * (factor ? factor : 1));
+}
+
 static inline void shell(const char *command)
 {
 	if (system(command) != 0)
