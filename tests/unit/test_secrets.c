@@ -41,7 +41,7 @@ static void publish(const void *data, size_t len)
 /* Returns true if any bit of it depends on a secret. */
 static bool is_poisoned(const void *data, size_t len)
 {
-	uint8_t bits[4096];
+	uint8_t bits[4096] = {0};
 	bool any = false;
 
 	assert_true(len <= sizeof(bits));
