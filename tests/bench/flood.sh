@@ -17,7 +17,8 @@
 # host of its own. F's frames take as long to get there whatever is in them, so that the floods can
 # be compared with "a", which WireGuard does not see. Each flood is measured in turn:
 # 1. goodput: what B's end of a TCP stream from A has received in order. The stream is there before
-#    the flood begins. Figures are taken half a second later.
+#    the flood begins. Figures are taken half a second later: first beside "a" at this rate, then
+#    beside the flood, because what else the machine has to do may change within seconds.
 # 2. CPU time of B's daemon and of the whole machine, without the stream. Of the machine's, most is
 #    the attacker's.
 # 3. C forgets B and its keys, is told of it again, and pings it until it gets an answer.
@@ -122,9 +123,10 @@ attack_start() {
 		"${args[@]}" >"$TMP/attack"
 }
 
-attack_end() {
-	end F attack || die "the attacker ended before its time"
-	put pps "$(sed -n 's/^pps=//p' "$TMP/attack")"
+attack_end() { end F attack || die "the attacker ended before its time"; }
+
+put_pps() {
+	put "$1" "$(sed -n 's/^pps=//p' "$TMP/attack")"
 }
 
 # ---- figures
@@ -135,13 +137,15 @@ received() {
 		sed -n 's/.*bytes_received:\([0-9]*\).*/\1/p' | awk '{ n += $1 } END { print n + 0 }'
 }
 
+# goodput FIGURE
 goodput() {
 	local before began
 
+	sleep 0.5
 	before=$(received)
 	began=${EPOCHREALTIME/./}
 	sleep "$SECONDS_EACH"
-	put goodput_mbit "$(awk "BEGIN { printf \"%.1f\",
+	put "$1" "$(awk "BEGIN { printf \"%.1f\",
 		($(received) - $before) * 8 / (${EPOCHREALTIME/./} - $began) }")"
 }
 
@@ -187,16 +191,29 @@ handshakes() {
 	put handshake_max_ms "$(tail -n 1 "$TMP/handshakes")"
 }
 
+# goodput_beside_a: what the flood's goodput is compared with.
+goodput_beside_a() {
+	flood=a attack_start
+	goodput beside_a_mbit
+	attack_end
+	put_pps beside_a_pps
+}
+
 # under_flood: measures one flood.
 under_flood() {
 	tcp_load "$(inner4 B)"
+	if [[ $flood == [b-g] ]]; then
+		goodput_beside_a
+	fi
 	[ "$flood" = none ] || attack_start
-	sleep 0.5
-	goodput
+	goodput goodput_mbit
 	tcp_load_end
 	cpu_shares
 	handshakes
-	[ "$flood" = none ] || attack_end
+	if [ "$flood" != none ]; then
+		attack_end
+		put_pps pps
+	fi
 	wait_until 60 pings A "$(inner4 B)"
 	# B must not be under load any more.
 	[[ $flood != [de] ]] || sleep 1

@@ -24,7 +24,7 @@ FLOODS = {
     "f": "(f) data, unknown index",
     "g": "(g) data, known index, bad tag",
 }
-# Of the goodput that (a) leaves at the same rate.
+# Of the goodput that (a) leaves at the same rate, measured just before.
 GOODPUT = 0.95
 HANDSHAKE_MS = dict.fromkeys("bcefg", 50) | {"d": 5500}
 CPU_PERCENT = 5
@@ -50,10 +50,10 @@ def read(path):
 
 
 def add_ratios(figures):
-    """Adds the ratios of goodput to (a), by round."""
+    """Adds the ratios of goodput to that beside (a), which was measured just before."""
     for figure, flood, rate in list(figures):
-        base = figures.get(("goodput_mbit", "a", rate), {})
-        if figure != "goodput_mbit" or flood in ("none", "a"):
+        base = figures.get(("beside_a_mbit", flood, rate), {})
+        if figure != "goodput_mbit" or not base:
             continue
         figures["goodput_ratio", flood, rate] = {
             kind: {n: value / base[kind][n] for n, value in by_round.items()
