@@ -34,6 +34,7 @@ TABLES = [
     ("goodput_mbit", "goodput, Mbit/s"),
     ("handshake_ms", "new session until the first answer, ms (goals: ≤ 50, of (d) ≤ 5500)"),
     ("cpu_percent", f"daemon's CPU, % of one, without the stream (goal: ≤ {CPU_PERCENT})"),
+    ("cpu_us", "daemon's CPU, µs per packet sent"),
     ("machine_percent", "machine's CPUs, %, without the stream"),
     ("pps", "sent per second"),
 ]
@@ -49,16 +50,14 @@ def read(path):
     return split, kinds
 
 
-def add_ratios(figures):
-    """Adds the ratios of goodput to that beside (a), which was measured just before."""
-    for figure, flood, rate in list(figures):
-        base = figures.get(("beside_a_mbit", flood, rate), {})
-        if figure != "goodput_mbit" or not base:
-            continue
-        figures["goodput_ratio", flood, rate] = {
-            kind: {n: value / base[kind][n] for n, value in by_round.items()
-                   if base.get(kind, {}).get(n)}
-            for kind, by_round in figures[figure, flood, rate].items()}
+def add_ratio(figures, name, figure, base, factor=1):
+    """Adds the ratios of one figure to another of the same round."""
+    for _, flood, rate in [key for key in figures if key[0] == base]:
+        bases = figures[base, flood, rate]
+        figures[name, flood, rate] = {
+            kind: {n: factor * value / bases[kind][n] for n, value in by_round.items()
+                   if bases.get(kind, {}).get(n)}
+            for kind, by_round in figures.get((figure, flood, rate), {}).items()}
 
 
 def missed(figure, flood, value):
@@ -148,7 +147,8 @@ def version_text(path):
 
 def main():
     figures, kinds = read(sys.argv[1])
-    add_ratios(figures)
+    add_ratio(figures, "goodput_ratio", "goodput_mbit", "beside_a_mbit")
+    add_ratio(figures, "cpu_us", "cpu_percent", "pps", 1e4)
     base = version_text(os.path.join(os.path.dirname(sys.argv[1]), "wireguard-go"))
     text = "\n".join(tables(figures, kinds, base)) + "\n"
     sys.stdout.write(text)
