@@ -7,6 +7,7 @@
 # make check-long  the same tests at their full length: over an hour longer
 # make vmtest  tests in QEMU, with the kernel's WireGuard; make vmtest-all: on every kernel
 # make bench   compares with wireguard-go: build/bench/performance.md
+# make bench-flood  what floods of the WireGuard port do: build/bench/flood.md
 # make fuzz T=60  libFuzzer, for 60 s per target, with sanitizers
 # make soak T=600  a tunnel over a bad link for 600 s: every byte and ping accounted for
 # make SANITIZE=address,undefined all tests, or =thread: for sanitizers, below build/;
@@ -93,8 +94,9 @@ FUZZING	:= $(findstring fuzzer,$(SANITIZE))
 
 DEPS	:= deps deps-run deps-test deps-vm deps-bench deps-fresh deps-format deps-lint deps-coverage deps-fuzz
 
-.PHONY: all tests check check-long check-sanitized check-san layers lint coverage coverage-tests fuzz fuzzers soak \
-	vmtest vmtest-all demo bench $(DEPS) install uninstall clean format format-check print-compile print-table FORCE
+.PHONY: all tests check check-long check-sanitized check-san layers lint coverage coverage-tests \
+	fuzz fuzzers soak vmtest vmtest-all demo bench bench-flood $(DEPS) install uninstall clean \
+	format format-check print-compile print-table FORCE
 .SECONDARY:
 
 all: $(B)/wgxdp
@@ -248,6 +250,15 @@ bench: deps-bench
 	tests/bench/profile.sh >$(B)/bench/profile
 	tests/bench/scale.sh >$(B)/bench/scale
 	tests/bench/report.py $(addprefix $(B)/bench/,figures micro scale profile) $(PAGE)
+
+# Takes three quarters of an hour, on a machine with nothing else to do. RATES, FLOODS, KINDS and
+# ROUNDS select a part of it. To publish it: make bench-flood FLOOD_PAGE=docs/performance.md
+FLOOD_PAGE ?= $(B)/bench/flood.md
+
+bench-flood: deps-bench
+	$(MAKE) WERROR=1 all tests
+	tests/bench/flood.sh
+	tests/bench/flood_report.py $(B)/bench/flood $(FLOOD_PAGE)
 
 demo: deps-run
 	$(MAKE) all

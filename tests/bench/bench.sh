@@ -154,24 +154,11 @@ ping_figures() {
 	put "$1_lost" $(($(wc -l <"$TMP/sorted") - $(wc -l <"$TMP/times")))
 }
 
-# tcp_load: starts one TCP stream, which lasts until it is killed by $TMP/client.pid. $CLIENT is
-# its process here.
-tcp_load() {
-	tcp_server
-	# shellcheck disable=SC2016 # expanded there
-	on A sh -c 'echo $$ >"$0"; exec "$@"' "$TMP/client.pid" \
-		iperf3 -c "$(there)" -t $((60 * PATIENCE)) >/dev/null 2>&1 &
-	CLIENT=$!
-	sleep 0.5
-}
-
 figures_ping() {
 	ping_figures ping
-	tcp_load
+	tcp_load "$(there)"
 	ping_figures ping_loaded
-	kill -0 "$CLIENT" || die "TCP ended before the pings"
-	on A kill "$(cat "$TMP/client.pid")"
-	wait "$CLIENT" "$SERVER" || true
+	tcp_load_end
 }
 
 # figures_handshake: initiations answered per second of the responder's CPU time.
@@ -225,23 +212,6 @@ default_kinds() {
 	if unshare --net ip link add wg0 type wireguard 2>/dev/null; then
 		echo kernel
 	fi
-}
-
-# find_wireguard_go: puts wireguard-go first in PATH, and writes its version to a file.
-find_wireguard_go() {
-	local found
-
-	found=$("$REPO/tests/bench/wireguard-go.sh")
-	PATH=$(dirname "${found%%$'\t'*}"):$PATH
-	echo "${found#*$'\t'}" >"$OUT/wireguard-go"
-}
-
-# in_turn N KINDS...: prints the kinds, the first N of them at the end.
-in_turn() {
-	local n=$(($1 % ($# - 1)))
-
-	shift
-	echo "${@:n+1}" "${@:1:n}"
 }
 
 main() {

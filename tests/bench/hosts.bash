@@ -12,6 +12,8 @@
 source "$(dirname "${BASH_SOURCE[0]}")/../netns/script.bash"
 
 BENCH=$REPO/build/tests/bench
+# By name: the child of this shell that runs it.
+declare -A SPAWNED=()
 
 die() {
 	echo "${0##*/}: $*" >&2
@@ -62,6 +64,38 @@ tcp_server() {
 # tcp_client ADDRESS ARGUMENTS...: runs iperf3; its JSON is then in $TMP/iperf.
 tcp_client() {
 	on A timeout $((60 * PATIENCE)) iperf3 -J -c "$@" >"$TMP/iperf"
+}
+
+# spawn HOST NAME COMMAND...: runs it in the background, until it ends or `end HOST NAME`.
+spawn() {
+	local host=$1 name=$2
+
+	shift 2
+	rm -f "$TMP/$name.pid"
+	# shellcheck disable=SC2016 # expanded there
+	on "$host" sh -c 'echo $$ >"$0"; exec "$@"' "$TMP/$name.pid" "$@" &
+	SPAWNED[$name]=$!
+	wait_until 10 test -s "$TMP/$name.pid"
+}
+
+# end HOST NAME [SIGNAL]: fails if it had ended before.
+end() {
+	on "$1" kill "-${3:-TERM}" "$(cat "$TMP/$2.pid")" || return
+	wait "${SPAWNED[$2]}" 2>/dev/null || true
+}
+
+# tcp_load ADDRESS: starts one TCP stream to it from A, until tcp_load_end.
+tcp_load() {
+	spawn B sink iperf3 -s -1 >/dev/null 2>&1
+	wait_until 10 listening_tcp B 5201
+	spawn A stream iperf3 -c "$1" -t $((60 * PATIENCE)) >/dev/null 2>&1
+	sleep 0.5
+}
+
+# tcp_load_end: does not let them tell each other, because their link may be flooded.
+tcp_load_end() {
+	end A stream KILL || die "the TCP stream ended before its time"
+	end B sink KILL 2>/dev/null || true
 }
 
 # ---- loads through the tunnel from A to B: load_NAME SECONDS
@@ -121,4 +155,23 @@ worker_ns() {
 	((packets_now > packets)) || die "no packets: $*"
 	# shellcheck disable=SC2034 # the caller's
 	WORKER_NS=$(((cpu_now - cpu) / (packets_now - packets)))
+}
+
+# ---- kinds of tunnel, in turns
+
+# find_wireguard_go: puts wireguard-go first in PATH, and writes its version to $OUT/wireguard-go.
+find_wireguard_go() {
+	local found
+
+	found=$("$REPO/tests/bench/wireguard-go.sh")
+	PATH=$(dirname "${found%%$'\t'*}"):$PATH
+	echo "${found#*$'\t'}" >"$OUT/wireguard-go"
+}
+
+# in_turn N KINDS...: prints the kinds, the first N of them at the end.
+in_turn() {
+	local n=$(($1 % ($# - 1)))
+
+	shift
+	echo "${@:n+1}" "${@:1:n}"
 }

@@ -320,12 +320,12 @@ def plot(figures, kinds, out, name, title, groups):
     subprocess.run(["gnuplot"], input=script, text=True, check=True)
 
 
-def read_page(page, plots):
+def read_page(page, plots, begin=BEGIN, end=END):
     """Returns the text before and after the marks. A new page has the plots."""
     try:
         with open(page, encoding="utf-8") as f:
-            before, _, rest = f.read().partition(BEGIN)
-            return before, rest.partition(END)[2]
+            before, _, rest = f.read().partition(begin)
+            return before, rest.partition(end)[2]
     except FileNotFoundError:
         out = os.path.basename(page.removesuffix(".md"))
         return "".join(f"![{title}]({out}/{name}.svg)\n" for name, title, _ in plots) + "\n", "\n"
@@ -352,4 +352,5 @@ def main():
         write_page(sys.argv[5], text, figures, kinds)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,248 @@
+#!/bin/bash
+# SPDX-License-Identifier: MIT
+#
+# What a flood of a host's WireGuard port does to its peers and to its CPUs. Environment:
+#   KINDS         wireguard-go (Debian's newest that runs here), wgxdp-udp (--nic none), wgxdp
+#                 (AF_XDP); by default all
+#   RATES         packets per second (50000 200000 max); max is the most that the machine can send
+#   FLOODS        by default all of those below
+#   ROUNDS (3)    interleaved; each starts with another kind
+#   SECONDS_EACH  (2) of the TCP stream, and half of that for CPU time
+#   HANDSHAKES    (3) per flood, if the first is quick
+#   OUT           directory for the results (build/bench)
+# Writes $OUT/flood, with lines of round, kind, FLOOD_RATE_FIGURE and value, and the version of
+# wireguard-go to $OUT/wireguard-go.
+#
+# Theory of operation: the victim B, its peers A and C, and the attacker F are on one bridge, in a
+# host of its own. F's frames take as long to get there whatever is in them, so that the floods can
+# be compared with "a", which WireGuard does not see. Each flood is measured in turn:
+# 1. goodput: what B's end of a TCP stream from A has received in order. The stream is there before
+#    the flood begins. Figures are taken half a second later: first beside "a" at this rate, then
+#    beside the flood, because what else the machine has to do may change within seconds.
+# 2. CPU time of B's daemon and of the whole machine, without the stream. Of the machine's, most is
+#    the attacker's.
+# 3. C forgets B and its keys, is told of it again, and pings it until it gets an answer.
+# All of it shares the machine's CPUs, so figures can be compared only within one run.
+
+set -eu -o pipefail
+# shellcheck source=tests/bench/hosts.bash
+source "$(dirname "$0")/hosts.bash"
+OUT=${OUT:-$REPO/build/bench}
+KINDS=${KINDS:-wireguard-go wgxdp-udp wgxdp}
+RATES=${RATES:-50000 200000 max}
+FLOODS=${FLOODS:-a b c d e f g}
+ROUNDS=${ROUNDS:-3}
+SECONDS_EACH=${SECONDS_EACH:-2}
+HANDSHAKES=${HANDSHAKES:-3}
+# A handshake that is not done by then counts as having taken so long. Two more tries fit.
+HANDSHAKE_SECONDS=12
+SLOW_MS=1000
+# What tests/bench/attack.c calls them.
+declare -A ATTACKS=([a]=port [b]=random [c]=mac1 [d]=initiation [e]=replay [f]=index [g]=tag)
+
+# put FIGURE VALUE: prints and stores a figure of this round, kind, flood and rate.
+put() {
+	number "$1" "$2"
+	echo "$round $kind ${flood}_${rate}_$1 $2" | tee -a "$OUT/flood"
+}
+
+# ---- hosts
+
+# lan_join HOST: joins it to the bridge in S.
+lan_join() {
+	nsenter --target "${HOST_PID[S]}" --net ip link add "to$1" type veth \
+		peer name lan netns "${HOST_PID[$1]}"
+	on S ip link set "to$1" up master br0
+	on "$1" ip link set lan up
+	on "$1" ip address add "$(outer4 "$1")/24" dev lan
+}
+
+lan() {
+	local host
+
+	host_new S
+	on S ip link add br0 up type bridge mcast_snooping 0
+	for host in A B C F; do
+		host_new $host
+		lan_join $host
+	done
+	# B's answers to spoofed sources go to the attacker, who does not read them.
+	on B ip route add 198.18.0.0/15 via "$(outer4 F)"
+}
+
+start_tunnels() {
+	local args=() host
+
+	[ "$kind" != wgxdp-udp ] || args=(--nic none)
+	for host in A B C; do
+		start_wg "${kind%-udp}" $host "${args[@]}"
+	done
+	wg_setup A B
+	wg_keys C
+	on C wg set wg0 private-key "$TMP/C.key" listen-port "$PORT"
+	wg_up C
+	wg_peer B C
+	wait_until 20 pings A "$(inner4 B)"
+	capture initiation toC "udp[8] = 1" shake
+	[ "$kind" != wgxdp ] || by_af_xdp
+}
+
+by_af_xdp() {
+	on_path A af_xdp
+	wait_until 20 status_is B '[.peers[].path == "af_xdp"] | all'
+}
+
+# ---- what the attacker has seen
+
+# capture NAME PORT FILTER COMMAND...: runs the command, until the first packet that comes from this
+# port of the bridge and matches is in $TMP/NAME.pcap.
+capture() {
+	local pcap=$TMP/$1.pcap
+
+	rm -f "$pcap"
+	on S tcpdump -Z root --immediate-mode -Q in -U -c 1 -w "$pcap" -i "$2" \
+		"udp dst port $PORT and $3" 2>/dev/null &
+	wait_until 10 test -s "$pcap"
+	"${@:4}" >/dev/null
+	wait_until 10 ended $!
+}
+
+attack_start() {
+	local args=()
+
+	case $flood in
+	d) args=("${PUBKEY[B]}") ;;
+	e) args=("$TMP/initiation.pcap") ;;
+	g)
+		capture data toA "udp[8] = 4" pings A "$(inner4 B)"
+		args=("$TMP/data.pcap")
+		;;
+	esac
+	spawn F attack "$BENCH/attack" "${ATTACKS[$flood]}" lan \
+		"$(on B cat /sys/class/net/lan/address)" "$(outer4 B)" "$PORT" "${rate/max/0}" \
+		"${args[@]}" >"$TMP/attack"
+}
+
+attack_end() { end F attack || die "the attacker ended before its time"; }
+
+put_pps() {
+	put "$1" "$(sed -n 's/^pps=//p' "$TMP/attack")"
+}
+
+# ---- figures
+
+# received: prints how many bytes B's end of the TCP stream has received in order.
+received() {
+	on B ss -Htin state established "sport = :5201" |
+		sed -n 's/.*bytes_received:\([0-9]*\).*/\1/p' | awk '{ n += $1 } END { print n + 0 }'
+}
+
+# goodput FIGURE
+goodput() {
+	local before began
+
+	sleep 0.5
+	before=$(received)
+	began=${EPOCHREALTIME/./}
+	sleep "$SECONDS_EACH"
+	put "$1" "$(awk "BEGIN { printf \"%.1f\",
+		($(received) - $before) * 8 / (${EPOCHREALTIME/./} - $began) }")"
+}
+
+# In percent of one CPU, and of all.
+cpu_shares() {
+	local daemon machine began
+
+	daemon=$(process_cpu B)
+	machine=$(machine_cpu)
+	began=${EPOCHREALTIME/./}
+	sleep "$(awk "BEGIN { print $SECONDS_EACH / 2 }")"
+	daemon=$(($(process_cpu B) - daemon))
+	machine=$(($(machine_cpu) - machine))
+	began=$((${EPOCHREALTIME/./} - began))
+	put cpu_percent "$(awk "BEGIN { printf \"%.1f\", $daemon / 10 / $began }")"
+	put machine_percent "$(awk "BEGIN { printf \"%.0f\", $machine / 10 / $began / $(nproc) }")"
+}
+
+# shake: prints after how many ms C, which begins a new session, gets its first answer. That is to
+# the first ping, which waits for the session, if it is not lost.
+shake() {
+	if on C wg show wg0 peers | grep -qxF "${PUBKEY[B]}"; then
+		on C wg set wg0 peer "${PUBKEY[B]}" remove
+	fi
+	wg_peer C B endpoint "$(endpoint B 4)"
+	on C ping -n -c 1 -w $HANDSHAKE_SECONDS -i 0.1 "$(inner4 B)" >"$TMP/ping" || true
+	sed -n 's/.*icmp_seq=\([0-9]*\).* time=\([0-9.]*\) ms.*/\1 \2/p' "$TMP/ping" |
+		awk -v all=$((HANDSHAKE_SECONDS * 1000)) '
+			{ ms = ($1 - 1) * 100 + $2 }
+			END { print NR ? ms : all }'
+}
+
+# handshakes: one is enough if it is slow.
+handshakes() {
+	local n ms
+
+	for ((n = 1; n <= HANDSHAKES; n++)); do
+		ms=$(shake)
+		echo "$ms"
+		((${ms%.*} < SLOW_MS)) || break
+	done | sort -n >"$TMP/handshakes"
+	put handshake_ms "$(sed -n "$((($(wc -l <"$TMP/handshakes") + 1) / 2))p" "$TMP/handshakes")"
+	put handshake_max_ms "$(tail -n 1 "$TMP/handshakes")"
+}
+
+# goodput_beside_a: what the flood's goodput is compared with.
+goodput_beside_a() {
+	flood=a attack_start
+	goodput beside_a_mbit
+	attack_end
+	put_pps beside_a_pps
+}
+
+# under_flood: measures one flood.
+under_flood() {
+	tcp_load "$(inner4 B)"
+	if [[ $flood == [b-g] ]]; then
+		goodput_beside_a
+	fi
+	[ "$flood" = none ] || attack_start
+	goodput goodput_mbit
+	tcp_load_end
+	cpu_shares
+	handshakes
+	if [ "$flood" != none ]; then
+		attack_end
+		put_pps pps
+	fi
+	wait_until 60 pings A "$(inner4 B)"
+	# B must not be under load any more.
+	[[ $flood != [de] ]] || sleep 1
+}
+
+# measure: one round of a kind, in new hosts.
+measure() {
+	lan
+	start_tunnels
+	flood=none rate=0 under_flood
+	for rate in $RATES; do
+		for flood in $FLOODS; do
+			under_flood
+		done
+	done
+	hosts_gone
+}
+
+main() {
+	mkdir -p "$OUT"
+	: >"$OUT/flood"
+	rm -f "$OUT/wireguard-go"
+	[[ $KINDS != *wireguard-go* ]] || find_wireguard_go
+	for ((round = 1; round <= ROUNDS; round++)); do
+		# shellcheck disable=SC2086 # a list
+		for kind in $(in_turn $((round - 1)) $KINDS); do
+			measure
+		done
+	done
+}
+
+main
