@@ -79,13 +79,30 @@ void config_end_answer(void *ctx, void *state)
 
 /* --- set --- */
 
+/* Takes a share of the peer's allowed IPs. Returns true if it has more. */
+static bool shed_allowed(struct peer *peer)
+{
+	return allowedips_remove_some(&peer->peers->allowed, &peer->allowed,
+				      LINES_A_SHARE);
+}
+
+/* The peer may have very many allowed IPs. Returns 1 if it is to be called again. */
+static int remove_peer(struct peer *peer)
+{
+	if (shed_allowed(peer))
+		return 1;
+	peer_remove(peer);
+	return 0;
+}
+
 /* Returns 1 if there are more. */
 static int remove_peers(struct tunnel *tunnel)
 {
 	struct cds_list_head *list = &tunnel->peers.list;
 
 	for (unsigned i = 0; i < PEERS_A_SHARE && !cds_list_empty(list); i++)
-		peer_remove(cds_list_first_entry(list, struct peer, list));
+		if (remove_peer(cds_list_first_entry(list, struct peer, list)))
+			return 1;
 	return !cds_list_empty(list);
 }
 
@@ -93,6 +110,7 @@ static int remove_peers(struct tunnel *tunnel)
 static int set_private_key(struct tunnel *tunnel, const uint8_t *key)
 {
 	struct noise_identity id;
+	struct peer *own;
 	bool same;
 
 	if (tunnel->rekeying.next)
@@ -100,7 +118,10 @@ static int set_private_key(struct tunnel *tunnel, const uint8_t *key)
 	noise_identity_set(&id, key);
 	same = id.set == tunnel->identity.set &&
 	       !sodium_memcmp(id.private_key, tunnel->identity.private_key, WG_KEY_LEN);
+	own = id.set && !same ? peer_find(&tunnel->peers, id.public_key) : NULL;
 	noise_identity_wipe(&id);
+	if (own && shed_allowed(own))
+		return 1;
 	return same ? 0 : tunnel_set_private_key(tunnel, key);
 }
 
@@ -172,7 +193,7 @@ static int set_peer(struct peer *peer, const struct uapi_op *op)
 }
 
 /* Sets *out to the peer that ops[i] names, which is created if need be; or to NULL if the lines
- * about it are to be ignored. 0 or -errno. */
+ * about it are to be ignored. 0 or -errno; 1: to be called again. */
 static int find_peer(struct tunnel *tunnel, const struct uapi_set *set, size_t i,
 		     struct peer **out)
 {
@@ -181,10 +202,8 @@ static int find_peer(struct tunnel *tunnel, const struct uapi_set *set, size_t i
 	bool remove = uapi_peer_has(set, i, UAPI_REMOVE);
 
 	*out = NULL;
-	if (peer && remove)
-		peer_remove(peer);
 	if (remove)
-		return 0;
+		return peer ? remove_peer(peer) : 0;
 	if (!peer && (uapi_peer_has(set, i, UAPI_UPDATE_ONLY) ||
 		      (tunnel->identity.set &&
 		       !memcmp(key, tunnel->identity.public_key, WG_KEY_LEN))))
@@ -195,10 +214,11 @@ static int find_peer(struct tunnel *tunnel, const struct uapi_set *set, size_t i
 
 static int begin_peer(struct tunnel *tunnel, struct uapi_set *set, struct peer **out)
 {
-	int err = find_peer(tunnel, set, set->next, out);
+	int ret = find_peer(tunnel, set, set->next, out);
 
-	set->peer = set->next++;
-	return err;
+	if (ret != 1)
+		set->peer = set->next++;
+	return ret;
 }
 
 static bool is_at_peers_end(const struct uapi_set *set)
@@ -206,27 +226,43 @@ static bool is_at_peers_end(const struct uapi_set *set)
 	return set->next == set->count || set->ops[set->next].key == UAPI_PUBLIC_KEY;
 }
 
-/* Carries out lines of one peer, all of them or LINES_A_SHARE. */
+/* After the peer's last line: removes up to `max` of the allowed IPs that are replaced. Returns 1 if
+ * it is to be called again. */
+static int end_peer(struct peer *peer, struct uapi_set *set, size_t max)
+{
+	set->at_peers_end =
+		allowedips_replace_end(&peer->peers->allowed, &peer->allowed, max);
+	if (set->at_peers_end)
+		return 1;
+	peer_reschedule(peer);
+	return 0;
+}
+
+/* Carries out lines of one peer, all of them or LINES_A_SHARE. Returns 1 if it is to be called
+ * again even if no line is left. */
 static int set_peer_lines(struct tunnel *tunnel, struct uapi_set *set)
 {
 	struct peer *peer;
-	int err = 0;
+	int ret = 0;
 
-	if (set->ops[set->next].key == UAPI_PUBLIC_KEY)
-		err = begin_peer(tunnel, set, &peer);
+	if (!set->at_peers_end && set->ops[set->next].key == UAPI_PUBLIC_KEY)
+		ret = begin_peer(tunnel, set, &peer);
 	else
 		peer = peer_find(&tunnel->peers, set->ops[set->peer].value.key);
+	if (ret)
+		return ret;
 	if (!peer) {
+		set->at_peers_end = false;
 		set->next = uapi_peer_end(set, set->peer);
-		return err;
-	}
-	for (unsigned i = 0; !err && i < LINES_A_SHARE && !is_at_peers_end(set); i++)
-		err = set_peer(peer, &set->ops[set->next++]);
-	if (!err && !is_at_peers_end(set))
 		return 0;
-	allowedips_replace_end(&tunnel->peers.allowed, &peer->allowed);
-	peer_reschedule(peer);
-	return err;
+	}
+	for (unsigned i = 0; !ret && i < LINES_A_SHARE && !is_at_peers_end(set); i++)
+		ret = set_peer(peer, &set->ops[set->next++]);
+	if (ret) {
+		end_peer(peer, set, SIZE_MAX);
+		return ret;
+	}
+	return is_at_peers_end(set) ? end_peer(peer, set, LINES_A_SHARE) : 0;
 }
 
 static bool may_be_refused(enum uapi_key key)
@@ -307,9 +343,9 @@ int config_set(void *ctx, struct uapi_set *set)
 	int ret = set->begun ? 0 : begin_set(tunnel, set);
 
 	set->begun = true;
-	if (ret || set->next == set->count)
+	if (ret || (set->next == set->count && !set->at_peers_end))
 		return ret;
-	if (is_of_peer(set->ops[set->next].key))
+	if (set->at_peers_end || is_of_peer(set->ops[set->next].key))
 		ret = set_peer_lines(tunnel, set);
 	else
 		ret = set_line(tunnel, set);

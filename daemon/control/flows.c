@@ -41,6 +41,8 @@
 #define PROBE_ERROR_PAUSE_NS (600 * NS_PER_SEC)
 /* Peers whose flows are forgotten at once. */
 #define FLUSHED_A_ROUND 1024
+/* Peers that are looked at after XDP was attached. */
+#define ADMITTED_A_ROUND 1024
 /* What the kernel delivered so lately is admitted when XDP is attached. */
 #define LATELY_NS (10 * NS_PER_SEC)
 
@@ -157,26 +159,36 @@ static void forget_arrival(struct peer *peer)
 	pthread_mutex_unlock(&peer->roam_lock);
 }
 
-/* What the kernel has just delivered by the device is admitted as if XDP had been there. */
-static void admit_latest(struct peer *peer, uint32_t ifindex, uint64_t now)
+/* What the kernel has just delivered by a NIC is admitted as if XDP had been there. A flow that is
+ * admitted already is not renewed by that. */
+static void admit_latest(struct peer *peer)
 {
-	uint64_t since = now - atomic_load(&peer->flow_told);
+	uint64_t now = clock_now(), since = now - atomic_load(&peer->flow_told);
 	struct arrival a = latest_arrival(peer);
 
-	if (a.ifindex == ifindex && since < LATELY_NS)
-		flows_admit(peer, &a.from, ifindex, now);
-	else if (peer->arrived_by == ifindex)
+	if (peer->flow_admitted)
+		return;
+	if (dataplane_nic(&tunnel_of(peer)->dp, a.ifindex) && since < LATELY_NS)
+		flows_admit(peer, &a.from, a.ifindex, now);
+	else if (dataplane_nic(&tunnel_of(peer)->dp, peer->arrived_by))
 		forget_arrival(peer);
 }
 
-void flows_note_nic(struct tunnel *tunnel, uint32_t ifindex)
+void flows_note_nic(struct tunnel *tunnel)
+{
+	bool begins = !peer_sweep_goes_on(&tunnel->admission);
+
+	assert_control_thread();
+	peer_sweep_want(&tunnel->peers, &tunnel->admission);
+	if (begins)
+		flows_serve_nics(tunnel);
+}
+
+void flows_serve_nics(struct tunnel *tunnel)
 {
 	assert_control_thread();
-	uint64_t now = clock_now();
-	struct peer *peer;
-
-	cds_list_for_each_entry (peer, &tunnel->peers.list, list)
-		admit_latest(peer, ifindex, now);
+	peer_sweep_share(&tunnel->peers, &tunnel->admission, ADMITTED_A_ROUND,
+			 admit_latest);
 }
 
 void flows_forget(struct peer *peer)
@@ -186,36 +198,20 @@ void flows_forget(struct peer *peer)
 	remove_entry(peer);
 }
 
-/* Flushes during a walk make one more of all peers. It does not begin again at once, or the last
- * peers would never have their turn if events are lost again and again. */
 void flows_flush(struct tunnel *tunnel)
 {
-	struct flows_flush *flush = &tunnel->flush;
+	bool begins = !peer_sweep_goes_on(&tunnel->flush);
 
 	assert_control_thread();
-	if (flush->walk.next) {
-		flush->again = true;
-		return;
-	}
-	peer_walk_begin(&tunnel->peers, &flush->walk);
-	flows_serve_flush(tunnel);
+	peer_sweep_want(&tunnel->peers, &tunnel->flush);
+	if (begins)
+		flows_serve_flush(tunnel);
 }
 
 void flows_serve_flush(struct tunnel *tunnel)
 {
-	struct flows_flush *flush = &tunnel->flush;
-
 	assert_control_thread();
-	for (unsigned i = 0; i < FLUSHED_A_ROUND && flush->walk.next; i++) {
-		struct peer *peer = peer_walk_next(&tunnel->peers, &flush->walk);
-
-		if (peer)
-			flows_forget(peer);
-	}
-	if (flush->walk.next || !flush->again)
-		return;
-	flush->again = false;
-	peer_walk_begin(&tunnel->peers, &flush->walk);
+	peer_sweep_share(&tunnel->peers, &tunnel->flush, FLUSHED_A_ROUND, flows_forget);
 }
 
 void flows_forget_addr(struct tunnel *tunnel, const struct ip_addr *addr)

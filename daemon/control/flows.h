@@ -42,16 +42,13 @@ void flows_keep(struct peer *peer, uint64_t now);
 void flows_new_round(struct tunnel *tunnel);
 /* Serves EVENT_PROBED: the kernel has delivered the probe of the peer's flow. */
 void flows_renew(struct peer *peer, uint64_t now);
-/* XDP was attached to this device: admits the flows of which the kernel has just delivered data
- * by it. For other peers the next data that come by it to the UDP socket are told of at once. */
-void flows_note_nic(struct tunnel *tunnel, uint32_t ifindex);
+/* XDP was attached to a device: admits the flows of which the kernel has just delivered data
+ * by it. For other peers the next data that come by it to the UDP socket are told of at once. If
+ * peers are many they follow by flows_serve_nics(), in the next rounds. */
+void flows_note_nic(struct tunnel *tunnel);
+void flows_serve_nics(struct tunnel *tunnel);
 /* XDP takes nothing more of the peer until something authentic comes by the UDP socket. */
 void flows_forget(struct peer *peer);
-/* Peers whose flows are to be forgotten, in shares. */
-struct flows_flush {
-	struct peer_walk walk;
-	bool again; /* once more when it is at its end */
-};
 /* The same, for all peers: the port has changed, or the interface is down. Those that are many
  * follow by flows_serve_flush(), in the next rounds. */
 void flows_flush(struct tunnel *tunnel);

@@ -17,6 +17,8 @@
 #include "udp.h"
 
 #define LISTEN_RETRY_NS NS_PER_SEC
+/* Of those that go up or down. */
+#define PEERS_A_ROUND 512
 
 /* Closes the old sockets before it returns, because their port may be wanted again at once. */
 static void replace_udp(struct tunnel *tunnel, struct udp *udp)
@@ -73,54 +75,75 @@ int tunnel_listen(struct tunnel *tunnel)
 	return err;
 }
 
-void listen_serve(struct tunnel *tunnel, uint64_t now)
+/* --- up and down --- */
+
+static void start_peer(struct peer *peer)
 {
-	assert_control_thread();
-	if (now >= tunnel->listen_due)
-		tunnel_listen(tunnel);
+	timers_set_persistent_keepalive(&peer->timers, peer->persistent_keepalive,
+					clock_now());
+	peer_reschedule(peer);
 }
 
-static void peers_up(struct tunnel *tunnel)
+static void stop_peer(struct peer *peer)
 {
-	uint64_t now = clock_now();
-	struct peer *peer;
-
-	cds_list_for_each_entry (peer, &tunnel->peers.list, list) {
-		timers_set_persistent_keepalive(&peer->timers, peer->persistent_keepalive,
-						now);
-		peer_reschedule(peer);
-	}
+	peer_end_handshake(peer);
+	peer_drop_keypairs(peer);
+	staged_clear(&peer->staged);
+	timers_stop(&peer->timers);
+	cds_list_del_init(&peer->initiate);
+	peer_reschedule(peer);
 }
 
-static void peers_down(struct tunnel *tunnel)
+static void serve_peers(struct tunnel *tunnel)
 {
-	struct peer *peer;
+	peer_sweep_share(&tunnel->peers, &tunnel->going_up, PEERS_A_ROUND, start_peer);
+	peer_sweep_share(&tunnel->peers, &tunnel->going_down, PEERS_A_ROUND, stop_peer);
+}
 
-	cds_list_for_each_entry (peer, &tunnel->peers.list, list) {
-		peer_end_handshake(peer);
-		peer_drop_keypairs(peer);
-		staged_clear(&peer->staged);
-		timers_stop(&peer->timers);
-		cds_list_del_init(&peer->initiate);
-		peer_reschedule(peer);
-	}
+static void go_up(struct tunnel *tunnel)
+{
+	tunnel->up = true;
+	tunnel_listen(tunnel);
+	peer_sweep_want(&tunnel->peers, &tunnel->going_up);
+}
+
+static void go_down(struct tunnel *tunnel)
+{
+	tunnel->up = false;
+	tunnel->listen_due = UINT64_MAX;
+	tunnel->listen_error = 0;
+	replace_udp(tunnel, NULL);
+	peer_sweep_end(&tunnel->going_up);
+	peer_sweep_want(&tunnel->peers, &tunnel->going_down);
+}
+
+/* What is set up before all sessions have ended would lose those that begin then. */
+static void follow_wanted(struct tunnel *tunnel)
+{
+	if (tunnel->up == tunnel->up_wanted ||
+	    (!tunnel->up && peer_sweep_goes_on(&tunnel->going_down)))
+		return;
+	if (tunnel->up_wanted)
+		go_up(tunnel);
+	else
+		go_down(tunnel);
+	serve_peers(tunnel);
 }
 
 void tunnel_set_up(struct tunnel *tunnel, bool up)
 {
 	assert_control_thread();
-	if (tunnel->up == up)
-		return;
-	tunnel->up = up;
-	if (!up) {
-		tunnel->listen_due = UINT64_MAX;
-		tunnel->listen_error = 0;
-		replace_udp(tunnel, NULL);
-		peers_down(tunnel);
-		return;
-	}
-	tunnel_listen(tunnel);
-	peers_up(tunnel);
+	tunnel->up_wanted = up;
+	follow_wanted(tunnel);
+}
+
+void listen_serve(struct tunnel *tunnel, uint64_t now)
+{
+	assert_control_thread();
+	serve_peers(tunnel);
+	follow_wanted(tunnel);
+	if (now >= tunnel->listen_due)
+		tunnel_listen(tunnel);
 }
 
 /* Returns true if nothing has to be opened for this port: it is open, or wg0 is down and the port

@@ -17,7 +17,9 @@
 
 struct tunnel;
 
-/* wg0 was set up: opens the sockets and starts timers. Or down: closes them and ends sessions. */
+/* wg0 was set up: opens the sockets and starts timers. Or down: closes them and ends sessions. If
+ * peers are many, listen_serve() does their part in shares; the tunnel goes up when all sessions
+ * have ended. */
 void tunnel_set_up(struct tunnel *tunnel, bool up);
 /* Configuration. 0 or -errno; on error nothing has changed. */
 int tunnel_set_listen_port(struct tunnel *tunnel, uint16_t port);
@@ -25,7 +27,7 @@ int tunnel_set_fwmark(struct tunnel *tunnel, uint32_t fwmark);
 /* Opens the sockets of an interface that is up. 0 or -errno, and then listen_serve() tries again
  * later: somebody else may have the port. */
 int tunnel_listen(struct tunnel *tunnel);
-/* Tries again, if that is due. */
+/* Tries again, if that is due; and a share of the peers goes up or down. */
 void listen_serve(struct tunnel *tunnel, uint64_t now);
 
 #endif

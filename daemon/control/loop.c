@@ -38,7 +38,11 @@ static bool has_backlog(struct tunnel *tunnel)
 {
 	return handshake_queue_backlog(&tunnel->dp.handshakes) ||
 	       events_urgent_left(&tunnel->dp.events) ||
-	       !cds_list_empty(&tunnel->peers.initiations) || tunnel->flush.walk.next;
+	       !cds_list_empty(&tunnel->peers.initiations) ||
+	       peer_sweep_goes_on(&tunnel->flush) ||
+	       peer_sweep_goes_on(&tunnel->admission) ||
+	       peer_sweep_goes_on(&tunnel->going_up) ||
+	       peer_sweep_goes_on(&tunnel->going_down);
 }
 
 static uint64_t first_timer(struct tunnel *tunnel)
@@ -164,6 +168,7 @@ int control_run(struct tunnel *tunnel)
 		kernel_events_serve(tunnel, now);
 		listen_serve(tunnel, now);
 		flows_serve_flush(tunnel);
+		flows_serve_nics(tunnel);
 		serve_nics(tunnel, now);
 		paths_serve(tunnel, now);
 		kernel_events_end(tunnel);

@@ -72,7 +72,7 @@ static void publish(struct tunnel *tunnel, struct nic *nic)
 		nic->queues[i]->reader = i % n;
 	rcu_assign_pointer(tunnel->dp.nics[nic->id], nic);
 	nics_choose_gro(tunnel);
-	flows_note_nic(tunnel, nic->ifindex);
+	flows_note_nic(tunnel);
 	workers_wake(&tunnel->workers);
 	log_info("%s: XDP %s, AF_XDP %s, %u queue%s", nic->name,
 		 nic->native ? "native" : "generic",
@@ -103,6 +103,7 @@ int nics_attach(struct tunnel *tunnel, uint32_t ifindex, enum nic_mode mode,
 		snprintf(why, why_len, "%s: cannot wait for handshakes: %s", nic->name,
 			 strerror(-err));
 		nic_close(tunnel->bpf, nic);
+		nic_free_deferred(nic);
 		return err;
 	}
 	publish(tunnel, nic);
@@ -118,7 +119,20 @@ void nics_detach(struct tunnel *tunnel, struct nic *nic)
 	urcu_qsbr_synchronize_rcu();
 	keep_losses(tunnel, nic);
 	nic_close(tunnel->bpf, nic);
+	nic->next_closed = tunnel->nics.closed;
+	tunnel->nics.closed = nic;
 	nics_choose_gro(tunnel);
+}
+
+void nics_free_closed(struct tunnel *tunnel)
+{
+	struct nic *nic;
+
+	assert_control_thread();
+	while ((nic = tunnel->nics.closed)) {
+		tunnel->nics.closed = nic->next_closed;
+		nic_free_deferred(nic);
+	}
 }
 
 void nics_choose_gro(struct tunnel *tunnel)

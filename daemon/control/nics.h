@@ -63,14 +63,18 @@ struct nics {
 	uint32_t
 		lost; /* the device whose program somebody detached last, and when (ns) */
 	uint64_t lost_at;
+	struct nic *closed; /* until no path names them: nics_free_closed() */
 };
 
 /* Attaches XDP at once and opens the sockets of every queue. 0 or -errno, and then `why` gets
  * one line. */
 int nics_attach(struct tunnel *tunnel, uint32_t ifindex, enum nic_mode mode,
 		struct nic **out, char *why, size_t why_len);
-/* No path names the NIC any more. Waits a grace period, and frees it. */
+/* Waits a grace period, and closes the NIC: the device is free. After paths_drop_nic(), if paths
+ * may name it. */
 void nics_detach(struct tunnel *tunnel, struct nic *nic);
+/* No path names a closed NIC any more: frees these. */
+void nics_free_closed(struct tunnel *tunnel);
 /*
  * A path leads to this device. Queues it for nics_serve() if it may be attached: it was asked
  * for, or is suitable and `automatic` is set, and it is not refused at present. If the queue is

@@ -19,6 +19,8 @@
 
 /* Of the queue, of what events concern, and of all peers if they are due. */
 #define PATHS_A_ROUND 256
+/* Of the paths by a NIC that is gone. */
+#define DROPPED_A_ROUND 256
 /* After an error of the look-up itself; doubled while it lasts, if more than a few peers wait. */
 #define RETRY_NS     NS_PER_SEC
 #define RETRY_MAX_NS (32 * NS_PER_SEC)
@@ -135,8 +137,13 @@ static void resolve(struct peer *peer, uint64_t now)
 	}
 	peer->retry_wait = 0;
 	/* An endpoint routed into its own tunnel would make packets go round without end. */
-	if (err || !wgif_is(&tunnel->wgif, route.ifindex))
+	if (err || !wgif_is(&tunnel->wgif, route.ifindex)) {
 		path = path_new(&peer->endpoint);
+		if (!path) {
+			try_again(peer, -ENOMEM, now);
+			return;
+		}
+	}
 	if (path && !err)
 		use_route(peer, path, &route);
 	peer_publish_path(peer, path);
@@ -170,6 +177,8 @@ static void publish_makeshift(struct peer *peer)
 
 	if (path && leads_to_endpoint(old, peer))
 		path_set_route(path, &old->route);
+	else if (!path)
+		paths_want(peer);
 	peer_publish_path(peer, path);
 }
 
@@ -266,7 +275,8 @@ void paths_keep_neighbour(struct peer *peer, uint64_t now)
 	assert_control_thread();
 	const struct path *path = rcu_dereference(peer->path);
 
-	if (!path || !path->nic || now - peer->neighbour_kept < NEIGHBOUR_NS)
+	if (!path || !nic_may_send(path->nic) ||
+	    now - peer->neighbour_kept < NEIGHBOUR_NS)
 		return;
 	peer->neighbour_kept = now;
 	route_keep_neigh(&tunnel_of(peer)->routing, &path->route);
@@ -274,17 +284,36 @@ void paths_keep_neighbour(struct peer *peer, uint64_t now)
 
 /* --- many paths --- */
 
-void paths_drop_nic(struct tunnel *tunnel, const struct nic *nic)
+static void leave_gone_nic(struct peer *peer)
 {
-	struct peer *peer;
+	const struct path *path = rcu_dereference(peer->path);
+
+	if (path && path->nic && !nic_may_send(path->nic))
+		publish_makeshift(peer);
+}
+
+static void serve_gone_nics(struct tunnel *tunnel)
+{
+	peer_sweep_share(&tunnel->peers, &tunnel->dropping, DROPPED_A_ROUND,
+			 leave_gone_nic);
+}
+
+/* A NIC that is gone during a sweep makes another one. So when there is none, no path names any of
+ * those that are closed. */
+static bool has_unused_nics(const struct tunnel *tunnel)
+{
+	return tunnel->nics.closed && !peer_sweep_goes_on(&tunnel->dropping);
+}
+
+void paths_drop_nic(struct tunnel *tunnel, struct nic *nic)
+{
+	bool begins = !peer_sweep_goes_on(&tunnel->dropping);
 
 	assert_control_thread();
-	cds_list_for_each_entry (peer, &tunnel->peers.list, list) {
-		const struct path *path = rcu_dereference(peer->path);
-
-		if (path && path->nic == nic)
-			publish_makeshift(peer);
-	}
+	atomic_store(&nic->gone, true);
+	peer_sweep_want(&tunnel->peers, &tunnel->dropping);
+	if (begins)
+		serve_gone_nics(tunnel);
 }
 
 void paths_due(struct tunnel *tunnel, uint64_t when)
@@ -378,7 +407,8 @@ uint64_t paths_deadline(struct tunnel *tunnel)
 	struct timerq_node *node = timerq_first(&tunnel->peers.resolutions);
 	uint64_t next = tunnel->paths_due, stale = stale_paths_deadline(tunnel);
 
-	if (tunnel->peers.next_path || !cds_list_empty(&tunnel->peers.unresolved))
+	if (tunnel->peers.next_path || !cds_list_empty(&tunnel->peers.unresolved) ||
+	    peer_sweep_goes_on(&tunnel->dropping) || has_unused_nics(tunnel))
 		return 0;
 	if (node && node->deadline < next)
 		next = node->deadline;
@@ -391,6 +421,9 @@ void paths_serve(struct tunnel *tunnel, uint64_t now)
 	if (now < paths_deadline(tunnel))
 		return;
 	routing_refresh(&tunnel->routing, now);
+	serve_gone_nics(tunnel);
+	if (has_unused_nics(tunnel))
+		nics_free_closed(tunnel);
 	serve_unresolved(tunnel, now);
 	serve_stale(tunnel, now);
 	serve_walk(tunnel, now);

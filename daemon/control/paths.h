@@ -66,8 +66,10 @@ void paths_refresh(struct peer *peer, uint64_t now);
 void paths_changed(struct tunnel *tunnel);
 /* Resolves all of them at that time, ns, or earlier. */
 void paths_due(struct tunnel *tunnel, uint64_t when);
-/* No path uses this NIC any more when it returns. */
-void paths_drop_nic(struct tunnel *tunnel, const struct nic *nic);
+/* Nothing that is sent after the next grace period leaves by this NIC. Paths that name it are
+ * replaced, some now and the others by paths_serve(), which frees it if it is closed by then
+ * (nics_detach()). */
+void paths_drop_nic(struct tunnel *tunnel, struct nic *nic);
 /* Resolves a share of the paths that are queued, of those that events concern, and of all of them
  * if they are due. */
 void paths_serve(struct tunnel *tunnel, uint64_t now);

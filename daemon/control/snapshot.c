@@ -150,10 +150,10 @@ static void take_path(const struct peer *peer, struct peer_snapshot *p)
 {
 	const struct path *path = rcu_dereference(peer->path);
 
-	if (path && path->nic)
+	if (path && nic_may_send(path->nic))
 		memcpy(p->nic, path->nic->name, sizeof(p->nic));
 	if (path && path->route.ifindex && tunnel_of(peer)->dp.udp)
-		p->path = path->nic ? PATH_AF_XDP : PATH_UDP;
+		p->path = nic_may_send(path->nic) ? PATH_AF_XDP : PATH_UDP;
 }
 
 static void take_arrival(const struct peer *peer, struct peer_snapshot *p)

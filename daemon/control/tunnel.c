@@ -176,6 +176,7 @@ void tunnel_close(struct tunnel *tunnel)
 	workers_stop(&tunnel->workers);
 	close_nics(tunnel);
 	remove_all_peers(tunnel);
+	nics_free_closed(tunnel);
 	wgif_close(&tunnel->wgif);
 	udp_close(tunnel->dp.udp);
 	free(tunnel->dp.mac1);

@@ -66,6 +66,7 @@ struct tunnel {
 	struct routing routing;
 	struct wgif wgif;
 	bool up;
+	bool up_wanted; /* `up` follows, at the latest when all peers are down (listen.h) */
 	struct noise_identity identity;
 	struct peer_walk rekeying; /* peers that do not know of a new identity yet */
 	struct cookie_checker cookies;
@@ -82,7 +83,11 @@ struct tunnel {
 	uint64_t default_routes_due;
 	struct stale_paths stale;
 	struct late_maps late_maps;
-	struct flows_flush flush;
+	/* Work on all peers that is under way. */
+	struct peer_sweep flush;     /* of flows */
+	struct peer_sweep admission; /* of flows, after XDP was attached */
+	struct peer_sweep dropping;  /* of paths by NICs that are gone */
+	struct peer_sweep going_up, going_down;
 	int path_error; /* of the latest look-up that failed, as the log knows it */
 	struct pmtu pmtu;
 	struct far_links far_links; /* while wg0 is in another namespace */

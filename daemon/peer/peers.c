@@ -280,3 +280,32 @@ struct peer *peer_walk_next(struct peers *peers, struct peer_walk *walk)
 	peer_walk_end(walk);
 	return NULL;
 }
+
+void peer_sweep_want(struct peers *peers, struct peer_sweep *sweep)
+{
+	if (peer_sweep_goes_on(sweep))
+		sweep->again = true;
+	else
+		peer_walk_begin(peers, &sweep->walk);
+}
+
+void peer_sweep_share(struct peers *peers, struct peer_sweep *sweep, unsigned max,
+		      void (*visit)(struct peer *peer))
+{
+	for (unsigned i = 0; i < max && peer_sweep_goes_on(sweep); i++) {
+		struct peer *peer = peer_walk_next(peers, &sweep->walk);
+
+		if (peer)
+			visit(peer);
+	}
+	if (peer_sweep_goes_on(sweep) || !sweep->again)
+		return;
+	sweep->again = false;
+	peer_walk_begin(peers, &sweep->walk);
+}
+
+void peer_sweep_end(struct peer_sweep *sweep)
+{
+	peer_walk_end(&sweep->walk);
+	sweep->again = false;
+}

@@ -62,6 +62,14 @@ struct peer_walk {
 	uint64_t last;		   /* peer->number */
 };
 
+/* Work on all peers, in shares. If it is wanted again meanwhile, it is done again at its end, and
+ * not begun anew at once: else the last peers would never have their turn if it is wanted often. A
+ * zeroed one is not under way. */
+struct peer_sweep {
+	struct peer_walk walk;
+	bool again;
+};
+
 /* All of these, except peer_at(): the control thread. */
 
 /* Makes an empty table of a zeroed struct; the caller sets `bpf` and `allowed`. 0 or -errno. */
@@ -93,5 +101,16 @@ void peer_walk_begin(struct peers *peers, struct peer_walk *walk);
 /* Returns the next peer; NULL at the end. */
 struct peer *peer_walk_next(struct peers *peers, struct peer_walk *walk);
 void peer_walk_end(struct peer_walk *walk);
+
+/* All peers are to be visited, from now on. */
+void peer_sweep_want(struct peers *peers, struct peer_sweep *sweep);
+/* Visits up to `max` peers, if a sweep is under way. `visit` may remove the peer. */
+void peer_sweep_share(struct peers *peers, struct peer_sweep *sweep, unsigned max,
+		      void (*visit)(struct peer *peer));
+void peer_sweep_end(struct peer_sweep *sweep);
+static inline bool peer_sweep_goes_on(const struct peer_sweep *sweep)
+{
+	return sweep->walk.next;
+}
 
 #endif

@@ -102,7 +102,7 @@ static void grow(struct allowedips *table)
 static void own(struct allowedips_owner *owner, struct allowedips_entry *e)
 {
 	e->owner = owner;
-	e->stale = false;
+	e->generation = owner->generation;
 	cds_list_add_tail(&e->of_owner, &owner->entries);
 	owner->count++;
 }
@@ -114,6 +114,11 @@ static void disown(struct allowedips_entry *e)
 	cds_list_del(&e->of_owner);
 	e->owner->count--;
 	e->owner = NULL;
+}
+
+static bool is_stale(const struct allowedips_entry *e)
+{
+	return e->generation != e->owner->generation;
 }
 
 static void set_late(struct allowedips *table, struct allowedips_entry *e, bool late)
@@ -200,6 +205,7 @@ void allowedips_owner_init(struct allowedips_owner *owner, uint32_t slot)
 	CDS_INIT_LIST_HEAD(&owner->entries);
 	owner->count = 0;
 	owner->slot = slot;
+	owner->generation = 0;
 }
 
 static int insert_new(struct allowedips *table, struct allowedips_owner *owner,
@@ -241,7 +247,7 @@ int allowedips_insert(struct allowedips *table, struct allowedips_owner *owner,
 	if (!e)
 		return insert_new(table, owner, &p, hash);
 	before = e->owner;
-	if (before == owner && !e->stale)
+	if (before == owner && !is_stale(e))
 		return 0;
 	disown(e);
 	own(owner, e);
@@ -268,33 +274,42 @@ int allowedips_remove(struct allowedips *table, struct allowedips_owner *owner,
 	return 0;
 }
 
-static void remove_some(struct allowedips *table, struct allowedips_owner *owner,
-			bool only_stale)
+static struct allowedips_entry *first_of(struct allowedips_owner *owner)
 {
-	struct allowedips_entry *e, *next;
+	return cds_list_empty(&owner->entries)
+		       ? NULL
+		       : cds_list_first_entry(&owner->entries, struct allowedips_entry,
+					      of_owner);
+}
 
-	cds_list_for_each_entry_safe (e, next, &owner->entries, of_owner) {
-		if (!only_stale || e->stale)
-			take_away(table, e);
-	}
+bool allowedips_remove_some(struct allowedips *table, struct allowedips_owner *owner,
+			    size_t max)
+{
+	struct allowedips_entry *e;
+
+	while ((e = first_of(owner)) && max--)
+		take_away(table, e);
+	return e;
 }
 
 void allowedips_remove_owner(struct allowedips *table, struct allowedips_owner *owner)
 {
-	remove_some(table, owner, false);
+	allowedips_remove_some(table, owner, SIZE_MAX);
 }
 
 void allowedips_replace_begin(struct allowedips_owner *owner)
 {
-	struct allowedips_entry *e;
-
-	cds_list_for_each_entry (e, &owner->entries, of_owner)
-		e->stale = true;
+	owner->generation++;
 }
 
-void allowedips_replace_end(struct allowedips *table, struct allowedips_owner *owner)
+bool allowedips_replace_end(struct allowedips *table, struct allowedips_owner *owner,
+			    size_t max)
 {
-	remove_some(table, owner, true);
+	struct allowedips_entry *e;
+
+	while ((e = first_of(owner)) && is_stale(e) && max--)
+		take_away(table, e);
+	return e && is_stale(e);
 }
 
 int allowedips_catch_up(struct allowedips *table, size_t max)

@@ -22,6 +22,9 @@ struct allowedips_owner {
 	struct cds_list_head entries;
 	size_t count;
 	uint32_t slot;
+	/* Of the prefixes that are not replaced: those of another one are at the head of `entries`
+	 * (allowedips_replace_begin()). */
+	uint32_t generation;
 };
 
 /* One prefix. Other files may only read it, and only addr and cidr. */
@@ -34,7 +37,7 @@ struct allowedips_entry {
 	uint32_t hash;
 	struct ip_addr addr; /* host bits are zero */
 	uint8_t cidr;
-	bool stale; /* between allowedips_replace_begin() and _end() */
+	uint32_t generation; /* the owner's when it got the prefix */
 };
 
 /*
@@ -88,14 +91,20 @@ int allowedips_remove(struct allowedips *table, struct allowedips_owner *owner,
 
 /* Takes all prefixes from an owner, in time proportional to their number. */
 void allowedips_remove_owner(struct allowedips *table, struct allowedips_owner *owner);
+/* Takes up to `max` prefixes from an owner. Returns true if it has more. */
+bool allowedips_remove_some(struct allowedips *table, struct allowedips_owner *owner,
+			    size_t max);
 
 /*
  * Replaces all prefixes of an owner by those that are inserted between _begin() and
  * _end(). A prefix that stays is not removed even for a moment, so that its traffic
- * goes on.
+ * goes on. _end() takes up to `max` of those that do not stay, and returns true if there
+ * are more: it is to be called again before anything else is done to the owner. Without a
+ * _begin() it does nothing.
  */
 void allowedips_replace_begin(struct allowedips_owner *owner);
-void allowedips_replace_end(struct allowedips *table, struct allowedips_owner *owner);
+bool allowedips_replace_end(struct allowedips *table, struct allowedips_owner *owner,
+			    size_t max);
 
 /*
  * Tells the mirror of up to `max` changes that it could not follow before, and ends at

@@ -139,8 +139,8 @@ static void print_released(struct json_object *o)
 		const char *name =
 			json_object_get_string(json_object_array_get_idx(names, i));
 
-		printf("  device %s: released; `wgxdp attach %s %s` takes it again\n",
-		       name, text(o, "interface"), name);
+		printf("  NIC %s: released; `wgxdp attach %s %s` takes it again\n", name,
+		       text(o, "interface"), name);
 	}
 }
 

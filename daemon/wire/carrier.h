@@ -88,7 +88,7 @@ static inline void carrier_memory_reset(struct carrier_memory *memory)
 static inline struct carrier carrier_for(const struct path *path, uint32_t len,
 					 unsigned worker, struct udp *udp)
 {
-	if (path->nic && len <= path->max_message)
+	if (nic_may_send(path->nic) && len <= path->max_message)
 		return (struct carrier){&queue_carrier, nic_tx_queue(path->nic, worker)};
 	return (struct carrier){&udp_carrier, udp};
 }

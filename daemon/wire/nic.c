@@ -237,7 +237,17 @@ void nic_close(struct bpf_objects *bpf, struct nic *nic)
 {
 	assert_control_thread();
 	detach(bpf, nic);
-	free(nic);
+}
+
+static void nic_free(struct rcu_head *head)
+{
+	free(caa_container_of(head, struct nic, rcu));
+}
+
+void nic_free_deferred(struct nic *nic)
+{
+	assert_control_thread();
+	urcu_qsbr_call_rcu(&nic->rcu, nic_free);
 }
 
 static int open_queues(struct bpf_objects *bpf, struct nic *nic)
@@ -375,6 +385,7 @@ int nic_open(struct bpf_objects *bpf, uint32_t ifindex, const struct rtnl_link *
 	if (err) {
 		explain_error(bpf, why, why_len, nic, step, err);
 		nic_close(bpf, nic);
+		free(nic);
 		return err;
 	}
 	*out = nic;

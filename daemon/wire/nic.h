@@ -17,10 +17,12 @@
 
 #include <net/if.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
+#include <urcu-qsbr.h>
 #include <xdp/xsk.h>
 
 #include "bpf_objects.h"
@@ -52,6 +54,10 @@ struct nic {
 	unsigned queue_count;
 	unsigned tx_queue_count; /* the first queues, which also send; see above */
 	struct nic_queue *queues[WG_MAX_QUEUES];
+	/* Nothing is to be sent by it any more: paths that name it go by the UDP sockets. */
+	atomic_bool gone;
+	struct nic *next_closed; /* the control thread's own */
+	struct rcu_head rcu;
 };
 
 /* Attaches XDP and opens the sockets of every queue; *out is closed by nic_close(). `generic`: use
@@ -60,9 +66,16 @@ struct nic {
 int nic_open(struct bpf_objects *bpf, uint32_t ifindex, const struct rtnl_link *link,
 	     uint32_t id, enum nic_mode mode, unsigned frames, bool generic,
 	     struct nic **out, char *why, size_t why_len);
-/* Detaches, closes and frees a NIC that no path names and no worker reads any more. Control
+/* Detaches and closes a NIC that no worker reads, and by which none sends, any more. Control
  * thread. */
 void nic_close(struct bpf_objects *bpf, struct nic *nic);
+/* Frees a closed NIC, which no path names any more, after a grace period. Control thread. */
+void nic_free_deferred(struct nic *nic);
+/* Returns true if messages may leave by the NIC, which may be NULL. Any RCU thread. */
+static inline bool nic_may_send(const struct nic *nic)
+{
+	return nic && !atomic_load_explicit(&nic->gone, memory_order_relaxed);
+}
 /* Takes over the device's name, MTU and address, which may have changed. Control thread. */
 void nic_set_link(struct bpf_objects *bpf, struct nic *nic, const struct rtnl_link *link);
 /* Lets the XDP program redirect packets to the queues. 0 or -errno; if it was served before, it is

@@ -119,7 +119,7 @@ static void replace(struct state *s, unsigned owner, struct input *in)
 
 		insert(s, owner, addr, take8(in) % 129);
 	}
-	allowedips_replace_end(&s->table, &s->owners[owner]);
+	allowedips_replace_end(&s->table, &s->owners[owner], SIZE_MAX);
 	model_remove_owner(&s->model, owner, true);
 }
 

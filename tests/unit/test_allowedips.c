@@ -598,7 +598,7 @@ static void test_replace(void **state)
 	assert_int_equal(f->notes.calls, 0);
 	assert_int_equal(allowedips_insert(&f->table, o, &comes, 64, NULL), 0);
 	assert_int_equal(f->notes.calls, 1);
-	allowedips_replace_end(&f->table, o);
+	allowedips_replace_end(&f->table, o, SIZE_MAX);
 	assert_int_equal(f->notes.calls, 2);
 	assert_false(f->notes.present);
 	assert_memory_equal(&f->notes.addr, &goes, sizeof(goes));
@@ -607,7 +607,7 @@ static void test_replace(void **state)
 	assert_null(allowedips_lookup(&f->table, &goes));
 	assert_ptr_equal(allowedips_lookup(&f->table, &stays), o);
 	/* A second end removes nothing. */
-	allowedips_replace_end(&f->table, o);
+	allowedips_replace_end(&f->table, o, SIZE_MAX);
 	assert_int_equal(o->count, 2);
 }
 
@@ -620,8 +620,8 @@ static void test_replace_and_move(void **state)
 	assert_int_equal(allowedips_insert(&f->table, &f->owners[1], &a, 16, NULL), 0);
 	allowedips_replace_begin(&f->owners[1]);
 	assert_int_equal(allowedips_insert(&f->table, &f->owners[2], &a, 16, NULL), 0);
-	allowedips_replace_end(&f->table, &f->owners[1]);
-	allowedips_replace_end(&f->table, &f->owners[2]);
+	allowedips_replace_end(&f->table, &f->owners[1], SIZE_MAX);
+	allowedips_replace_end(&f->table, &f->owners[2], SIZE_MAX);
 	assert_ptr_equal(allowedips_lookup(&f->table, &a), &f->owners[2]);
 }
 

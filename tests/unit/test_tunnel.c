@@ -42,6 +42,7 @@
 
 #include "config.h"
 #include "bpf_objects.h"
+#include "carrier.h"
 #include "identity.h"
 #include "flows.h"
 #include "kernel_events.h"
@@ -107,6 +108,19 @@ int bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags)
 
 /* --- requests and answers --- */
 
+static size_t most_removed; /* allowed IPs in one share of a request */
+
+static int set_share(struct tunnel *tunnel, struct uapi_set *request)
+{
+	size_t before = tunnel->peers.allowed.count, after;
+	int err = config_set(tunnel, request);
+
+	after = tunnel->peers.allowed.count;
+	if (before > after && before - after > most_removed)
+		most_removed = before - after;
+	return err;
+}
+
 static int set(struct tunnel *tunnel, const char *lines)
 {
 	struct uapi_error error = {0};
@@ -118,7 +132,7 @@ static int set(struct tunnel *tunnel, const char *lines)
 	if (uapi_parse_set(text, strlen(text), &request, &error))
 		fail_msg("line %zu: %s: %s", error.line, error.reason, text);
 	do
-		err = config_set(tunnel, &request);
+		err = set_share(tunnel, &request);
 	while (err == 1);
 	uapi_set_free(&request);
 	free(text);
@@ -142,15 +156,20 @@ static int write_all(uapi_answer *part, struct tunnel *tunnel, FILE *f)
 	return err;
 }
 
-static void add_peers(struct tunnel *tunnel, unsigned n)
+static void add_peers_all_at(struct tunnel *tunnel, unsigned n, const char *endpoint)
 {
 	char line[128];
 
 	for (unsigned i = 1; i <= n; i++) {
-		snprintf(line, sizeof(line),
-			 "public_key=%064x\nendpoint=192.0.2.9:1234\n", i);
+		snprintf(line, sizeof(line), "public_key=%064x\nendpoint=%s\n", i,
+			 endpoint);
 		assert_set(tunnel, line);
 	}
+}
+
+static void add_peers(struct tunnel *tunnel, unsigned n)
+{
+	add_peers_all_at(tunnel, n, "192.0.2.9:1234");
 }
 
 /* The caller frees the result. */
@@ -660,6 +679,57 @@ static void test_remove_and_add(void **state)
 
 /* --- our own key --- */
 
+static size_t removed_at_most(struct tunnel *tunnel, const char *lines)
+{
+	most_removed = 0;
+	assert_set(tunnel, lines);
+	return most_removed;
+}
+
+static void give_bob_many(struct tunnel *tunnel, const char *peer)
+{
+	static char lines[64 * 1024];
+	int len = snprintf(lines, sizeof(lines), "%s", peer);
+
+	for (unsigned i = 0; i < 1000; i++)
+		len += snprintf(lines + len, sizeof(lines) - (size_t)len,
+				"allowed_ip=10.1.%u.%u/32\n", i >> 8, i & 255);
+	assert_set(tunnel, lines);
+	assert_int_equal(tunnel->peers.allowed.count, 1000);
+}
+
+/* However the allowed IPs of a peer go, others have their turn meanwhile. */
+static void test_allowed_ips_of_one_peer_in_shares(void **state)
+{
+	struct tunnel *tunnel = &((struct fixture *)*state)->tunnel;
+
+	give_bob_many(tunnel, BOB);
+	assert_in_range(removed_at_most(tunnel, BOB "replace_allowed_ips=true\n"
+						    "allowed_ip=10.1.0.7/32\n"),
+			1, 64);
+	assert_int_equal(tunnel->peers.allowed.count, 1);
+
+	give_bob_many(tunnel, BOB);
+	assert_in_range(removed_at_most(tunnel,
+					BOB "replace_allowed_ips=true\n" ALICE_PEER
+					    "allowed_ip=10.2.0.0/24\n"),
+			1, 64);
+	assert_int_equal(tunnel->peers.allowed.count, 1);
+	assert_set(tunnel, ALICE_PEER "remove=true\n");
+
+	give_bob_many(tunnel, BOB);
+	assert_in_range(removed_at_most(tunnel, BOB "remove=true\n"), 1, 64);
+	assert_null(peer_of(tunnel, BOB_PUBLIC));
+
+	give_bob_many(tunnel, BOB);
+	assert_in_range(removed_at_most(tunnel, "replace_peers=true\n"), 1, 64);
+	assert_int_equal(tunnel->peers.count, 0);
+
+	give_bob_many(tunnel, ALICE_PEER);
+	assert_in_range(removed_at_most(tunnel, "private_key=" ALICE "\n"), 1, 64);
+	assert_int_equal(tunnel->peers.count, 0);
+}
+
 static void test_own_key_makes_no_peer(void **state)
 {
 	struct fixture *f = *state;
@@ -914,6 +984,51 @@ static void test_shortage_is_tried_again_soon(void **state)
 	nics_want(tunnel, v0);
 	assert_int_equal(nics_serve(tunnel, 0), v0);
 	nics_detach(tunnel, dataplane_nic(&tunnel->dp, v0));
+	shell("ip link del v0");
+}
+
+static unsigned count_paths_by(struct tunnel *tunnel, const struct nic *nic)
+{
+	struct peer *peer;
+	unsigned n = 0;
+
+	cds_list_for_each_entry (peer, &tunnel->peers.list, list)
+		n += peer->path && peer->path->nic == nic;
+	return n;
+}
+
+/* A NIC is gone at once, for all peers; the paths that name it follow in shares, and then it is
+ * freed. */
+static void test_many_leave_a_nic_in_shares(void **state)
+{
+	struct fixture *f = *state;
+	struct tunnel *tunnel = &f->tunnel;
+	uint32_t v0 = veth(f);
+	struct nic *nic;
+	struct path *path;
+
+	tunnel->nics.automatic = true;
+	tunnel_set_up(tunnel, true);
+	add_peers_all_at(tunnel, 600, "10.66.0.2:9");
+	nics_want(tunnel, v0);
+	assert_int_equal(nics_serve(tunnel, clock_now()), v0);
+	nic = dataplane_nic(&tunnel->dp, v0);
+	for (unsigned i = 0; i < 10; i++)
+		paths_serve(tunnel, clock_now());
+	assert_int_equal(count_paths_by(tunnel, nic), 600);
+	path = cds_list_entry(tunnel->peers.list.prev, struct peer, list)->path;
+	assert_ptr_equal(carrier_for(path, 100, 0, NULL).ops, &queue_carrier);
+
+	paths_drop_nic(tunnel, nic);
+	assert_in_range(count_paths_by(tunnel, nic), 100, 599);
+	nics_detach(tunnel, nic);
+	assert_ptr_equal(carrier_for(path, 100, 0, NULL).ops, &udp_carrier);
+	peer_remove(cds_list_entry(tunnel->dropping.walk.next, struct peer, list));
+	assert_ptr_equal(tunnel->nics.closed, nic);
+	for (unsigned i = 0; i < 10; i++)
+		paths_serve(tunnel, clock_now());
+	assert_int_equal(count_paths_by(tunnel, nic), 0);
+	assert_null(tunnel->nics.closed);
 	shell("ip link del v0");
 }
 
@@ -2029,6 +2144,52 @@ static void test_down_ends_sessions(void **state)
 	assert_null(timerq_first(&f->tunnel.peers.timers));
 }
 
+/* What is set up again meanwhile waits, or the end of the old sessions would hit new ones. */
+static void test_many_go_down_in_shares(void **state)
+{
+	struct fixture *f = *state;
+	struct tunnel *tunnel = &f->tunnel;
+	struct peer *bob;
+	unsigned rounds = 0;
+
+	add_peers(tunnel, 1200);
+	bob = bob_of(f); /* the last one */
+	tunnel_set_up(tunnel, true);
+	begin_session(bob, true);
+	tunnel_set_up(tunnel, false);
+	assert_null(tunnel->dp.udp);
+	assert_non_null(bob->current);
+	tunnel_set_up(tunnel, true);
+	for (; !tunnel->up && rounds < 100; rounds++) {
+		assert_null(tunnel->dp.udp);
+		listen_serve(tunnel, clock_now());
+	}
+	assert_in_range(rounds, 2, 10);
+	assert_null(bob->current);
+	assert_non_null(tunnel->dp.udp);
+}
+
+/* The keepalive of the last of many peers starts, too, unless wg0 is down again by then. */
+static void test_many_go_up_in_shares(void **state)
+{
+	struct fixture *f = *state;
+	struct tunnel *tunnel = &f->tunnel;
+	unsigned rounds = 0;
+
+	add_peers(tunnel, 1200);
+	assert_set(tunnel, BOB "persistent_keepalive_interval=25\n");
+	tunnel_set_up(tunnel, true);
+	assert_null(timerq_first(&tunnel->peers.timers));
+	tunnel_set_up(tunnel, false);
+	for (unsigned i = 0; i < 10; i++)
+		listen_serve(tunnel, clock_now());
+	assert_null(timerq_first(&tunnel->peers.timers));
+	tunnel_set_up(tunnel, true);
+	for (; !timerq_first(&tunnel->peers.timers) && rounds < 100; rounds++)
+		listen_serve(tunnel, clock_now());
+	assert_in_range(rounds, 2, 10);
+}
+
 static void test_removal_ends_sessions(void **state)
 {
 	struct fixture *f = *state;
@@ -2922,6 +3083,10 @@ static const struct CMUnitTest tests[] = {
 	T(test_wanted_devices_are_queued_once_and_bounded),
 	T(test_shortage_is_tried_again_soon),
 	T(test_nic_is_attached_by_its_step_alone),
+	T(test_many_leave_a_nic_in_shares),
+	T(test_many_go_down_in_shares),
+	T(test_many_go_up_in_shares),
+	T(test_allowed_ips_of_one_peer_in_shares),
 	T(test_source_of_a_peer_attaches_to_no_other_nic),
 	T(test_port_of_an_interface_that_is_down),
 	T(test_picked_port_is_kept),
