@@ -229,9 +229,8 @@ static __always_inline enum drop_reason refuse_suspect(struct source *s, __u64 *
 
 /* Returns DROP_REASONS if the daemon shall see the initiation, whose mac1 is right. `take`: counts
  * it; false if it will be asked again. */
-static __always_inline enum drop_reason refuse_initiation(const struct message *m,
-							  const struct flow_key *flow,
-							  bool take)
+static __always_inline enum drop_reason
+refuse_initiation(const struct message *m, const struct flow_key *flow, bool take)
 {
 	struct source_key key = source_key(flow);
 	struct source *s = bpf_map_lookup_elem(&sources, &key);

@@ -357,7 +357,7 @@ int wg_judge_datagram(struct __sk_buff *skb)
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
 	__uint(max_entries, 1);
-	__type(key, __u32);
+	__uint(key_size, sizeof(__u32));
 	__array(values, int(void *));
 } socket_filter SEC(".maps") = {.values = {[0] = (void *)&wg_judge_datagram}};
 

@@ -2,11 +2,10 @@
 /*
  * BLAKE2s (RFC 7693), for the BPF programs and for the daemon.
  *
- * blake2s() hashes one contiguous message. With constant lengths all its loops unroll, so BPF
- * can use it, too. The state functions (init, update, final) take a message in pieces. They are
- * for the daemon only, because their copies have variable lengths. BPF code that hashes many
- * messages under one key can keep the chaining value after the key block and call
- * blake2s_compress() itself.
+ * blake2s() hashes one contiguous message. The state functions (init, update, final) take a message
+ * in pieces. BPF programs keep the chaining value after the key's block and call blake2s_compress()
+ * themselves, in one place: it is inlined there, and inlined more than once it would exceed their
+ * stack of 512 bytes.
  *
  * All lengths are in bytes: 1 to 32 of output, 0 to 32 of key. Arguments are not checked. No
  * function fails or allocates. Any thread; a state belongs to one thread.
@@ -22,18 +21,16 @@
 
 #ifdef __bpf__
 #define BLAKE2S_FUNC static inline __attribute__((always_inline, unused))
+#define BLAKE2S_CORE BLAKE2S_FUNC
 /* Loading a message word again is cheaper than keeping it on BPF's small stack. */
 #define BLAKE2S_RELOAD volatile
 #else
 #define BLAKE2S_RELOAD
 #define BLAKE2S_FUNC static inline __attribute__((unused))
-#endif
-/*
- * Not inlined: the compression function has thousands of instructions, so each object has one
- * copy. In BPF this also keeps the stack below its limit of 512 bytes: if the function is
- * inlined three times, clang hoists the loads of all blocks and spills them.
- */
+/* Not inlined: the compression function has thousands of instructions, so each object has one
+ * copy. */
 #define BLAKE2S_CORE static __attribute__((noinline, unused))
+#endif
 
 struct blake2s_state {
 	__u32 h[8];
