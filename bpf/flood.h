@@ -34,8 +34,8 @@
 #define PROVEN_REACH	  (5 * PROVEN_INTERVAL)
 #define FRIEND_INTERVAL	  (NS_PER_SEC / 20)
 #define FRIEND_REACH	  (20 * FRIEND_INTERVAL)
-#define UNPROVEN_INTERVAL (NS_PER_SEC / 4000)
-#define UNPROVEN_REACH	  (400 * UNPROVEN_INTERVAL)
+#define UNPROVEN_INTERVAL (NS_PER_SEC / 1000)
+#define UNPROVEN_REACH	  (4096 * UNPROVEN_INTERVAL) /* as long as the daemon's queue */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

@@ -49,13 +49,13 @@ struct nic {
 	enum nic_mode mode;
 	bool native;
 	bool frags; /* the XDP program takes frames in several buffers */
+	bool late;  /* the XDP program's map does not have its MTU or address right */
+	/* Nothing is to be sent by it any more: paths that name it go by the UDP sockets. */
+	atomic_bool gone;
 	struct xdp_attachment xdp;
-	bool late; /* the XDP program's map does not have its MTU or address right */
 	unsigned queue_count;
 	unsigned tx_queue_count; /* the first queues, which also send; see above */
 	struct nic_queue *queues[WG_MAX_QUEUES];
-	/* Nothing is to be sent by it any more: paths that name it go by the UDP sockets. */
-	atomic_bool gone;
 	struct nic *next_closed; /* the control thread's own */
 	struct rcu_head rcu;
 };
