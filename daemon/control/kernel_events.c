@@ -19,10 +19,6 @@
 #include "tunnel.h"
 #include "wakeup.h"
 
-/* How often NICs are asked whether they still have our program: while the control thread is awake
- * anyway, and while it would sleep. The kernel sends no event if a BPF link is detached. */
-#define NIC_LOOK_NS	 NS_PER_SEC
-#define NIC_IDLE_LOOK_NS (1500 * NS_PER_MS)
 /* After links could not be read. */
 #define RETRY_NS NS_PER_SEC
 
@@ -135,36 +131,6 @@ static void on_neigh(void *ctx, uint32_t ifindex, const struct ip_addr *addr,
 	stale_paths_by_neighbour(tunnel, ifindex, addr, &now);
 }
 
-/* --- NICs --- */
-
-static void look_at_nic(struct tunnel *tunnel, struct nic *nic, uint64_t now)
-{
-	uint32_t ifindex = nic->ifindex;
-
-	if (!bpf_objects_lost_xdp(&nic->xdp))
-		return;
-	nic_admin_leave(tunnel, nic, "somebody detached the XDP program");
-	nics_note_lost(tunnel, ifindex, now);
-	stale_paths_by_link(tunnel, ifindex);
-}
-
-static void look_at_nics(struct tunnel *tunnel, uint64_t now)
-{
-	tunnel->nics.looked = now;
-	for (unsigned i = 0; i < WG_MAX_NICS; i++)
-		if (tunnel->dp.nics[i])
-			look_at_nic(tunnel, tunnel->dp.nics[i], now);
-}
-
-/* When to look next, if nothing else happens. */
-static uint64_t nics_look_deadline(const struct tunnel *tunnel)
-{
-	for (unsigned i = 0; i < WG_MAX_NICS; i++)
-		if (tunnel->dp.nics[i])
-			return tunnel->nics.looked + NIC_IDLE_LOOK_NS;
-	return UINT64_MAX;
-}
-
 /* --- what serves all --- */
 
 /* After events of links were lost. */
@@ -231,8 +197,6 @@ void kernel_events_serve(struct tunnel *tunnel, uint64_t now)
 		read_links(tunnel, now);
 	if (wgif_tc_due(&tunnel->wgif, now))
 		wgif_check_tc(&tunnel->wgif, now);
-	if (now >= tunnel->nics.looked + NIC_LOOK_NS)
-		look_at_nics(tunnel, now);
 	pmtu_read(&tunnel->pmtu, tunnel_port(tunnel), on_too_big, tunnel);
 	if (far_links_heard(&tunnel->far_links, tunnel->wgif.tap.ifindex) ||
 	    now >= tunnel->wgif.look_due)
@@ -251,7 +215,7 @@ uint64_t kernel_events_deadline(const struct tunnel *tunnel)
 {
 	assert_control_thread();
 	const uint64_t due[] = {tunnel->wgif.look_due, wgif_tc_deadline(&tunnel->wgif),
-				tunnel->links_due, nics_look_deadline(tunnel)};
+				tunnel->links_due};
 	uint64_t next = UINT64_MAX;
 
 	for (unsigned i = 0; i < sizeof(due) / sizeof(due[0]); i++)

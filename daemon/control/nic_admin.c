@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <net/if.h>
 
+#include "bpf_objects.h"
 #include "clock.h"
 #include "log.h"
 #include "nics.h"
@@ -12,8 +13,10 @@
 #include "thread.h"
 #include "tunnel.h"
 
-/* Until then the UDP socket has what comes by a queue that was added. */
-#define LOOK_NS (5 * NS_PER_SEC)
+/* How often NICs are looked at: while the control thread is awake anyway, and while it would
+ * sleep. Until then the UDP socket has what comes by a queue that was added. */
+#define LOOK_NS	     NS_PER_SEC
+#define IDLE_LOOK_NS (1500 * NS_PER_MS)
 
 void nic_admin_leave(struct tunnel *tunnel, struct nic *nic, const char *why)
 {
@@ -50,31 +53,35 @@ int nic_admin_request(void *ctx, const char *name, bool attach)
 	return err;
 }
 
-static void look_at(struct tunnel *tunnel, struct nic *nic)
+static void look_at(struct tunnel *tunnel, struct nic *nic, uint64_t now)
 {
 	uint32_t ifindex = nic->ifindex;
 
-	if (!nic_queues_changed(nic))
-		return;
-	nic_admin_leave(tunnel, nic, "its queues were changed");
-	nics_want(tunnel, ifindex);
+	if (bpf_objects_lost_xdp(&nic->xdp)) {
+		nic_admin_leave(tunnel, nic, "somebody detached the XDP program");
+		nics_note_lost(tunnel, ifindex, now);
+		stale_paths_by_link(tunnel, ifindex);
+	} else if (nic_queues_changed(nic)) {
+		nic_admin_leave(tunnel, nic, "its queues were changed");
+		nics_want(tunnel, ifindex);
+	}
 }
 
 void nic_admin_look(struct tunnel *tunnel, uint64_t now)
 {
 	assert_control_thread();
-	if (now < tunnel->nics.look_due)
+	if (now < tunnel->nics.looked + LOOK_NS)
 		return;
-	tunnel->nics.look_due = now + LOOK_NS;
+	tunnel->nics.looked = now;
 	for (unsigned i = 0; i < WG_MAX_NICS; i++)
 		if (tunnel->dp.nics[i])
-			look_at(tunnel, tunnel->dp.nics[i]);
+			look_at(tunnel, tunnel->dp.nics[i], now);
 }
 
 uint64_t nic_admin_deadline(const struct tunnel *tunnel)
 {
 	for (unsigned i = 0; i < WG_MAX_NICS; i++)
 		if (tunnel->dp.nics[i])
-			return tunnel->nics.look_due;
+			return tunnel->nics.looked + IDLE_LOOK_NS;
 	return UINT64_MAX;
 }

@@ -55,11 +55,10 @@ struct nics {
 	unsigned request_count;
 	struct nic_refusal refused[WG_MAX_NICS];
 	unsigned refused_next;
-	uint64_t look_due; /* ns: when to look at the number of queues (nic_admin.h) */
 	uint32_t released[WG_MAX_NICS];	  /* ifindexes, until nics_take(); 0: none */
 	uint32_t wanted[NICS_WANTED_MAX]; /* ifindexes that wait for nics_serve() */
 	unsigned wanted_count;
-	uint64_t looked; /* ns, the last time whether they still have our program */
+	uint64_t looked; /* ns, when nic_admin_look() last looked at them */
 	uint32_t
 		lost; /* the device whose program somebody detached last, and when (ns) */
 	uint64_t lost_at;
