@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 #include "rcu.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 
 #include <urcu-qsbr.h>
+#include <urcu/rculfhash.h>
 
 /* liburcu's two, which live as long as the process, and one more, since others start meanwhile. */
 #define THREADS 3
@@ -54,6 +56,17 @@ static int try_threads(void)
 	return err;
 }
 
+/* liburcu starts the thread that resizes hash tables with the first of them, and ends it with the
+ * last: this one lives as long as the process. */
+static int start_resizing(void)
+{
+	static struct cds_lfht *table;
+
+	if (!table)
+		table = cds_lfht_new(1, 1, 0, CDS_LFHT_AUTO_RESIZE, NULL);
+	return table ? 0 : -ENOMEM;
+}
+
 int rcu_begin(void)
 {
 	int err = try_threads();
@@ -62,5 +75,5 @@ int rcu_begin(void)
 		return err;
 	urcu_qsbr_get_default_call_rcu_data();
 	urcu_qsbr_register_thread();
-	return 0;
+	return start_resizing();
 }
