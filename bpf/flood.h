@@ -32,6 +32,8 @@
 /* Tokens come at an interval, and are full after a time (ns). */
 #define PROVEN_INTERVAL	  (NS_PER_SEC / 20)
 #define PROVEN_REACH	  (5 * PROVEN_INTERVAL)
+#define SUSPECT_INTERVAL  (NS_PER_SEC / 200)
+#define SUSPECT_REACH	  (200 * SUSPECT_INTERVAL)
 #define FRIEND_INTERVAL	  (NS_PER_SEC / 20)
 #define FRIEND_REACH	  (20 * FRIEND_INTERVAL)
 #define UNPROVEN_INTERVAL (NS_PER_SEC / 1000)
@@ -217,11 +219,12 @@ refuse_unproven(struct source *s, struct defence *d, __u64 now, bool take)
 	return DROP_no_cookie;
 }
 
-/* A suspect remains one while it goes on. */
-static __always_inline enum drop_reason refuse_suspect(struct source *s, __u64 *bucket,
-						       __u64 now, bool take)
+/* A suspect remains one while it goes on. It has more than others without a cookie: its address may
+ * be forged, and a peer there needs a token of it for its cookie. */
+static __always_inline enum drop_reason refuse_suspect(struct source *s, __u64 now,
+						       bool take)
 {
-	if (has_token(bucket, now, PROVEN_INTERVAL, PROVEN_REACH, take))
+	if (has_token(&s->unproven, now, SUSPECT_INTERVAL, SUSPECT_REACH, take))
 		return DROP_REASONS;
 	s->suspect_until = now + WG_SUSPECT_NS;
 	return DROP_rate_limited;
@@ -241,8 +244,8 @@ refuse_initiation(const struct message *m, const struct flow_key *flow, bool tak
 	if (!d || (now >= d->load_until && !suspect))
 		return DROP_REASONS;
 	proven = now < d->cookie_until && mac2_right(d, m, flow);
-	if (suspect)
-		return refuse_suspect(s, proven ? &s->proven : &s->unproven, now, take);
+	if (suspect && !proven)
+		return refuse_suspect(s, now, take);
 	return proven ? refuse_proven(s, &key, now, take)
 		      : refuse_unproven(s, d, now, take);
 }

@@ -240,8 +240,8 @@ int wg_nic_plain(struct xdp_md *ctx)
 
 /* --- the filter of the UDP sockets --- */
 
-/* Longer than any run of segments: they are at most 64 KiB together. */
-#define SEGMENTS_MAX (1U << 16)
+/* More than fit into the 64 KiB of a packet. */
+#define SEGMENTS_MAX 2048
 
 /* What the kernel delivers to a socket: one message, or several that it has merged (GRO), of one
  * size but for the last. They have one UDP header. */
@@ -254,6 +254,7 @@ struct delivery {
 	__u32 bad_type, bad_length, unknown_receiver,
 		bad_mac; /* messages behind `kept` */
 	__u32 rate_limited, no_cookie;
+	bool limited; /* an initiation was one too many */
 };
 
 static __always_inline void tally(struct delivery *d, enum drop_reason reason)
@@ -287,7 +288,9 @@ static __always_inline void forget_tally(struct delivery *d)
 	d->rate_limited = d->no_cookie = 0;
 }
 
-/* For bpf_loop(). */
+/* For bpf_loop(). The messages before a good one are delivered, too: only the end of the packet can
+ * be cut off. So what anybody can make (a cookie reply is judged by its length) does not count as
+ * good behind something bad, nor does any handshake message behind an initiation too many. */
 static long filter_message(__u32 i, void *delivery)
 {
 	const struct wg_config *c;
@@ -301,12 +304,16 @@ static long filter_message(__u32 i, void *delivery)
 		return 1;
 	m.length = d->length - at < d->segment ? d->length - at : d->segment;
 	reason = refuse_junk(c, &m, &type);
-	if (reason == DROP_REASONS && type == WG_INITIATION)
+	if (reason == DROP_REASONS && type == WG_INITIATION) {
 		reason = refuse_initiation(&m, &d->flow, true);
+		d->limited |= reason != DROP_REASONS;
+	}
 	if (reason != DROP_REASONS) {
 		tally(d, reason);
 		return 0;
 	}
+	if (type != WG_DATA && d->kept != at && (d->limited || type == WG_COOKIE_REPLY))
+		return 0;
 	/* A worker judges and counts what is before a good one. */
 	forget_tally(d);
 	d->kept = at + m.length;
@@ -344,7 +351,8 @@ int wg_judge_datagram(struct __sk_buff *skb)
 	if (skb->len < sizeof(struct udphdr) || !delivery_flow(skb, &d.flow))
 		return skb->len;
 	d.length = skb->len - sizeof(struct udphdr);
-	d.segment = skb->gso_size ? skb->gso_size : d.length;
+	/* No message is as short as that, and each is a round. */
+	d.segment = skb->gso_size >= WG_DATA_OVERHEAD ? skb->gso_size : d.length;
 	bpf_loop(SEGMENTS_MAX, filter_message, &d, 0);
 	if (d.kept == d.length && d.length)
 		return skb->len;
@@ -358,11 +366,11 @@ struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
 	__uint(max_entries, 1);
 	__uint(key_size, sizeof(__u32));
-	__array(values, int(void *));
-} socket_filter SEC(".maps") = {.values = {[0] = (void *)&wg_judge_datagram}};
+	__uint(value_size, sizeof(__u32));
+} socket_filter SEC(".maps");
 
-/* What is attached. A socket is charged for its filter's size, and before Linux 6.7 takes none
- * above 20 KiB (net.core.optmem_max). */
+/* What is attached: the daemon puts wg_judge_datagram into the array. A socket is charged for its
+ * filter's size, and before Linux 6.7 takes none above 20 KiB (net.core.optmem_max). */
 SEC("socket")
 int wg_socket(struct __sk_buff *skb)
 {

@@ -148,6 +148,8 @@ void handshake_want(struct peer *peer, uint64_t now)
 void handshakes_initiate(struct tunnel *tunnel, unsigned limit, uint64_t now)
 {
 	assert_control_thread();
+	if (!tunnel->up && tunnel->up_wanted) /* they wait for it */
+		return;
 	while (limit-- && !cds_list_empty(&tunnel->peers.initiations)) {
 		struct peer *peer = cds_list_first_entry(&tunnel->peers.initiations,
 							 struct peer, initiate);
@@ -298,6 +300,15 @@ static void send_cookie(struct tunnel *tunnel, const struct handshake_message *m
 	flood_publish_secret(tunnel);
 }
 
+/* Under load, replays are answered by cookies, and not recognised. Who sends them uses none of
+ * these, so it becomes a suspect and cannot keep up the load. */
+static void note_no_cookie(struct tunnel *tunnel, const struct handshake_message *m,
+			   uint64_t now)
+{
+	if (le32toh(*(const uint32_t *)m->data) == WG_INITIATION)
+		flood_note_worthless(tunnel, &m->from.addr, now);
+}
+
 /* Returns true if the message may cost more work than the check of its macs (section 5.3). */
 static bool admit(struct tunnel *tunnel, const struct handshake_message *m,
 		  bool under_load, uint64_t now)
@@ -314,6 +325,7 @@ static bool admit(struct tunnel *tunnel, const struct handshake_message *m,
 		return true;
 	if (verdict == COOKIE_MAC1_OK) {
 		send_cookie(tunnel, m, now);
+		note_no_cookie(tunnel, m, now);
 		return false;
 	}
 	if (!ratelimit_allow(&tunnel->ratelimit, &from->addr, now)) {

@@ -21,6 +21,15 @@
  * from having sessions. */
 #define INITIATIONS_A_ROUND 16
 
+/* Returns false for a response to no handshake of ours. Workers check those that come by UDP. */
+static bool answers_us(struct tunnel *tunnel, const uint8_t *message, uint32_t len)
+{
+	const struct wg_response *response = (const void *)message;
+
+	return len != sizeof(*response) ||
+	       keypairs_find(&tunnel->peers.keypairs, response->receiver);
+}
+
 /* The message is copied, so that nobody changes it after the check, and it is aligned. */
 static void collect_frame(struct tunnel *tunnel, const struct nic *nic,
 			  const struct nic_frame *frame)
@@ -33,6 +42,8 @@ static void collect_frame(struct tunnel *tunnel, const struct nic *nic,
 		tunnel_drop(tunnel, DROP_bad_checksum, 1);
 	else if (len > WG_HANDSHAKE_MAX)
 		tunnel_drop(tunnel, DROP_bad_length, 1);
+	else if (!answers_us(tunnel, message, len))
+		tunnel_drop(tunnel, DROP_bad_handshake, 1);
 	else if (!handshake_queue_put(&tunnel->dp.handshakes, &from, 0, message, len))
 		tunnel_drop(tunnel, DROP_handshake_queue_full, 1);
 }

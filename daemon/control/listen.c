@@ -88,9 +88,12 @@ static void stop_peer(struct peer *peer)
 {
 	peer_end_handshake(peer);
 	peer_drop_keypairs(peer);
-	staged_clear(&peer->staged);
 	timers_stop(&peer->timers);
-	cds_list_del_init(&peer->initiate);
+	/* If wg0 is up again, packets wait there already, for the next session. */
+	if (!tunnel_of(peer)->up_wanted) {
+		staged_clear(&peer->staged);
+		cds_list_del_init(&peer->initiate);
+	}
 	peer_reschedule(peer);
 }
 

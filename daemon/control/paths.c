@@ -255,6 +255,7 @@ void paths_roam(struct peer *peer)
 	ifindex = peer->roamed_by;
 	pthread_mutex_unlock(&peer->roam_lock);
 	paths_note_arrival(peer, ifindex);
+	flood_note_friend(tunnel_of(peer), &ep.addr, clock_now());
 	/* Even if the peer is back where we thought it to be: the worker's path is a makeshift. */
 	move_to(peer, &ep);
 }

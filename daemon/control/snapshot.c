@@ -112,10 +112,14 @@ static void take_rates(struct tunnel *tunnel, struct snapshot *s, uint64_t now)
 		latest->at = now;
 		latest->drops = s->stats.drops;
 	}
-	for (unsigned i = 0; i < DROP_REASONS && now > before->at; i++)
-		*drops_counter(&s->drop_rates, i) = per_second(
-			drops_read(&s->stats.drops, i) - drops_read(&before->drops, i),
-			now - before->at);
+	for (unsigned i = 0; i < DROP_REASONS && now > before->at; i++) {
+		uint64_t is = drops_read(&s->stats.drops, i),
+			 was = drops_read(&before->drops, i);
+
+		/* A counter of the kernel's can be lower, if it could not be read now. */
+		*drops_counter(&s->drop_rates, i) =
+			per_second(is > was ? is - was : 0, now - before->at);
+	}
 }
 
 void snapshot_take(struct tunnel *tunnel, struct snapshot *s)

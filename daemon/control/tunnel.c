@@ -179,6 +179,8 @@ void tunnel_close(struct tunnel *tunnel)
 	nics_free_closed(tunnel);
 	wgif_close(&tunnel->wgif);
 	udp_close(tunnel->dp.udp);
+	if (tunnel->bpf)
+		bpf_objects_set_cookie_secret(tunnel->bpf, NULL, 0);
 	free(tunnel->dp.mac1);
 	urcu_qsbr_barrier();
 	peers_destroy(&tunnel->peers);

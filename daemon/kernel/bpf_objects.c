@@ -103,6 +103,17 @@ static int load_wgif(struct bpf_objects *bpf)
 	return err;
 }
 
+/* Not by the map's definition: the copy of the object that joins a dispatcher does not load that
+ * program (dispatcher.c), and libbpf would then refuse the object. */
+static int set_socket_filter(const struct nic_bpf *nic)
+{
+	uint32_t zero = 0;
+	int program = bpf_program__fd(nic->progs.wg_judge_datagram);
+
+	return bpf_map_update_elem(bpf_map__fd(nic->maps.socket_filter), &zero, &program,
+				   BPF_ANY);
+}
+
 static int load_objects(struct bpf_objects *bpf)
 {
 	int err;
@@ -110,7 +121,9 @@ static int load_objects(struct bpf_objects *bpf)
 	bpf->nic = nic_bpf__open_and_load();
 	if (!bpf->nic)
 		return -errno;
-	err = load_wgif(bpf);
+	err = set_socket_filter(bpf->nic);
+	if (!err)
+		err = load_wgif(bpf);
 	if (!err)
 		err = map_memory(bpf->nic->maps.worker_stats, STATS_LEN, &bpf->stats);
 	if (!err)
@@ -268,7 +281,7 @@ bool bpf_objects_can_join(const struct bpf_objects *bpf, uint32_t ifindex)
 	assert_control_thread();
 	if (!dispatcher_is_on(ifindex))
 		return false;
-	dispatcher_clean(bpf->nic, ifindex, bpf->config.ifname);
+	dispatcher_clean(ifindex, bpf->config.ifname);
 	return true;
 }
 

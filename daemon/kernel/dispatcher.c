@@ -81,13 +81,13 @@ static bool has_program(const struct xdp_multiprog *mp, uint32_t id)
 
 /* --- what a killed process left --- */
 
-/* Returns true if the map is a wgxdp's `config`, other than `own`, of this interface. */
-static bool is_config_of(uint32_t map_id, uint32_t own, const char *ifname)
+/* Returns true if the map is a wgxdp's `config`, of this interface. */
+static bool is_config_of(uint32_t map_id, const char *ifname)
 {
 	struct bpf_map_info info = {0};
 	uint32_t len = sizeof(info), key = 0;
 	struct wg_config config = {0};
-	int fd = map_id == own ? -1 : bpf_map_get_fd_by_id(map_id);
+	int fd = bpf_map_get_fd_by_id(map_id);
 	bool is;
 
 	if (fd < 0)
@@ -100,15 +100,7 @@ static bool is_config_of(uint32_t map_id, uint32_t own, const char *ifname)
 	return is;
 }
 
-static uint32_t map_id(int fd)
-{
-	struct bpf_map_info info = {0};
-	uint32_t len = sizeof(info);
-
-	return bpf_obj_get_info_by_fd(fd, &info, &len) ? 0 : info.id;
-}
-
-static bool is_leftover(const struct xdp_program *prog, uint32_t own, const char *ifname)
+static bool is_leftover(const struct xdp_program *prog, const char *ifname)
 {
 	uint32_t maps[MAPS_MAX] = {0}, len = sizeof(struct bpf_prog_info);
 	struct bpf_prog_info info = {.nr_map_ids = MAPS_MAX, .map_ids = (uintptr_t)maps};
@@ -117,19 +109,18 @@ static bool is_leftover(const struct xdp_program *prog, uint32_t own, const char
 	    bpf_obj_get_info_by_fd(xdp_program__fd(prog), &info, &len))
 		return false;
 	for (unsigned i = 0; i < info.nr_map_ids && i < MAPS_MAX; i++)
-		if (is_config_of(maps[i], own, ifname))
+		if (is_config_of(maps[i], ifname))
 			return true;
 	return false;
 }
 
 /* Returns the program's ID; 0: there is none. */
-static uint32_t find_leftover(const struct xdp_multiprog *mp, uint32_t own,
-			      const char *ifname)
+static uint32_t find_leftover(const struct xdp_multiprog *mp, const char *ifname)
 {
 	const struct xdp_program *prog = NULL;
 
 	while ((prog = xdp_multiprog__next_prog(prog, mp)))
-		if (is_leftover(prog, own, ifname))
+		if (is_leftover(prog, ifname))
 			return xdp_program__id(prog);
 	return 0;
 }
@@ -147,7 +138,7 @@ static int remove_program(uint32_t ifindex, uint32_t id, enum xdp_attach_mode mo
 }
 
 /* Returns 1 if it removed a program, 0 if there is none to remove, or -errno. */
-static int remove_leftover(uint32_t ifindex, uint32_t own, const char *ifname)
+static int remove_leftover(uint32_t ifindex, const char *ifname)
 {
 	int err;
 	struct xdp_multiprog *mp = programs_of(ifindex, &err);
@@ -157,7 +148,7 @@ static int remove_leftover(uint32_t ifindex, uint32_t own, const char *ifname)
 	if (!mp)
 		return err;
 	if (!xdp_multiprog__is_legacy(mp))
-		id = find_leftover(mp, own, ifname);
+		id = find_leftover(mp, ifname);
 	mode = xdp_multiprog__attach_mode(mp);
 	xdp_multiprog__close(mp);
 	if (!id)
@@ -178,13 +169,11 @@ static bool is_locked(void)
 	return locked;
 }
 
-void dispatcher_clean(const struct nic_bpf *loaded, uint32_t ifindex, const char *ifname)
+void dispatcher_clean(uint32_t ifindex, const char *ifname)
 {
 	assert_control_thread();
-	uint32_t own = map_id(bpf_map__fd(loaded->maps.config));
-
 	for (unsigned i = 0; i < PROGRAMS_MAX && !is_locked(); i++) {
-		int err = remove_leftover(ifindex, own, ifname);
+		int err = remove_leftover(ifindex, ifname);
 
 		if (err <= 0)
 			return;
@@ -298,15 +287,22 @@ int dispatcher_join(const struct nic_bpf *loaded, uint32_t ifindex,
 void dispatcher_leave(struct dispatcher_place *place)
 {
 	const struct timespec step = {.tv_nsec = LOCK_STEP_NS};
+	int err = -EBUSY;
 
 	assert_control_thread();
 	if (!place)
 		return;
 	for (unsigned i = 0; i < LOCK_STEPS && is_locked(); i++)
 		nanosleep(&step, NULL);
-	/* If it still is, our program stays as that of a killed process does. */
+	/* If it still is, our program stays, as that of a killed process does, until
+	 * dispatcher_clean(). */
 	if (!is_locked())
-		xdp_program__detach(place->prog, (int)place->ifindex, place->mode, 0);
+		err = xdp_program__detach(place->prog, (int)place->ifindex, place->mode,
+					  0);
+	if (err)
+		log_error("the XDP program of interface %u stays in libxdp's dispatcher: "
+			  "%s",
+			  place->ifindex, strerror(-err));
 	place_free(place);
 }
 

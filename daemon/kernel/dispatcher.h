@@ -25,9 +25,8 @@ struct dispatcher_place;
 /* Returns true if the XDP program on the device is a dispatcher. False if it cannot be asked. */
 bool dispatcher_is_on(uint32_t ifindex);
 /* Removes from the device's dispatcher what killed processes for the interface `ifname` left
- * there. If nothing else is in it, the dispatcher goes, too. `loaded`: our own objects, whose
- * programs stay. */
-void dispatcher_clean(const struct nic_bpf *loaded, uint32_t ifindex, const char *ifname);
+ * there, or this one did. If nothing else is in it, the dispatcher goes, too. */
+void dispatcher_clean(uint32_t ifindex, const char *ifname);
 /* Adds our program, which uses the maps of `loaded`. 0 or -errno; -EAGAIN: another process is
  * changing a dispatcher. The caller owns *out. */
 int dispatcher_join(const struct nic_bpf *loaded, uint32_t ifindex,

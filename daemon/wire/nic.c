@@ -176,7 +176,8 @@ static int attach_alone(struct bpf_objects *bpf, struct nic *nic, bool generic,
 		err = attach_kind(bpf, nic, XDP_KIND_PLAIN);
 	if (is_refusal(err) && nic->mode == NIC_ANY && generic)
 		err = attach_kind(bpf, nic, XDP_KIND_GENERIC);
-	return err;
+	/* Native beside generic, or the other way round. */
+	return err == -EEXIST ? -EBUSY : err;
 }
 
 static bool mode_allows(const struct nic *nic, bool native, bool generic)
@@ -209,8 +210,6 @@ static int attach_xdp(struct bpf_objects *bpf, struct nic *nic, bool generic, bo
 	int err = attach_alone(bpf, nic, generic, frags);
 
 	*step = "XDP";
-	if (err == -EEXIST) /* native beside generic, or the other way round */
-		err = -EBUSY;
 	if (err != -EBUSY || !bpf_objects_can_join(bpf, nic->ifindex))
 		return err;
 	/* There may have been nothing but what a killed process left. */

@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <linux/if_xdp.h>
 #include <net/if.h>
+#include <netinet/udp.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -265,6 +266,8 @@ static int group_setup(void **state)
 {
 	struct nic_entry entry = {
 		.first_key = FIRST_KEY, .count = QUEUES, .max_frame = MAX_FRAME};
+	uint32_t zero = 0;
+	int filter;
 
 	put_bytes(entry.mac, mac, 6);
 
@@ -278,6 +281,10 @@ static int group_setup(void **state)
 	assert_int_equal(
 		bpf_map_update_elem(bpf_map__fd(nic->maps.nics), &nic_ifindex, &entry, 0),
 		0);
+	filter = bpf_program__fd(nic->progs.wg_judge_datagram);
+	assert_int_equal(bpf_map_update_elem(bpf_map__fd(nic->maps.socket_filter), &zero,
+					     &filter, BPF_ANY),
+			 0);
 	xsk = open_socket();
 	return 0;
 }
@@ -1115,21 +1122,21 @@ static void put_source(int family, struct source s)
 		0);
 }
 
-/* The bucket holds five. Tokens come back while the test runs, so more may pass. */
-static void expect_few(struct frame f, int verdict)
+/* The bucket holds `burst`. Tokens come back while the test runs, so more may pass. */
+static void expect_few(struct frame f, int burst, int verdict)
 {
 	int dropped = 0;
 
-	for (int i = 0; i < 5; i++)
+	for (int i = 0; i < burst; i++)
 		expect(f, verdict, NO_DROP);
-	for (int i = 0; i < 40; i++) {
+	for (int i = 0; i < 8 * burst; i++) {
 		struct frame checked = f;
 
 		if (get16(f.bytes + ETH_PROTO) == 0x0800)
 			fix_checksum(&checked);
 		dropped += run(&checked, nic_ifindex, 0) == XDP_DROP;
 	}
-	assert_true(dropped >= 20);
+	assert_true(dropped >= 4 * burst);
 }
 
 static void load_needs_a_cookie(void **state)
@@ -1151,7 +1158,7 @@ static void load_needs_a_cookie(void **state)
 		expect_data(message(family, 4, 32), 0, 32);
 		/* It may be somebody else's. */
 		expect(wrong_mac1(family, 1, 148), XDP_PASS, NO_DROP);
-		expect_few(with_cookie(message(family, 1, 148)), XDP_REDIRECT);
+		expect_few(with_cookie(message(family, 1, 148)), 5, XDP_REDIRECT);
 	}
 }
 
@@ -1208,7 +1215,7 @@ static void suspects_have_few(void **state)
 	for (int family = 4; family <= 6; family += 2) {
 		put_source(family,
 			   (struct source){.suspect_until = boot_now() + 10 * SECOND});
-		expect_few(message(family, 1, 148), XDP_REDIRECT);
+		expect_few(message(family, 1, 148), 200, XDP_REDIRECT);
 		expect(message(family, 2, 92), XDP_REDIRECT, NO_DROP);
 		/* Those with a cookie have a bucket of their own. */
 		set_defence((struct defence){0});
@@ -1303,6 +1310,52 @@ static void socket_gets_no_junk(void **state)
 	deliver(from, to, message(4, 9, 32), DROP_bad_type);
 	assert_true(lo_has_junk());
 	bpf_map_delete_elem(bpf_map__fd(nic->maps.nics), &lo);
+	close(from);
+	close(to);
+}
+
+/* Sends the messages as one packet of segments, the last of which may be shorter; `kept` bytes of
+ * it must arrive. */
+static void deliver_merged(int from, int to, const struct frame *f, int n, size_t kept)
+{
+	uint8_t sent[4 * 148], got[sizeof(sent)];
+	size_t length = 0;
+
+	for (int i = 0; i < n; i++) {
+		memcpy(sent + length, f[i].bytes + MESSAGE4, f[i].len - MESSAGE4);
+		length += f[i].len - MESSAGE4;
+	}
+	assert_int_equal(send(from, sent, length, 0), length);
+	assert_int_equal(recv(to, got, sizeof(got), 0), kept ? (ssize_t)kept : -1);
+	assert_memory_equal(got, sent, kept);
+}
+
+static void end_of_merged_datagrams_is_cut_off(void **state)
+{
+	const int segment = 148, on = 1;
+	const struct frame junk = message(4, 9, 148), initiation = message(4, 1, 148),
+			   cookie = message(4, 3, 64), data = message(4, 4, 148),
+			   response = message(4, 2, 92);
+	struct sockaddr_in addr;
+	int to = filtered_socket(&addr), from = socket(AF_INET, SOCK_DGRAM, 0);
+
+	assert_int_equal(connect(from, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(setsockopt(to, SOL_UDP, UDP_GRO, &on, sizeof(on)), 0);
+	assert_int_equal(
+		setsockopt(from, SOL_UDP, UDP_SEGMENT, &segment, sizeof(segment)), 0);
+	set_defence((struct defence){0});
+	deliver_merged(from, to, (struct frame[]){initiation, initiation, cookie}, 3,
+		       360);
+	deliver_merged(from, to, (struct frame[]){junk, junk, data}, 3, 444);
+	deliver_merged(from, to, (struct frame[]){data, junk, junk}, 3, 444);
+	deliver_merged(from, to, (struct frame[]){junk, initiation, junk}, 3, 296);
+	deliver_merged(from, to, (struct frame[]){initiation, junk, cookie}, 3, 148);
+	deliver_merged(from, to, (struct frame[]){junk, junk, cookie}, 3, 0);
+	set_defence(loaded());
+	deliver_merged(from, to, (struct frame[]){initiation, initiation, response}, 3,
+		       0);
+	deliver_merged(from, to, (struct frame[]){initiation, initiation, data}, 3, 444);
+	set_defence((struct defence){0});
 	close(from);
 	close(to);
 }
@@ -1512,6 +1565,7 @@ int main(void)
 		T(expired_cookies_are_none),
 		T(suspects_have_few),
 		T(socket_gets_no_junk),
+		T(end_of_merged_datagrams_is_cut_off),
 	};
 
 	return cmocka_run_group_tests_name("nic", tests, group_setup, group_teardown);
