@@ -3,8 +3,8 @@
  * XDP on a NIC: which frames bypass the kernel's stack.
  *
  * Theory of operation. XDP takes only what the kernel would also have delivered to the
- * daemon's UDP socket, and drops only junk and floods of initiations (flood.h): it passes all
- * else (XDP_PASS), and the kernel judges and counts it. XDP cannot know what the kernel would do:
+ * daemon's UDP socket. It drops only junk and floods of initiations (flood.h). It passes all else
+ * (XDP_PASS), and the kernel judges and counts it. XDP cannot know what the kernel would do:
  * that depends on routes, rp_filter, netfilter and conntrack. So it takes only frames of a flow of
  * which the kernel has lately delivered something authentic: the daemon admits that flow to the
  * map `flows`. While a flow is in use the daemon gives the kernel a frame of it every few seconds,
@@ -146,9 +146,9 @@ static __always_inline int drop_message(enum drop_reason reason)
 	return XDP_DROP;
 }
 
-/* The message is no data of a session. Only junk of a flow whose junk the kernel delivers, and
- * initiations that are ours but too many, are dropped. `taken`: the flow is XDP's, so that the
- * message goes to the handshake socket if it is good. */
+/* Decides about a message that is not data of a session. Drops junk of a flow whose junk the kernel
+ * delivers, and initiations for this interface that exceed the limits. `taken`: XDP takes messages
+ * of this flow, so a good initiation or response goes to the handshake socket. */
 static __always_inline int steer_other(struct xdp_md *ctx, const struct wg_config *c,
 				       const struct nic_entry *nic,
 				       const struct udp_datagram *d, __u32 length,
@@ -240,19 +240,19 @@ int wg_nic_plain(struct xdp_md *ctx)
 
 /* --- the filter of the UDP sockets --- */
 
-/* Longer than any run of segments: they are at most 64 KiB together. */
+/* No packet has more segments: its length is at most 64 KiB. */
 #define SEGMENTS_MAX (1U << 16)
 
-/* What the kernel delivers to a socket: one message, or several that it has merged (GRO), of one
- * size but for the last. They have one UDP header. */
+/* A packet that the kernel delivers to a socket: a UDP header, and one message or several that GRO
+ * has merged. These have one length, except the last, which may be shorter. */
 struct delivery {
 	struct __sk_buff *skb;
 	struct flow_key flow;
 	__u32 segment; /* of each message but the last */
-	__u32 length;  /* of all */
-	__u32 kept;    /* bytes up to the end of the last good one */
-	__u32 bad_type, bad_length, unknown_receiver,
-		bad_mac; /* messages behind `kept` */
+	__u32 length;  /* of all messages */
+	__u32 kept;    /* the bytes that the socket receives */
+	/* Refused messages behind `kept`, by reason. */
+	__u32 bad_type, bad_length, unknown_receiver, bad_mac;
 	__u32 rate_limited, no_cookie;
 };
 
@@ -287,7 +287,8 @@ static __always_inline void forget_tally(struct delivery *d)
 	d->rate_limited = d->no_cookie = 0;
 }
 
-/* For bpf_loop(). */
+/* Judges message `i`, as a callback of bpf_loop(). Returns 1 after the last one, or after good
+ * data, because then the socket receives all the rest. */
 static long filter_message(__u32 i, void *delivery)
 {
 	const struct wg_config *c;
@@ -307,7 +308,7 @@ static long filter_message(__u32 i, void *delivery)
 		tally(d, reason);
 		return 0;
 	}
-	/* A worker judges and counts what is before a good one. */
+	/* The socket receives the messages before a good one, too: a worker counts them. */
 	forget_tally(d);
 	d->kept = at + m.length;
 	if (type != WG_DATA)
@@ -334,8 +335,8 @@ static __always_inline bool delivery_flow(struct __sk_buff *skb, struct flow_key
 					    flow->destination + 12, 4, BPF_HDR_START_NET);
 }
 
-/* Returns the bytes of the packet that the socket receives; 0: it is dropped. It begins with the
- * UDP header. */
+/* Returns how many bytes of the packet, which begins with the UDP header, the socket receives; 0
+ * drops it. */
 SEC("socket")
 int wg_judge_datagram(struct __sk_buff *skb)
 {
@@ -361,8 +362,9 @@ struct {
 	__array(values, int(void *));
 } socket_filter SEC(".maps") = {.values = {[0] = (void *)&wg_judge_datagram}};
 
-/* What is attached. A socket is charged for its filter's size, and before Linux 6.7 takes none
- * above 20 KiB (net.core.optmem_max). */
+/* The filter that is attached to a socket. It only calls wg_judge_datagram, because the kernel
+ * charges a socket for the size of its filter, and before Linux 6.7 refuses one above 20 KiB
+ * (net.core.optmem_max). */
 SEC("socket")
 int wg_socket(struct __sk_buff *skb)
 {
