@@ -7,12 +7,12 @@
 # make check-long  the same tests at their full length: over an hour longer
 # make vmtest  tests in QEMU, with the kernel's WireGuard; make vmtest-all: on every kernel
 # make bench   compares with wireguard-go: build/bench/performance.md
-# make bench-flood  what floods of the WireGuard port do: build/bench/flood.md
+# make bench-flood  what floods of the WireGuard port cost: build/bench/flood.md
 # make fuzz T=60  libFuzzer, for 60 s per target, with sanitizers
-# make soak T=600  a tunnel over a bad link for 600 s: every byte and ping accounted for
+# make soak T=600  a tunnel over a bad link for 600 s; accounts for every byte and ping
 # make SANITIZE=address,undefined all tests, or =thread: for sanitizers, below build/;
 #              tests/run with the same SANITIZE=... runs what is there; make check-sanitized
-#              runs the quick ones, make check-san all of make check with each: some hours
+#              runs the quick ones; make check-san runs make check with each, for hours
 # make layers  who includes whom in daemon/; fails on an upward arrow or a circle
 # make lint    clang-tidy and shellcheck; make format, format-check: clang-format
 # make coverage  the lines that the unit and BPF tests run, per file
@@ -180,7 +180,7 @@ coverage: deps-coverage
 
 coverage-tests: $(TESTS)
 
-# Without the number of warnings in other people's headers.
+# sed removes the numbers of warnings in the headers of libraries.
 lint: SHELL := /bin/bash
 lint: .SHELLFLAGS := -o pipefail -c
 lint: deps-lint compile_commands.json
@@ -204,7 +204,7 @@ check-sanitized: deps-test
 	$(MAKE) SANITIZE=address,undefined WERROR=1 all tests
 	SANITIZE=address,undefined PATIENCE=2 tests/run unit bpf fuzz tests/netns/malformed.bats
 
-# All of make check, once per build.
+# Runs all tests with each build in turn.
 SANITIZERS ?= address,undefined thread
 
 check-san: deps-test
@@ -251,8 +251,8 @@ bench: deps-bench
 	tests/bench/scale.sh >$(B)/bench/scale
 	tests/bench/report.py $(addprefix $(B)/bench/,figures micro scale profile) $(PAGE)
 
-# Takes three quarters of an hour, on a machine with nothing else to do. RATES, FLOODS, KINDS and
-# ROUNDS select a part of it. To publish it: make bench-flood FLOOD_PAGE=docs/performance.md
+# Takes three quarters of an hour on an idle machine. RATES, FLOODS, KINDS and ROUNDS select a part
+# of it. To publish the figures: make bench-flood FLOOD_PAGE=docs/performance.md
 FLOOD_PAGE ?= $(B)/bench/flood.md
 
 bench-flood: deps-bench

@@ -1,35 +1,43 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * What is junk, and which initiations are too many; for the XDP program and for the filter of the
- * UDP sockets.
+ * Decides which messages are junk and which initiations exceed the limits, for the XDP program and
+ * for the filter of the UDP sockets.
  *
- * Theory of operation. Only the kernel knows if a packet is for us: the answers to a masqueraded
- * client may carry our address and port. The filter of our UDP sockets sees what the kernel has
- * judged to be ours, so it drops all junk. It also notes the junk's flow, and for the next second
- * the XDP program drops the junk of that flow, before the stack. Then one goes by the stack again.
+ * Theory of operation. Only the kernel knows whether a packet is for this host: the answers to a
+ * masqueraded client may carry our address and port. The filter of the UDP sockets sees only what
+ * the kernel delivers to them, so it drops all junk. It also notes the junk's flow. For the next
+ * second the XDP program drops the junk of that flow before the network stack. Then it passes the
+ * flow's next junk, and the filter notes the flow again.
  *
- * An initiation whose mac1 is right is ours, and drops by the XDP program harm nobody else.
- * Without load, all of them pass. Suspects, sources whose initiations the daemon found worthless,
- * have few in any case, so that they put nobody else under load. Under load, one passes if it proves by a cookie that its source is no forgery,
- * and its source has sent few. Of those without a cookie only so many pass as the daemon can
- * answer with cookies. Those of friends, where a peer was lately, have buckets of their own for
- * that, which a flood from forged sources does not empty. No source gets an entry in the map
- * unless it has proved itself.
+ * An initiation with a right mac1 is provably for this interface, so the XDP program may drop it.
+ * Without load, all such initiations pass, except those of suspects: sources from which the daemon
+ * has received many worthless initiations. Suspects are limited at all times, so that they cannot
+ * put the daemon under load. Under load:
+ * - An initiation with a cookie, which proves that its source is not forged, passes if the bucket
+ *   of the source has a token.
+ * - Initiations without a cookie share one bucket. Its rate is what the daemon can answer with
+ *   cookies.
+ * - Friends, sources where a peer was lately, have a separate bucket each for initiations without
+ *   a cookie. A flood from forged sources does not empty it.
  *
- * Buckets are taken from without locks: a race lets some more pass.
+ * The map `sources` has entries of friends, of suspects, and of sources that sent a cookie. One
+ * initiation from a forged source therefore adds no entry.
+ *
+ * The programs take tokens without locks: a race may let a few more initiations pass.
  */
 #ifndef BPF_FLOOD_H
 #define BPF_FLOOD_H
 
 #include "macs.h"
 #include "maps.h"
+#include "nanoseconds.h"
 #include "parse.h"
 
-#define NS_PER_SEC 1000000000ULL
-/* For so long a flow's junk is dropped by XDP; and noted again after half of that. */
+/* How long XDP drops the junk of a flow that was noted. The flow is noted again, at the earliest,
+ * after half of that time. */
 #define JUNK_LASTS_NS NS_PER_SEC
 
-/* Tokens come at an interval, and are full after a time (ns). */
+/* Of each kind of bucket: the interval of its tokens, and how long an empty one takes to fill. */
 #define PROVEN_INTERVAL	  (NS_PER_SEC / 20)
 #define PROVEN_REACH	  (5 * PROVEN_INTERVAL)
 #define SUSPECT_INTERVAL  (NS_PER_SEC / 200)
@@ -109,7 +117,8 @@ static __always_inline void note_junk_flow(const struct flow_key *flow)
 		bpf_map_update_elem(&junk_flows, flow, &now, BPF_ANY);
 }
 
-/* A handshake message. Without a private key no mac1 is right, but the worker says so. */
+/* Judges an initiation or a response. Without a private key no mac1 is right, but then a worker
+ * drops the message. */
 static __always_inline enum drop_reason refuse_mac1(const struct wg_config *c,
 						    const struct message *m, __u32 type)
 {
@@ -137,11 +146,12 @@ static __always_inline enum drop_reason refuse_data(const struct message *m,
 							 : DROP_unknown_receiver;
 }
 
-/* Returns DROP_REASONS if the message is none that the worker would certainly drop. Sets *type. */
+/* Returns why a worker would certainly drop the message, or DROP_REASONS if it might not. Sets
+ * *type, to 0 if the message is too short to have one. */
 static __always_inline enum drop_reason refuse_junk(const struct wg_config *c,
 						    const struct message *m, __u32 *type)
 {
-	__u32 head[2] = {0}; /* the type and, of data, the receiver index */
+	__u32 head[2] = {0}; /* the type, and the receiver index of a data message */
 
 	*type = 0;
 	if (m->length < sizeof(head[0]) || !load(m, 0, head, sizeof(head[0])))
@@ -168,9 +178,9 @@ static __always_inline enum drop_reason refuse_junk(const struct wg_config *c,
 	}
 }
 
-/* --- too many initiations --- */
+/* --- limits of initiations --- */
 
-/* Returns true if the bucket has a token; `take`: takes it. */
+/* Returns true if the bucket has a token, and takes it if `take` is set. */
 static __always_inline bool has_token(__u64 *full_at, __u64 now, __u64 interval,
 				      __u64 reach, bool take)
 {
@@ -219,8 +229,8 @@ refuse_unproven(struct source *s, struct defence *d, __u64 now, bool take)
 	return DROP_no_cookie;
 }
 
-/* A suspect remains one while it goes on. It has more than others without a cookie: its address may
- * be forged, and a peer there needs a token of it for its cookie. */
+/* A suspect remains one for as long as it exceeds its limit. Its limit is higher than that of other
+ * sources without a cookie, because its address may be forged, and the peer there needs a token. */
 static __always_inline enum drop_reason refuse_suspect(struct source *s, __u64 now,
 						       bool take)
 {
@@ -230,8 +240,8 @@ static __always_inline enum drop_reason refuse_suspect(struct source *s, __u64 n
 	return DROP_rate_limited;
 }
 
-/* Returns DROP_REASONS if the daemon shall see the initiation, whose mac1 is right. `take`: counts
- * it; false if it will be asked again. */
+/* Returns DROP_REASONS if the initiation, whose mac1 is right, should reach the daemon. `take`: its
+ * token is taken; false if another program judges the same initiation later. */
 static __always_inline enum drop_reason
 refuse_initiation(const struct message *m, const struct flow_key *flow, bool take)
 {

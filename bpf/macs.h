@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT OR GPL-2.0-only */
 /*
- * The macs of handshake messages (whitepaper sections 5.4.4, 5.4.7), in frames and in what is
- * delivered to a socket.
+ * Checks the macs of handshake messages (whitepaper sections 5.4.4, 5.4.7), in frames and in
+ * packets that the kernel delivers to a socket.
  *
- * The daemon gives the chaining value after the block of a key (mac1's, or the secret of cookies),
- * so that neither has to be hashed for each message.
+ * The daemon provides BLAKE2s' chaining values after the block of the mac1 key and of the cookie
+ * secret, so that the programs need not hash these blocks for each message.
  */
 #ifndef BPF_MACS_H
 #define BPF_MACS_H
@@ -18,15 +18,16 @@
 #include "wg_maps.h"
 #include "wg_proto.h"
 
-/* A message in the packet of a context, at an offset. */
+/* A WireGuard message in the packet of a program's context. */
 struct message {
 	void *ctx;
-	__u32 at;
+	__u32 at; /* offset in the packet */
 	__u32 length;
-	bool is_xdp; /* a constant: the helper depends on it */
+	bool is_xdp; /* a compile-time constant: false for a socket filter */
 };
 
-/* Returns false if the packet ends before. len is a constant. */
+/* Copies `len` bytes of the message. Returns false if the packet is too short. `len` is a
+ * compile-time constant. */
 static __always_inline bool load(const struct message *m, __u32 offset, void *to,
 				 __u32 len)
 {
@@ -34,14 +35,15 @@ static __always_inline bool load(const struct message *m, __u32 offset, void *to
 			   : bpf_skb_load_bytes(m->ctx, m->at + offset, to, len));
 }
 
-/* A hash on its way: the chaining value, and the next block's words. */
+/* A hash in progress: the chaining value, and the words of the next block. */
 struct hash {
 	__u32 h[8];
-	__u32 words[16]; /* as in the message, so little-endian */
+	__u32 words[16]; /* little-endian, as in the message */
 };
 
-/* Compresses the block of words; count and last as of blake2s_compress(). Not static: the verifier
- * then looks at these thousands of instructions once, not for each way that leads here. */
+/* Compresses hash->words; `count` and `last` are those of blake2s_compress(). Returns 0. It is not
+ * static, because the verifier checks the thousands of instructions of a global function once
+ * instead of on each path to a call. */
 __attribute__((noinline)) int compress(struct hash *hash, __u64 count, __u32 last)
 {
 	if (!hash)
@@ -52,8 +54,9 @@ __attribute__((noinline)) int compress(struct hash *hash, __u64 count, __u32 las
 	return 0;
 }
 
-/* Returns true if the mac behind the first `covered` bytes is right. hash->h is the chaining value
- * after the key's block; *hash is overwritten. `covered` is a constant. */
+/* Returns true if the mac behind the first `covered` bytes of the message is right. hash->h is the
+ * chaining value after the key's block; *hash is overwritten. `covered` is a compile-time
+ * constant. */
 static __always_inline bool mac_right(struct hash *hash, const struct message *m,
 				      __u32 covered)
 {
@@ -86,8 +89,8 @@ static __always_inline bool mac1_right(const struct wg_config *c, const struct m
 	return mac_right(&hash, m, covered);
 }
 
-/* The cookie of a source (make_cookie() in daemon/protocol/cookie.c): the first words of hash->h,
- * in host order. */
+/* Makes the cookie of a source, as make_cookie() in daemon/protocol/cookie.c does: the first words
+ * of hash->h, in host order. */
 static __always_inline void make_cookie(const struct defence *d,
 					const struct flow_key *flow, struct hash *hash)
 {
@@ -107,7 +110,8 @@ static __always_inline void make_cookie(const struct defence *d,
 	compress(hash, BLAKE2S_BLOCK_LEN + len + 2, 1);
 }
 
-/* Returns true if the sender of the initiation has received a cookie at its source address. */
+/* Returns true if the sender of the initiation has received a cookie at its source address and
+ * port. */
 static __always_inline bool mac2_right(const struct defence *d, const struct message *m,
 				       const struct flow_key *flow)
 {

@@ -3,8 +3,8 @@
  * XDP on a NIC: which frames bypass the kernel's stack.
  *
  * Theory of operation. XDP takes only what the kernel would also have delivered to the
- * daemon's UDP socket, and drops only junk and floods of initiations (flood.h): it passes all
- * else (XDP_PASS), and the kernel judges and counts it. XDP cannot know what the kernel would do:
+ * daemon's UDP socket. It drops only junk and floods of initiations (flood.h). It passes all else
+ * (XDP_PASS), and the kernel judges and counts it. XDP cannot know what the kernel would do:
  * that depends on routes, rp_filter, netfilter and conntrack. So it takes only frames of a flow of
  * which the kernel has lately delivered something authentic: the daemon admits that flow to the
  * map `flows`. While a flow is in use the daemon gives the kernel a frame of it every few seconds,
@@ -146,9 +146,9 @@ static __always_inline int drop_message(enum drop_reason reason)
 	return XDP_DROP;
 }
 
-/* The message is no data of a session. Only junk of a flow whose junk the kernel delivers, and
- * initiations that are ours but too many, are dropped. `taken`: the flow is XDP's, so that the
- * message goes to the handshake socket if it is good. */
+/* Decides about a message that is not data of a session. Drops junk of a flow whose junk the kernel
+ * delivers, and initiations for this interface that exceed the limits. `taken`: XDP takes messages
+ * of this flow, so a good initiation or response goes to the handshake socket. */
 static __always_inline int steer_other(struct xdp_md *ctx, const struct wg_config *c,
 				       const struct nic_entry *nic,
 				       const struct udp_datagram *d, __u32 length,
@@ -243,16 +243,16 @@ int wg_nic_plain(struct xdp_md *ctx)
 /* More than fit into the 64 KiB of a packet. */
 #define SEGMENTS_MAX 2048
 
-/* What the kernel delivers to a socket: one message, or several that it has merged (GRO), of one
- * size but for the last. They have one UDP header. */
+/* A packet that the kernel delivers to a socket: a UDP header, and one message or several that GRO
+ * has merged. These have one length, except the last, which may be shorter. */
 struct delivery {
 	struct __sk_buff *skb;
 	struct flow_key flow;
 	__u32 segment; /* of each message but the last */
-	__u32 length;  /* of all */
-	__u32 kept;    /* bytes up to the end of the last good one */
-	__u32 bad_type, bad_length, unknown_receiver,
-		bad_mac; /* messages behind `kept` */
+	__u32 length;  /* of all messages */
+	__u32 kept;    /* the bytes that the socket receives */
+	/* Refused messages behind `kept`, by reason. */
+	__u32 bad_type, bad_length, unknown_receiver, bad_mac;
 	__u32 rate_limited, no_cookie;
 	bool limited; /* an initiation was one too many */
 };
@@ -288,9 +288,12 @@ static __always_inline void forget_tally(struct delivery *d)
 	d->rate_limited = d->no_cookie = 0;
 }
 
-/* For bpf_loop(). The messages before a good one are delivered, too: only the end of the packet can
- * be cut off. So what anybody can make (a cookie reply is judged by its length) does not count as
- * good behind something bad, nor does any handshake message behind an initiation too many. */
+/* Judges message `i`, as a callback of bpf_loop(). Returns 1 after the last one, or after good
+ * data, because then the socket receives all the rest.
+ *
+ * The socket receives what is before a good message, too, because only the end of a packet can be
+ * cut off. So a cookie reply, which anybody can make, does not count as good behind a refused
+ * message, and no handshake message does behind an initiation too many. */
 static long filter_message(__u32 i, void *delivery)
 {
 	const struct wg_config *c;
@@ -314,7 +317,7 @@ static long filter_message(__u32 i, void *delivery)
 	}
 	if (type != WG_DATA && d->kept != at && (d->limited || type == WG_COOKIE_REPLY))
 		return 0;
-	/* A worker judges and counts what is before a good one. */
+	/* A worker counts the refused messages before a good one. */
 	forget_tally(d);
 	d->kept = at + m.length;
 	if (type != WG_DATA)
@@ -341,8 +344,8 @@ static __always_inline bool delivery_flow(struct __sk_buff *skb, struct flow_key
 					    flow->destination + 12, 4, BPF_HDR_START_NET);
 }
 
-/* Returns the bytes of the packet that the socket receives; 0: it is dropped. It begins with the
- * UDP header. */
+/* Returns how many bytes of the packet, which begins with the UDP header, the socket receives; 0
+ * drops it. */
 SEC("socket")
 int wg_judge_datagram(struct __sk_buff *skb)
 {
@@ -369,8 +372,9 @@ struct {
 	__uint(value_size, sizeof(__u32));
 } socket_filter SEC(".maps");
 
-/* What is attached: the daemon puts wg_judge_datagram into the array. A socket is charged for its
- * filter's size, and before Linux 6.7 takes none above 20 KiB (net.core.optmem_max). */
+/* The filter that is attached to a socket. It only calls wg_judge_datagram, which the daemon puts
+ * into the array, because the kernel charges a socket for the size of its filter, and before Linux
+ * 6.7 refuses one above 20 KiB (net.core.optmem_max). */
 SEC("socket")
 int wg_socket(struct __sk_buff *skb)
 {

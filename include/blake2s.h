@@ -4,8 +4,8 @@
  *
  * blake2s() hashes one contiguous message. The state functions (init, update, final) take a message
  * in pieces. BPF programs keep the chaining value after the key's block and call blake2s_compress()
- * themselves, in one place: it is inlined there, and inlined more than once it would exceed their
- * stack of 512 bytes.
+ * themselves. They may do so in one place only: there it is inlined, and a second copy would exceed
+ * BPF's stack of 512 bytes.
  *
  * All lengths are in bytes: 1 to 32 of output, 0 to 32 of key. Arguments are not checked. No
  * function fails or allocates. Any thread; a state belongs to one thread.
@@ -27,7 +27,7 @@
 #else
 #define BLAKE2S_RELOAD
 #define BLAKE2S_FUNC static inline __attribute__((unused))
-/* Not inlined: the compression function has thousands of instructions, so each object has one
+/* Not inlined, because the compression function has thousands of instructions: each object has one
  * copy. */
 #define BLAKE2S_CORE static __attribute__((noinline, unused))
 #endif

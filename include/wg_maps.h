@@ -8,6 +8,8 @@
 
 #include <linux/types.h>
 
+#include "nanoseconds.h"
+
 /* Peers, prefixes and sessions of one interface. */
 #define WG_MAX_PEERS	   (1U << 17)
 #define WG_MAX_ALLOWED_IPS (1U << 22)
@@ -81,7 +83,7 @@ struct flow {
 };
 
 /* A flow that was admitted this long ago has lapsed: XDP passes its packets to the kernel. */
-#define WG_FLOW_LAPSED_NS 30000000000ULL
+#define WG_FLOW_LAPSED_NS (30 * NS_PER_SEC)
 
 /* A NIC that the XDP program serves: its queues' keys in the XSK maps. */
 struct nic_entry {
@@ -97,7 +99,7 @@ struct wg_config {
 	/* BLAKE2s under the key of mac1 (whitepaper section 5.4.4), after the key's block. */
 	__u32 mac1_state[8];
 	__u32 has_mac1;	 /* 0: no private key, so that no handshake message is ours */
-	char ifname[16]; /* the interface whose map this is */
+	char ifname[16]; /* the interface that the map belongs to */
 };
 
 /*
@@ -105,13 +107,13 @@ struct wg_config {
  * at which it is full again (daemon/protocol/ratelimit.c has the theory).
  */
 
-/* What programs and daemon tell each other. The daemon maps it. */
+/* State of the defence as a whole. The daemon maps it into its memory. */
 struct defence {
-	__u64 load_until; /* until then initiations need a cookie (whitepaper section 5.3) */
-	__u64 unproven;	    /* bucket of all that have none */
-	__u64 cookie_until; /* the end of cookie_state's life; 0: there are no cookies */
-	__u32 cookie_state
-		[8]; /* BLAKE2s under the secret of cookies, after the key's block */
+	__u64 load_until; /* until then the daemon is under load (whitepaper section 5.3) */
+	__u64 unproven;	  /* bucket of all initiations without a cookie */
+	__u64 cookie_until; /* when cookie_state expires; 0: there are no cookies */
+	/* BLAKE2s under the secret that cookies are made of, after the key's block. */
+	__u32 cookie_state[8];
 };
 
 /* An IPv4 address, or the first 64 bits of an IPv6 address, padded with zeros. */
@@ -121,19 +123,19 @@ struct source_key {
 };
 
 struct source {
-	__u64 friend_until;  /* a peer was there lately */
-	__u64 suspect_until; /* many of its initiations were worth nothing */
+	__u64 friend_until;  /* a friend: a peer was there lately */
+	__u64 suspect_until; /* a suspect: many of its initiations were worthless */
 	__u64 proven;	     /* bucket of initiations with a cookie */
-	__u64 unproven;	     /* bucket of a friend's or suspect's without one */
+	__u64 unproven; /* bucket of initiations without one, of friends and suspects */
 };
 
 /* A flow whose junk the kernel has delivered. */
 struct junk_flow {
-	__u64 delivered; /* when it last did */
+	__u64 delivered; /* when it was last noted */
 };
 
-#define WG_LOAD_LASTS_NS 1000000000ULL
-#define WG_SUSPECT_NS	 10000000000ULL
+#define WG_LOAD_LASTS_NS NS_PER_SEC
+#define WG_SUSPECT_NS	 (10 * NS_PER_SEC)
 #define WG_MAX_SOURCES	 16384
 #define WG_MAX_JUNK	 16384 /* flows */
 

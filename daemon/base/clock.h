@@ -5,8 +5,7 @@
 #include <stdint.h>
 #include <time.h>
 
-#define NS_PER_SEC 1000000000ULL
-#define NS_PER_MS  1000000ULL
+#include "nanoseconds.h"
 
 /* Returns the nanoseconds since boot, including suspend. All timers use this clock. */
 static inline uint64_t clock_now(void)

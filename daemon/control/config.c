@@ -79,14 +79,15 @@ void config_end_answer(void *ctx, void *state)
 
 /* --- set --- */
 
-/* Takes a share of the peer's allowed IPs. Returns true if it has more. */
+/* Takes a share of the peer's allowed IPs from it. Returns true if it has more. */
 static bool shed_allowed(struct peer *peer)
 {
 	return allowedips_remove_some(&peer->peers->allowed, &peer->allowed,
 				      LINES_A_SHARE);
 }
 
-/* The peer may have very many allowed IPs. Returns 1 if it is to be called again. */
+/* Removes the peer, or only a share of its allowed IPs if it has many: then returns 1, and is to be
+ * called again. */
 static int remove_peer(struct peer *peer)
 {
 	if (shed_allowed(peer))
@@ -193,7 +194,7 @@ static int set_peer(struct peer *peer, const struct uapi_op *op)
 }
 
 /* Sets *out to the peer that ops[i] names, which is created if need be; or to NULL if the lines
- * about it are to be ignored. 0 or -errno; 1: to be called again. */
+ * about it are to be ignored. Returns 0 or -errno, or 1 if it is to be called again. */
 static int find_peer(struct tunnel *tunnel, const struct uapi_set *set, size_t i,
 		     struct peer **out)
 {
@@ -226,7 +227,7 @@ static bool is_at_peers_end(const struct uapi_set *set)
 	return set->next == set->count || set->ops[set->next].key == UAPI_PUBLIC_KEY;
 }
 
-/* After the peer's last line: removes up to `max` of the allowed IPs that are replaced. Returns 1 if
+/* Ends the lines of a peer: removes up to `max` of the allowed IPs that they replace. Returns 1 if
  * it is to be called again. */
 static int end_peer(struct peer *peer, struct uapi_set *set, size_t max)
 {
@@ -238,8 +239,8 @@ static int end_peer(struct peer *peer, struct uapi_set *set, size_t max)
 	return 0;
 }
 
-/* Carries out lines of one peer, all of them or LINES_A_SHARE. Returns 1 if it is to be called
- * again even if no line is left. */
+/* Carries out lines of one peer, at most LINES_A_SHARE. Returns 0 or -errno, or 1 if it is to be
+ * called again even if no line is left. */
 static int set_peer_lines(struct tunnel *tunnel, struct uapi_set *set)
 {
 	struct peer *peer;

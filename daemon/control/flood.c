@@ -6,10 +6,11 @@
 #include "thread.h"
 #include "tunnel.h"
 
-/* A queue this long means that we cannot keep up. */
+/* A queue this long means that the daemon cannot keep up. */
 #define LOAD_BACKLOG 64
-#define FRIEND_NS    (24 * 3600 * NS_PER_SEC)
-#define COOKIE_NS    (WG_COOKIE_LIFETIME * NS_PER_SEC)
+/* How long a source stays a friend after a peer was there. */
+#define FRIEND_NS (24 * 3600 * NS_PER_SEC)
+#define COOKIE_NS (WG_COOKIE_LIFETIME * NS_PER_SEC)
 
 bool flood_note_backlog(struct tunnel *tunnel, unsigned backlog, uint64_t now)
 {

@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The control thread's part in the defence against floods of handshake messages; the BPF programs
- * do the rest (bpf/flood.h). All by the control thread. Times are clock_now()'s.
+ * The control thread's part of the defence against floods of handshake messages. The BPF programs
+ * do the rest (bpf/flood.h has the theory of operation): they read what these functions write to
+ * maps.
+ *
+ * Control thread only. Times are those of clock_now(). Nothing fails: if the kernel has no memory
+ * for a source, it is treated like any other.
  */
 #ifndef FLOOD_H
 #define FLOOD_H
@@ -12,16 +16,17 @@
 struct ip_addr;
 struct tunnel;
 
-/* So many messages wait. Returns true if we cannot keep up (whitepaper section 5.3), or could not a
- * moment ago; the programs know it then, too. */
+/* Returns true if the daemon is under load (whitepaper section 5.3): `backlog`, the number of
+ * handshake messages that wait, is too large, or was so within WG_LOAD_LASTS_NS. Tells the
+ * programs. */
 bool flood_note_backlog(struct tunnel *tunnel, unsigned backlog, uint64_t now);
-/* An initiation from this source was worth nothing. Its source is a suspect if that is often so. */
+/* Notes that an initiation from this source was worthless. Many of them make it a suspect. */
 void flood_note_worthless(struct tunnel *tunnel, const struct ip_addr *source,
 			  uint64_t now);
-/* A peer is, or should be, at this source: its next initiation is answered, by a cookie at least,
- * whatever others send. */
+/* Makes the source, where a peer is or is configured to be, a friend for a day. Its initiations are
+ * then answered, at least by a cookie, even if others flood the port. */
 void flood_note_friend(struct tunnel *tunnel, const struct ip_addr *source, uint64_t now);
-/* Gives the programs the secret of the cookies, if it has changed. */
+/* Gives the programs the secret that cookies are made of, if it has changed. */
 void flood_publish_secret(struct tunnel *tunnel);
 
 #endif

@@ -39,9 +39,9 @@
 #define PROBES_ROUND_NS (5 * NS_PER_MS)
 /* How often the log is told of probes that cannot be made. */
 #define PROBE_ERROR_PAUSE_NS (600 * NS_PER_SEC)
-/* Peers whose flows are forgotten at once. */
+/* Peers per round of the control loop whose flows are forgotten. */
 #define FLUSHED_A_ROUND 1024
-/* Peers that are looked at after XDP was attached. */
+/* Peers per round whose flows are looked at after XDP was attached. */
 #define ADMITTED_A_ROUND 1024
 /* What the kernel delivered so lately is admitted when XDP is attached. */
 #define LATELY_NS (10 * NS_PER_SEC)
@@ -159,8 +159,8 @@ static void forget_arrival(struct peer *peer)
 	pthread_mutex_unlock(&peer->roam_lock);
 }
 
-/* What the kernel has just delivered by a NIC is admitted as if XDP had been there. A flow that is
- * admitted already is not renewed by that. */
+/* Admits the peer's flow if the kernel has just delivered data of it by a NIC, as if XDP had been
+ * there. A flow that is already admitted is not renewed. */
 static void admit_latest(struct peer *peer)
 {
 	uint64_t now = clock_now(), since = now - atomic_load(&peer->flow_told);

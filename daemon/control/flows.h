@@ -42,10 +42,11 @@ void flows_keep(struct peer *peer, uint64_t now);
 void flows_new_round(struct tunnel *tunnel);
 /* Serves EVENT_PROBED: the kernel has delivered the probe of the peer's flow. */
 void flows_renew(struct peer *peer, uint64_t now);
-/* XDP was attached to a device: admits the flows of which the kernel has just delivered data
- * by it. For other peers the next data that come by it to the UDP socket are told of at once. If
- * peers are many they follow by flows_serve_nics(), in the next rounds. */
+/* XDP was attached to a device: admits the flows of which the kernel has just delivered data by it.
+ * For other peers the next data that come by it to the UDP socket are told of at once. If there are
+ * many peers, flows_serve_nics() does the rest of them in the next rounds. */
 void flows_note_nic(struct tunnel *tunnel);
+/* Continues what flows_note_nic() began, with a share of the peers. */
 void flows_serve_nics(struct tunnel *tunnel);
 /* XDP takes nothing more of the peer until something authentic comes by the UDP socket. */
 void flows_forget(struct peer *peer);

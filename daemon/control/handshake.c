@@ -231,7 +231,8 @@ static void respond(struct peer *peer, uint64_t now)
 	send_to_peer(peer, &response, sizeof(response), now);
 }
 
-/* One that comes too soon after another of its peer may be good. */
+/* An initiation that comes too soon after another one of its peer may be good, so it does not count
+ * against its source. */
 static void drop_initiation(struct tunnel *tunnel, const struct handshake_message *m,
 			    enum drop_reason reason, uint64_t now)
 {

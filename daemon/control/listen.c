@@ -17,7 +17,7 @@
 #include "udp.h"
 
 #define LISTEN_RETRY_NS NS_PER_SEC
-/* Of those that go up or down. */
+/* Peers per round of the control loop that go up, and that go down. */
 #define PEERS_A_ROUND 512
 
 /* Closes the old sockets before it returns, because their port may be wanted again at once. */
@@ -120,7 +120,8 @@ static void go_down(struct tunnel *tunnel)
 	peer_sweep_want(&tunnel->peers, &tunnel->going_down);
 }
 
-/* What is set up before all sessions have ended would lose those that begin then. */
+/* The tunnel goes up only after all peers have gone down, because going down would end the new
+ * sessions, too. */
 static void follow_wanted(struct tunnel *tunnel)
 {
 	if (tunnel->up == tunnel->up_wanted ||

@@ -18,8 +18,8 @@
 struct tunnel;
 
 /* wg0 was set up: opens the sockets and starts timers. Or down: closes them and ends sessions. If
- * peers are many, listen_serve() does their part in shares; the tunnel goes up when all sessions
- * have ended. */
+ * there are many peers, listen_serve() does the rest of them in shares. If wg0 is set up before all
+ * sessions have ended, the tunnel goes up after that. */
 void tunnel_set_up(struct tunnel *tunnel, bool up);
 /* Configuration. 0 or -errno; on error nothing has changed. */
 int tunnel_set_listen_port(struct tunnel *tunnel, uint16_t port);
@@ -27,7 +27,7 @@ int tunnel_set_fwmark(struct tunnel *tunnel, uint32_t fwmark);
 /* Opens the sockets of an interface that is up. 0 or -errno, and then listen_serve() tries again
  * later: somebody else may have the port. */
 int tunnel_listen(struct tunnel *tunnel);
-/* Tries again, if that is due; and a share of the peers goes up or down. */
+/* Tries to listen again, if that is due, and lets a share of the peers go up or down. */
 void listen_serve(struct tunnel *tunnel, uint64_t now);
 
 #endif

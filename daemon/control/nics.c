@@ -175,7 +175,7 @@ static uint64_t refusal_wait(const struct nic_refusal *r, int err)
 	return before < REFUSAL_MAX_NS / 2 ? before * 2 : REFUSAL_MAX_NS;
 }
 
-/* Writes which XDP program the device has; "": none. */
+/* Writes to `holder` which XDP program the device has, or "" if it has none. */
 static void look_up_holder(const struct tunnel *tunnel, uint32_t ifindex,
 			   char holder[XDP_HOLDER_TEXT])
 {
@@ -186,7 +186,7 @@ static void look_up_holder(const struct tunnel *tunnel, uint32_t ifindex,
 		bpf_objects_xdp_holder(tunnel->bpf, ifindex, link->mac, holder);
 }
 
-/* The log gets `why` once, not at each try that ends in the same way. */
+/* Logs `why`, unless the last try with this device ended for the same reason. */
 static void remember_refusal(struct tunnel *tunnel, uint32_t ifindex, int err,
 			     const char *why)
 {
@@ -213,8 +213,8 @@ static void remember_refusal(struct tunnel *tunnel, uint32_t ifindex, int err,
 		r->look = now + LOOK_NS;
 }
 
-/* Returns true if the program that kept us from the device is gone, or another: perhaps libxdp's
- * dispatcher. Looks once per LOOK_NS. */
+/* Returns true if the program that kept us from the device is gone, or if another one is there,
+ * which may be libxdp's dispatcher. Looks once per LOOK_NS. */
 static bool was_released(const struct tunnel *tunnel, struct nic_refusal *r, uint64_t now)
 {
 	char holder[XDP_HOLDER_TEXT];

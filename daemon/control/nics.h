@@ -32,7 +32,7 @@ struct nic_request {
 	enum nic_mode mode;
 };
 
-#define NIC_WHY 256
+#define NIC_WHY 256 /* room for the reason of a refusal */
 
 /* A device that could not be attached, as it was then. */
 struct nic_refusal {
@@ -43,8 +43,8 @@ struct nic_refusal {
 	unsigned momentary; /* tries running that failed for a moment's shortage */
 	bool over;	    /* `until` has passed, and nics_serve() said so */
 	char why[NIC_WHY];
-	char holder[XDP_HOLDER_TEXT]; /* the XDP program that it had; "": none */
-	uint64_t look;	      /* ns, when to look if that is gone or another; 0: never */
+	char holder[XDP_HOLDER_TEXT]; /* the XDP program on the device; "": none */
+	uint64_t look; /* ns, when to look whether `holder` has changed; 0: never */
 	uint64_t wait, until; /* ns */
 };
 
@@ -62,17 +62,17 @@ struct nics {
 	uint32_t
 		lost; /* the device whose program somebody detached last, and when (ns) */
 	uint64_t lost_at;
-	struct nic *closed; /* until no path names them: nics_free_closed() */
+	struct nic *closed; /* NICs that paths may still name: see nics_free_closed() */
 };
 
 /* Attaches XDP at once and opens the sockets of every queue. 0 or -errno, and then `why` gets
  * one line. */
 int nics_attach(struct tunnel *tunnel, uint32_t ifindex, enum nic_mode mode,
 		struct nic **out, char *why, size_t why_len);
-/* Waits a grace period, and closes the NIC: the device is free. After paths_drop_nic(), if paths
- * may name it. */
+/* Waits a grace period and closes the NIC, so that the device is free. If paths may name the NIC,
+ * paths_drop_nic() comes first. */
 void nics_detach(struct tunnel *tunnel, struct nic *nic);
-/* No path names a closed NIC any more: frees these. */
+/* Frees the closed NICs. No path may name any of them. */
 void nics_free_closed(struct tunnel *tunnel);
 /*
  * A path leads to this device. Queues it for nics_serve() if it may be attached: it was asked

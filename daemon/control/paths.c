@@ -19,7 +19,7 @@
 
 /* Of the queue, of what events concern, and of all peers if they are due. */
 #define PATHS_A_ROUND 256
-/* Of the paths by a NIC that is gone. */
+/* Peers per round that are looked at after a NIC has gone. */
 #define DROPPED_A_ROUND 256
 /* After an error of the look-up itself; doubled while it lasts, if more than a few peers wait. */
 #define RETRY_NS     NS_PER_SEC
@@ -299,8 +299,8 @@ static void serve_gone_nics(struct tunnel *tunnel)
 			 leave_gone_nic);
 }
 
-/* A NIC that is gone during a sweep makes another one. So when there is none, no path names any of
- * those that are closed. */
+/* Returns true if there are closed NICs and no path names any of them. If a NIC goes during a
+ * sweep, another sweep follows, so the end of the last sweep is proof. */
 static bool has_unused_nics(const struct tunnel *tunnel)
 {
 	return tunnel->nics.closed && !peer_sweep_goes_on(&tunnel->dropping);

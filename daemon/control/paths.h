@@ -66,9 +66,9 @@ void paths_refresh(struct peer *peer, uint64_t now);
 void paths_changed(struct tunnel *tunnel);
 /* Resolves all of them at that time, ns, or earlier. */
 void paths_due(struct tunnel *tunnel, uint64_t when);
-/* Nothing that is sent after the next grace period leaves by this NIC. Paths that name it are
- * replaced, some now and the others by paths_serve(), which frees it if it is closed by then
- * (nics_detach()). */
+/* Marks the NIC as gone: what is sent after the next grace period does not leave by it. Replaces a
+ * share of the paths that name it; paths_serve() replaces the others, and then frees the NIC if
+ * nics_detach() has closed it. */
 void paths_drop_nic(struct tunnel *tunnel, struct nic *nic);
 /* Resolves a share of the paths that are queued, of those that events concern, and of all of them
  * if they are due. */

@@ -101,6 +101,7 @@ static uint64_t per_second(uint64_t n, uint64_t ns)
 	return (uint64_t)((double)n * NS_PER_SEC / (double)ns + 0.5);
 }
 
+/* Compares the counters with an earlier sample, and takes a new one if the latest is a second old. */
 static void take_rates(struct tunnel *tunnel, struct snapshot *s, uint64_t now)
 {
 	struct drops_sample *latest = &tunnel->asked[0], *before = &tunnel->asked[1];

@@ -40,7 +40,7 @@ struct nic_snapshot {
 	unsigned receive_queues;  /* that only receive, with copies */
 };
 
-/* A device that could not be attached. */
+/* A device to which XDP could not be attached. */
 struct refused_snapshot {
 	char name[IFNAMSIZ];
 	char why[NIC_WHY];
@@ -69,8 +69,8 @@ struct snapshot {
 	unsigned released_count;
 	/* Sum of all threads; `drops` also has those of the BPF programs and NICs. */
 	struct worker_stats stats;
-	/* Drops per second, rounded, since somebody asked a second or more ago, or else since
-	 * the start. */
+	/* Drops per second, rounded, since an earlier snapshot that is at least a second old, or
+	 * since the start if there is none. */
 	struct drops drop_rates;
 };
 

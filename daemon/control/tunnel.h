@@ -41,11 +41,11 @@ struct uapi;
 /* How many handshakes one source address may make us compute (whitepaper section 5.3). */
 #define HANDSHAKES_PER_SECOND 20
 #define HANDSHAKES_BURST      5
-/* How many worthless initiations do not make it a suspect (flood.h). */
+/* How many worthless initiations a source may send without becoming a suspect (flood.h). */
 #define WORTHLESS_PER_SECOND 20
 #define WORTHLESS_BURST	     64
 
-/* The counters of drops when somebody asked for them. */
+/* The counters of drops at the time of a snapshot. */
 struct drops_sample {
 	uint64_t at; /* ns */
 	struct drops drops;
@@ -54,8 +54,8 @@ struct drops_sample {
 struct tunnel {
 	char name[IFNAMSIZ];
 	uint64_t opened; /* when, ns */
-	struct drops_sample
-		asked[2];    /* the latest, and the one before: a second or more */
+	/* The latest sample, and the one before, which is at least a second older. */
+	struct drops_sample asked[2];
 	struct dataplane dp; /* what workers read */
 	struct peers peers;
 	struct nics nics;
@@ -66,13 +66,13 @@ struct tunnel {
 	struct routing routing;
 	struct wgif wgif;
 	bool up;
-	bool up_wanted; /* `up` follows, at the latest when all peers are down (listen.h) */
+	bool up_wanted; /* what wg0 is; `up` follows when all peers are down (listen.h) */
 	struct noise_identity identity;
 	struct peer_walk rekeying; /* peers that do not know of a new identity yet */
 	struct cookie_checker cookies;
 	struct ratelimit ratelimit; /* of handshakes under load */
-	struct ratelimit
-		worthless; /* of initiations that tell nothing against a source */
+	/* Of worthless initiations. A source that exceeds it is a suspect. */
+	struct ratelimit worthless;
 	struct wall_clock wall;
 	uint16_t listen_port; /* as configured; 0: any */
 	uint32_t fwmark;
@@ -83,10 +83,10 @@ struct tunnel {
 	uint64_t default_routes_due;
 	struct stale_paths stale;
 	struct late_maps late_maps;
-	/* Work on all peers that is under way. */
-	struct peer_sweep flush;     /* of flows */
-	struct peer_sweep admission; /* of flows, after XDP was attached */
-	struct peer_sweep dropping;  /* of paths by NICs that are gone */
+	/* Work on all peers, in shares. */
+	struct peer_sweep flush;     /* forgets their flows */
+	struct peer_sweep admission; /* admits flows after XDP was attached */
+	struct peer_sweep dropping;  /* replaces paths by NICs that are gone */
 	struct peer_sweep going_up, going_down;
 	int path_error; /* of the latest look-up that failed, as the log knows it */
 	struct pmtu pmtu;

@@ -323,8 +323,8 @@ struct nic_search {
 	char *ifname;
 };
 
-/* For pins_visit(): looks whether this wgxdp serves the NIC. An interface index alone may be that
- * of a NIC in another network namespace. */
+/* For pins_visit(): returns true if the wgxdp of this map serves the NIC. Compares the address,
+ * too, because a NIC in another network namespace may have the same interface index. */
 static bool serves_nic(void *ctx, const char *ifname, int map_fd)
 {
 	struct nic_search *search = ctx;
@@ -337,7 +337,7 @@ static bool serves_nic(void *ctx, const char *ifname, int map_fd)
 	return true;
 }
 
-/* Finds another wgxdp that serves the NIC. */
+/* Returns true if another wgxdp serves the NIC, and writes the name of its interface. */
 static bool find_other(const struct bpf_objects *bpf, uint32_t ifindex,
 		       const uint8_t mac[6], char ifname[IFNAMSIZ])
 {
@@ -365,7 +365,7 @@ static uint32_t xdp_id(uint32_t ifindex)
 	return opts.attach_mode == XDP_ATTACHED_MULTI ? opts.drv_prog_id : opts.prog_id;
 }
 
-/* "17 (name)". Returns false if the device has no program. */
+/* Writes the device's XDP program, as "17 (name)". Returns false if it has none. */
 static bool holder_program(uint32_t ifindex, char text[XDP_HOLDER_TEXT])
 {
 	struct bpf_prog_info info = {0};
@@ -473,7 +473,7 @@ void bpf_objects_set_port(struct bpf_objects *bpf, uint16_t port)
 	bpf_objects_write_config(bpf);
 }
 
-/* BLAKE2s' chaining value after the block of a key. */
+/* Computes BLAKE2s' chaining value after the block of a key. */
 static void mac_state(uint32_t state[8], const uint8_t key[WG_KEY_LEN])
 {
 	uint32_t block[BLAKE2S_BLOCK_LEN / sizeof(uint32_t)];
@@ -512,7 +512,7 @@ void bpf_objects_set_cookie_secret(struct bpf_objects *bpf,
 	__atomic_store_n(&d->cookie_until, secret ? until : 0, __ATOMIC_RELEASE);
 }
 
-/* The same as in bpf/flood.h. */
+/* Makes the same key as source_key() in bpf/flood.h. */
 static struct source_key source_key(const struct ip_addr *addr)
 {
 	bool v4 = addr->family == IP_V4;
@@ -522,7 +522,8 @@ static struct source_key source_key(const struct ip_addr *addr)
 	return key;
 }
 
-/* A program may change a bucket meanwhile, which is lost then: some more or less pass. */
+/* Raises the times of a source to those of `until`. If a program changes a bucket meanwhile, that
+ * change is lost, and a few initiations more or fewer pass. */
 static void raise_source(struct bpf_objects *bpf, const struct ip_addr *addr,
 			 const struct source *until)
 {

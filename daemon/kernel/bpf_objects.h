@@ -43,8 +43,8 @@ enum xdp_kind {
 	XDP_KIND_GENERIC,
 };
 
-/* How our program is on a NIC: alone, by a BPF link that ends with the process, or beside others
- * in libxdp's dispatcher. */
+/* How our program is attached to a NIC: alone, by a BPF link that ends with the process, or beside
+ * others in libxdp's dispatcher. */
 struct xdp_attachment {
 	int link_fd;			/* -1: none */
 	struct dispatcher_place *place; /* NULL: none */
@@ -56,22 +56,24 @@ struct xdp_attachment {
 		.link_fd = -1   \
 	}
 
-/* Attaches the XDP program to a NIC that has none. Returns 0 or -errno; -EBUSY: it has one. */
+/* Attaches the XDP program to a NIC that has none. Returns 0 or -errno; -EBUSY: it has one. The
+ * caller ends the attachment by bpf_objects_detach_xdp(). */
 int bpf_objects_attach_xdp(struct bpf_objects *bpf, uint32_t ifindex, enum xdp_kind kind,
 			   struct xdp_attachment *a);
 /* Returns true if libxdp's dispatcher is on the NIC, after removing from it what a killed process
  * for this interface left there. */
 bool bpf_objects_can_join(const struct bpf_objects *bpf, uint32_t ifindex);
-/* Adds the XDP program to that dispatcher. *native: it runs in the driver. Returns 0 or -errno. */
+/* Adds the XDP program to that dispatcher. Sets *native if it runs in the driver. Returns 0 or
+ * -errno. The caller ends the attachment by bpf_objects_detach_xdp(). */
 int bpf_objects_join_xdp(struct bpf_objects *bpf, uint32_t ifindex,
 			 struct xdp_attachment *a, bool *native);
-/* Undoes either. Nothing happens if it is not attached. */
+/* Ends the attachment. Does nothing if there is none. */
 void bpf_objects_detach_xdp(struct xdp_attachment *a);
-/* Returns true if somebody has detached the program from its device. The kernel sends no event
- * for that. False if it cannot be asked. */
+/* Returns true if somebody has detached the program from its device, false also on error. The
+ * kernel sends no event for that. */
 bool bpf_objects_lost_xdp(const struct xdp_attachment *a);
 
-/* Returns true if another wgxdp of this host has AF_XDP sockets on the NIC. mac: the device's. */
+/* Returns true if another wgxdp of this host has AF_XDP sockets on the NIC with this address. */
 bool bpf_objects_others_serve(const struct bpf_objects *bpf, uint32_t ifindex,
 			      const uint8_t mac[6]);
 
@@ -113,11 +115,11 @@ void bpf_objects_remove_flow(struct bpf_objects *bpf, const struct endpoint *fro
 			     uint32_t ifindex);
 /* Memory shared with the BPF map, owned by bpf. */
 struct defence *bpf_objects_defence(struct bpf_objects *bpf);
-/* The secret that cookies are made of (cookie.h), until that time; NULL: there is none. */
+/* Sets the secret that cookies are made of (cookie.h), and when it expires. NULL: there is none. */
 void bpf_objects_set_cookie_secret(struct bpf_objects *bpf,
 				   const uint8_t secret[WG_KEY_LEN], uint64_t until);
-/* A peer was at this source, or most of what comes from it is worth nothing (bpf/flood.h): until
- * that time. Without memory nothing happens. */
+/* Make the source a friend or a suspect (bpf/flood.h) until that time (clock_now()). If the kernel
+ * has no memory for it, nothing happens. */
 void bpf_objects_set_friend(struct bpf_objects *bpf, const struct ip_addr *addr,
 			    uint64_t until);
 void bpf_objects_set_suspect(struct bpf_objects *bpf, const struct ip_addr *addr,

@@ -19,20 +19,21 @@
 
 #include "nic.skel.h"
 
-/* Programs run in the order of this number; 50 is libxdp's default. Filters come before us, because
- * a packet that we take is seen by no program after us. */
+/* The dispatcher calls programs in the order of this number; libxdp's default is 50. Ours comes
+ * after the others, because no later program sees the packets that it takes. */
 #define RUN_PRIO 100
-/* What a dispatcher has room for. */
+/* The number of programs that fit into a dispatcher. */
 #define PROGRAMS_MAX 10
-#define MAPS_MAX     32
-/* libxdp locks it while it changes a dispatcher. */
-#define LOCKED_DIR   "/sys/fs/bpf/xdp"
+#define MAPS_MAX     32 /* of a program; it has fewer */
+/* libxdp locks this directory while it changes a dispatcher. */
+#define LOCKED_DIR "/sys/fs/bpf/xdp"
+/* How often, and after how long each time, to try again while it is locked. */
 #define LOCK_STEPS   20
 #define LOCK_STEP_NS 10000000
 
 struct dispatcher_place {
 	uint32_t ifindex;
-	uint32_t dispatcher; /* ID of the one that had our program when we looked last */
+	uint32_t dispatcher; /* ID of the one that had our program last */
 	enum xdp_attach_mode mode;
 	struct nic_bpf *obj;
 	struct xdp_program *prog;
@@ -40,7 +41,8 @@ struct dispatcher_place {
 
 /* --- looking at a dispatcher --- */
 
-/* Returns the programs of the device, to be closed; NULL and *err: -ENOENT if it has none. */
+/* Returns the XDP programs of the device, which the caller closes. Returns NULL on error and sets
+ * *err: -ENOENT if it has none. */
 static struct xdp_multiprog *programs_of(uint32_t ifindex, int *err)
 {
 	struct xdp_multiprog *mp = xdp_multiprog__get_from_ifindex((int)ifindex);
@@ -81,7 +83,7 @@ static bool has_program(const struct xdp_multiprog *mp, uint32_t id)
 
 /* --- what a killed process left --- */
 
-/* Returns true if the map is a wgxdp's `config`, of this interface. */
+/* Returns true if the map is the `config` of a wgxdp process for this interface. */
 static bool is_config_of(uint32_t map_id, const char *ifname)
 {
 	struct bpf_map_info info = {0};
@@ -114,7 +116,7 @@ static bool is_leftover(const struct xdp_program *prog, const char *ifname)
 	return false;
 }
 
-/* Returns the program's ID; 0: there is none. */
+/* Returns the ID of a program that was left there, or 0 if there is none. */
 static uint32_t find_leftover(const struct xdp_multiprog *mp, const char *ifname)
 {
 	const struct xdp_program *prog = NULL;
@@ -157,8 +159,8 @@ static int remove_leftover(uint32_t ifindex, const char *ifname)
 	return err ? err : 1;
 }
 
-/* Returns true if another process is changing a dispatcher: libxdp would wait for it, and block
- * the control thread. */
+/* Returns true if another process is changing a dispatcher. libxdp would then wait, and block the
+ * control thread. */
 static bool is_locked(void)
 {
 	int fd = open(LOCKED_DIR, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -184,7 +186,7 @@ void dispatcher_clean(uint32_t ifindex, const char *ifname)
 
 /* --- our program --- */
 
-/* Makes the second copy of the object use the maps of the first. */
+/* Makes the copy of the object use the maps of the loaded one. */
 static int share_maps(const struct nic_bpf *loaded, const struct nic_bpf *copy)
 {
 	struct bpf_map *map;
@@ -201,8 +203,8 @@ static int share_maps(const struct nic_bpf *loaded, const struct nic_bpf *copy)
 	return err;
 }
 
-/* Opens a copy of the object, because a program is loaded for the one dispatcher that it will
- * extend. frags: the one that takes frames in several buffers. */
+/* Opens a copy of the object, because a program is loaded for one dispatcher, which it extends.
+ * `frags`: take the program for frames in several buffers. */
 static int open_program(struct dispatcher_place *place, const struct nic_bpf *loaded,
 			bool frags)
 {
@@ -215,8 +217,11 @@ static int open_program(struct dispatcher_place *place, const struct nic_bpf *lo
 	place->obj = nic_bpf__open();
 	if (!place->obj)
 		return -errno;
-	bpf_object__for_each_program(prog, place->obj->obj) bpf_program__set_autoload(
-		prog, !strcmp(bpf_program__name(prog), opts.prog_name));
+	bpf_object__for_each_program(prog, place->obj->obj)
+	{
+		bpf_program__set_autoload(
+			prog, !strcmp(bpf_program__name(prog), opts.prog_name));
+	}
 	err = share_maps(loaded, place->obj);
 	if (err)
 		return err;
@@ -294,7 +299,7 @@ void dispatcher_leave(struct dispatcher_place *place)
 		return;
 	for (unsigned i = 0; i < LOCK_STEPS && is_locked(); i++)
 		nanosleep(&step, NULL);
-	/* If it still is, our program stays, as that of a killed process does, until
+	/* If the directory is still locked, our program stays, like that of a killed process, until
 	 * dispatcher_clean(). */
 	if (!is_locked())
 		err = xdp_program__detach(place->prog, (int)place->ifindex, place->mode,

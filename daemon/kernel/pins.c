@@ -260,7 +260,7 @@ void pins_remove(const struct pins *p, const char *name)
 	unlinkat(p->dir, name, 0);
 }
 
-/* Opens what readdir() reads; NULL on error. */
+/* Opens a directory for readdir(). Returns NULL on error. */
 static DIR *open_entries(int at)
 {
 	int fd = openat(at, ".", OPEN_DIR);
@@ -271,8 +271,8 @@ static DIR *open_entries(int at)
 	return dir;
 }
 
-/* Opens a map that another process pinned. Returns a descriptor, or less than zero if it is not
- * there, or not what this version would have pinned. */
+/* Opens a map that another process pinned. Returns a descriptor, or less than zero if there is
+ * none, or if its name or value size is another one. */
 static int open_map(const struct pins *p, const char *ifname, const char *name,
 		    size_t value_size)
 {

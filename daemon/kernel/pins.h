@@ -32,8 +32,9 @@ int pins_open(struct pins *p, const char *ifname, char *why, size_t why_len);
 int pins_add(const struct pins *p, const char *name, int map_fd);
 /* Removes one pin, if it is there. */
 void pins_remove(const struct pins *p, const char *name);
-/* Opens this map of each other wgxdp that has its interface here, if the values have this size.
- * Returns true as soon as `visit` does; false at the end. */
+/* Calls `visit` with the map `name` of each other wgxdp whose interface is in this network
+ * namespace, if the map's values have this size. `visit` does not keep map_fd. Returns true as soon
+ * as `visit` does, or false after the last one. */
 bool pins_visit(const struct pins *p, const char *name, size_t value_size,
 		bool (*visit)(void *ctx, const char *ifname, int map_fd), void *ctx);
 /* Logs if the directory is not empty: these files are not wgxdp's and are left alone. */

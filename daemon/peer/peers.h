@@ -62,9 +62,9 @@ struct peer_walk {
 	uint64_t last;		   /* peer->number */
 };
 
-/* Work on all peers, in shares. If it is wanted again meanwhile, it is done again at its end, and
- * not begun anew at once: else the last peers would never have their turn if it is wanted often. A
- * zeroed one is not under way. */
+/* Work on all peers, in shares. If it is wanted again while it is under way, another sweep follows
+ * when it is done. It does not start over at once, because then the last peers would never have
+ * their turn if it is wanted often. A zeroed struct is a sweep that is not under way. */
 struct peer_sweep {
 	struct peer_walk walk;
 	bool again;
@@ -102,12 +102,14 @@ void peer_walk_begin(struct peers *peers, struct peer_walk *walk);
 struct peer *peer_walk_next(struct peers *peers, struct peer_walk *walk);
 void peer_walk_end(struct peer_walk *walk);
 
-/* All peers are to be visited, from now on. */
+/* Makes peer_sweep_share() visit each peer that exists now. */
 void peer_sweep_want(struct peers *peers, struct peer_sweep *sweep);
-/* Visits up to `max` peers, if a sweep is under way. `visit` may remove the peer. */
+/* Visits up to `max` peers if a sweep is under way. `visit` may remove the peer. */
 void peer_sweep_share(struct peers *peers, struct peer_sweep *sweep, unsigned max,
 		      void (*visit)(struct peer *peer));
+/* Ends the sweep, even if peers are left. */
 void peer_sweep_end(struct peer_sweep *sweep);
+/* Returns true if the sweep is under way. */
 static inline bool peer_sweep_goes_on(const struct peer_sweep *sweep)
 {
 	return sweep->walk.next;

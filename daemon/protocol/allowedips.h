@@ -22,8 +22,8 @@ struct allowedips_owner {
 	struct cds_list_head entries;
 	size_t count;
 	uint32_t slot;
-	/* Of the prefixes that are not replaced: those of another one are at the head of `entries`
-	 * (allowedips_replace_begin()). */
+	/* allowedips_replace_begin() begins a new one. Prefixes of earlier generations are at the
+	 * head of `entries`, and are removed. */
 	uint32_t generation;
 };
 
@@ -98,8 +98,8 @@ bool allowedips_remove_some(struct allowedips *table, struct allowedips_owner *o
 /*
  * Replaces all prefixes of an owner by those that are inserted between _begin() and
  * _end(). A prefix that stays is not removed even for a moment, so that its traffic
- * goes on. _end() takes up to `max` of those that do not stay, and returns true if there
- * are more: it is to be called again before anything else is done to the owner. Without a
+ * goes on. _end() removes up to `max` of the other prefixes. It returns true if there are
+ * more: it is to be called again before anything else is done to the owner. Without a
  * _begin() it does nothing.
  */
 void allowedips_replace_begin(struct allowedips_owner *owner);

@@ -416,7 +416,7 @@ void uapi_put_key(FILE *f, const char *name, const uint8_t key[32])
 
 	sodium_bin2hex(hex, sizeof(hex), key, 32);
 	fprintf(f, "%s=", name);
-	/* Not fputs(), which would look for the end of the text in what may be a secret. */
+	/* fputs() would search the text, which may be a secret, for its end. */
 	fwrite(hex, 1, sizeof(hex) - 1, f);
 	fputc('\n', f);
 	sodium_memzero(hex, sizeof(hex));

@@ -65,8 +65,9 @@ struct uapi_set {
 	size_t next; /* the first one that has not been carried out */
 	size_t peer; /* the UAPI_PUBLIC_KEY of the peer that it is about */
 	bool begun;
-	bool at_peers_end; /* that peer's lines are carried out, but not all that they replace
-			    * is removed */
+	/* The lines of that peer are carried out, but some allowed IPs that they replace are not
+	 * removed yet. */
+	bool at_peers_end;
 };
 
 /* Where and why a request was refused, for the log. It has no text of the request, which may be

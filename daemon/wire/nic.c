@@ -180,6 +180,8 @@ static int attach_alone(struct bpf_objects *bpf, struct nic *nic, bool generic,
 	return err == -EEXIST ? -EBUSY : err;
 }
 
+/* Returns true if the requested mode allows XDP of this kind. `generic`: NIC_ANY allows generic
+ * XDP. */
 static bool mode_allows(const struct nic *nic, bool native, bool generic)
 {
 	switch (nic->mode) {
@@ -192,7 +194,7 @@ static bool mode_allows(const struct nic *nic, bool native, bool generic)
 	}
 }
 
-/* Attaches beside the programs that libxdp's dispatcher already runs there. */
+/* Adds the program to libxdp's dispatcher on the device. */
 static int attach_beside(struct bpf_objects *bpf, struct nic *nic, bool generic)
 {
 	int err = bpf_objects_join_xdp(bpf, nic->ifindex, &nic->xdp, &nic->native);
@@ -212,7 +214,7 @@ static int attach_xdp(struct bpf_objects *bpf, struct nic *nic, bool generic, bo
 	*step = "XDP";
 	if (err != -EBUSY || !bpf_objects_can_join(bpf, nic->ifindex))
 		return err;
-	/* There may have been nothing but what a killed process left. */
+	/* If the dispatcher had only a killed process's program, the device is free now. */
 	err = attach_alone(bpf, nic, generic, frags);
 	if (err != -EBUSY)
 		return err;

@@ -50,13 +50,14 @@ struct nic {
 	bool native;
 	bool frags; /* the XDP program takes frames in several buffers */
 	bool late;  /* the XDP program's map does not have its MTU or address right */
-	/* Nothing is to be sent by it any more: paths that name it go by the UDP sockets. */
+	/* Nothing may be sent by it any more: packets on paths that name it leave by the UDP
+	 * sockets. */
 	atomic_bool gone;
 	struct xdp_attachment xdp;
 	unsigned queue_count;
 	unsigned tx_queue_count; /* the first queues, which also send; see above */
 	struct nic_queue *queues[WG_MAX_QUEUES];
-	struct nic *next_closed; /* the control thread's own */
+	struct nic *next_closed; /* control thread only */
 	struct rcu_head rcu;
 };
 
@@ -66,10 +67,10 @@ struct nic {
 int nic_open(struct bpf_objects *bpf, uint32_t ifindex, const struct rtnl_link *link,
 	     uint32_t id, enum nic_mode mode, unsigned frames, bool generic,
 	     struct nic **out, char *why, size_t why_len);
-/* Detaches and closes a NIC that no worker reads, and by which none sends, any more. Control
- * thread. */
+/* Detaches and closes a NIC which no worker uses any more. Its memory stays until
+ * nic_free_deferred(), because paths may still name it. Control thread. */
 void nic_close(struct bpf_objects *bpf, struct nic *nic);
-/* Frees a closed NIC, which no path names any more, after a grace period. Control thread. */
+/* Frees a closed NIC after a grace period. No path may name it. Control thread. */
 void nic_free_deferred(struct nic *nic);
 /* Returns true if messages may leave by the NIC, which may be NULL. Any RCU thread. */
 static inline bool nic_may_send(const struct nic *nic)

@@ -30,7 +30,8 @@ struct path {
 	struct endpoint endpoint;
 	struct route route; /* that the path was built from; ifindex 0: no route */
 
-	struct nic *nic; /* NULL, or nic_may_send() false: by the UDP sockets */
+	struct nic
+		*nic; /* if nic_may_send() is false: packets leave by the UDP sockets */
 	uint8_t header[PATH_HEADER_MAX];
 	uint8_t header_len;
 	uint16_t max_message;  /* UDP payload that fits the NIC and the route's MTU */

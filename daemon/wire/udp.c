@@ -46,8 +46,8 @@ static int set_mark(int fd, uint32_t fwmark)
 	return setsockopt(fd, SOL_SOCKET, SO_MARK, &fwmark, sizeof(fwmark)) ? -errno : 0;
 }
 
-/* The filter saves work: workers drop what it drops. So a kernel that refuses it does no harm. */
-static void set_filter(int fd, int filter_fd)
+/* Workers drop the same messages as the filter, so a kernel that refuses it does no harm. */
+static void attach_filter(int fd, int filter_fd)
 {
 	if (filter_fd >= 0)
 		set_option(fd, SOL_SOCKET, SO_ATTACH_BPF, filter_fd);
@@ -74,7 +74,7 @@ static int open_socket(int family, uint32_t fwmark, int filter_fd)
 	/* wgif.bpf.c recognises our own packets by it. */
 	set_option(fd, SOL_SOCKET, SO_PRIORITY, WG_SOCKET_PRIORITY);
 	set_buffers(fd);
-	set_filter(fd, filter_fd);
+	attach_filter(fd, filter_fd);
 	if (fwmark && (err = set_mark(fd, fwmark))) {
 		close(fd);
 		return err;

@@ -22,9 +22,9 @@ struct udp {
 	uint16_t port;
 };
 
-/* Opens both on `port` (host order; 0: any that is free in both families), in the namespace of
- * the calling thread. filter_fd: the BPF program that decides what they receive; -1: none. 0 or
- * -errno (EADDRINUSE). The caller closes *out by udp_close(). Control thread. */
+/* Opens both on `port` (host order; 0: any that is free in both families), in the namespace of the
+ * calling thread. filter_fd: the BPF program that filters what they receive, or -1; it stays the
+ * caller's. 0 or -errno (EADDRINUSE). The caller closes *out by udp_close(). Control thread. */
 int udp_open(struct udp **out, uint16_t port, uint32_t fwmark, int filter_fd);
 /* Closes and frees, once no worker uses the sockets. NULL is allowed. Control thread. */
 void udp_close(struct udp *udp);

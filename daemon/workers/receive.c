@@ -462,8 +462,8 @@ static size_t handshake_len(uint32_t type)
 	}
 }
 
-/* Returns true if the receiver index is that of a keypair we know, finished or not: a response or a
- * cookie reply answers a message of ours, which told the index to nobody else. */
+/* Returns true if the receiver index is that of one of our keypairs, finished or not. A response or
+ * a cookie reply has the index of the initiation of ours that it answers. */
 static bool is_known_receiver(struct worker *w, uint32_t receiver)
 {
 	return keypairs_find(&w->dp->peers->keypairs, receiver);

@@ -4,8 +4,8 @@
  *
  *   attack KIND IFNAME MAC ADDRESS PORT RATE [PUBLIC_KEY | CAPTURE]
  *
- * Writes frames to the device IFNAME, for the IPv4 host with this MAC, ADDRESS and listen PORT,
- * RATE per second (0: as fast as possible), until SIGTERM. Prints name=value lines then.
+ * Writes frames to the device IFNAME, addressed to the IPv4 host with this MAC, ADDRESS and listen
+ * PORT, RATE per second (0: as fast as possible), until SIGTERM. Then prints name=value lines.
  *
  *   port        UDP to the port after PORT
  *   random      random bytes
@@ -13,16 +13,16 @@
  *   initiation  initiations with the mac1 for PUBLIC_KEY and random contents, each from
  *               another address of 198.18.0.0/15
  *   replay      the UDP payload of the frame in CAPTURE, a pcap file
- *   index       data messages of random receiver indices
+ *   index       data messages with random receiver indices
  *   tag         data messages with the addresses, ports and index of the one in CAPTURE,
  *               counters far ahead of it, and random contents
  *
- * Unless said, the source is the device's address with random ports.
+ * Except for initiation and tag, the source is the device's address with random ports.
  *
- * Theory of operation: frames are made before the first is sent, and are sent in turn, because
- * making one costs more than sending it. Only the source of an initiation is new each time.
- * A sender that falls behind its rate by more than BEHIND_NS lets those packets go, because a
- * burst to catch up would fill queues that the rate itself does not.
+ * Theory of operation: all frames are made before the first one is sent, and are then sent in turn,
+ * because making a frame costs more than sending it. Only the source of an initiation is new each
+ * time. If the program falls behind its rate by more than BEHIND_NS, it does not catch up, because
+ * such a burst would fill queues that the rate itself does not.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -51,12 +51,12 @@
 #define BATCH	    64
 #define BEHIND_NS   (5 * NS_PER_MS)
 #define PAYLOAD_MAX sizeof(struct wg_initiation)
-/* A full number of blocks, and about as long as an initiation. */
+/* About as long as an initiation. The payload is a multiple of 16 bytes, as in data messages. */
 #define DATA_LEN     (WG_DATA_OVERHEAD + 112)
 #define SPOOFED_NET  0xc6120000U /* 198.18.0.0/15 */
 #define SPOOFED_MASK 0x1ffffU
 #define AHEAD	     (1ULL << 40)
-/* Of a pcap file, and of its first record. */
+/* Length of the headers of a pcap file and of its first record. */
 #define PCAP_HEADERS 40
 
 struct frame {
@@ -74,7 +74,7 @@ struct attack {
 	struct mmsghdr messages[FRAMES];
 	struct iovec iov[FRAMES];
 	struct frame captured;
-	struct cookie_maker maker; /* never has a cookie */
+	struct cookie_maker maker; /* has no cookie */
 	uint16_t port;
 	bool spoof;
 	uint64_t sent, refused;
@@ -172,7 +172,7 @@ static const struct kind {
 	const char *name;
 	size_t (*make)(struct attack *a, struct frame *f);
 	bool takes_key;
-	uint32_t captured; /* the type of the message that it takes */
+	uint32_t captured; /* type of the message in CAPTURE; 0: it takes none */
 } kinds[] = {
 	{"port", make_port, false, 0},
 	{"random", make_random, false, 0},
@@ -213,7 +213,7 @@ static void make_frames(struct attack *a, const struct kind *k, const struct fra
 
 /* --- the command line --- */
 
-/* Takes the first frame of a pcap file, if it has a message of this type. */
+/* Reads the first frame of a pcap file. It must have a message of this type. */
 static void read_capture(struct attack *a, const char *path, uint32_t type)
 {
 	uint8_t file[PCAP_HEADERS + sizeof(a->captured)];
@@ -245,7 +245,7 @@ static void read_key(struct attack *a, const char *text)
 	cookie_maker_init(&a->maker, key);
 }
 
-/* What all frames have in common. */
+/* Fills in what all frames have in common. */
 static void make_headers(struct attack *a, char **argv, struct frame *f)
 {
 	struct ether_addr *mac = ether_aton(argv[1]);
@@ -265,7 +265,7 @@ static void make_headers(struct attack *a, char **argv, struct frame *f)
 	memcpy(f->ether.ether_shost, ifr.ifr_hwaddr.sa_data, ETH_ALEN);
 }
 
-/* AF_PACKET does not tell the device's IPv4 address. */
+/* Sets the source to the device's IPv4 address. An AF_PACKET socket cannot tell it. */
 static void put_own_address(const char *ifname, struct frame *f)
 {
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -324,7 +324,7 @@ static void sleep_until(uint64_t when)
 	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL);
 }
 
-/* Sends at most the packets of a millisecond at once. */
+/* Sends at most the packets of one millisecond at once. */
 static void run(struct attack *a, uint64_t rate)
 {
 	uint64_t due = clock_now(), now;

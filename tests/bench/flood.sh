@@ -1,28 +1,30 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# What a flood of a host's WireGuard port does to its peers and to its CPUs. Environment:
+# Measures what a flood of a host's WireGuard port costs its peers and its CPUs. Environment:
 #   KINDS         wireguard-go (Debian's newest that runs here), wgxdp-udp (--nic none), wgxdp
 #                 (AF_XDP); by default all
-#   RATES         packets per second (50000 200000 max); max is the most that the machine can send
-#   FLOODS        by default all of those below
-#   ROUNDS (3)    interleaved; each starts with another kind
-#   SECONDS_EACH  (2) of the TCP stream, and half of that for CPU time
-#   HANDSHAKES    (3) per flood, if the first is quick
+#   RATES         packets per second (50000 200000 max); max: as fast as the machine can send
+#   FLOODS        letters of floods (those of ATTACKS, below); by default all
+#   ROUNDS        (3) rounds of all kinds; each begins with another kind
+#   SECONDS_EACH  (2) of the TCP stream; CPU time is measured for half of that
+#   HANDSHAKES    (3) per flood; fewer after a slow one
 #   OUT           directory for the results (build/bench)
 # Writes $OUT/flood, with lines of round, kind, FLOOD_RATE_FIGURE and value, and the version of
 # wireguard-go to $OUT/wireguard-go.
 #
-# Theory of operation: the victim B, its peers A and C, and the attacker F are on one bridge, in a
-# host of its own. F's frames take as long to get there whatever is in them, so that the floods can
-# be compared with "a", which WireGuard does not see. Each flood is measured in turn:
-# 1. goodput: what B's end of a TCP stream from A has received in order. The stream is there before
-#    the flood begins. Figures are taken half a second later: first beside "a" at this rate, then
-#    beside the flood, because what else the machine has to do may change within seconds.
-# 2. CPU time of B's daemon and of the whole machine, without the stream. Of the machine's, most is
-#    the attacker's.
-# 3. C forgets B and its keys, is told of it again, and pings it until it gets an answer.
-# All of it shares the machine's CPUs, so figures can be compared only within one run.
+# Theory of operation: the victim B, its peers A and C, and the attacker F are on a bridge in the
+# host S. F's frames cost the same on their way to B whatever they contain, so the floods can be
+# compared with "a", which WireGuard does not see. Each flood is measured in three steps:
+# 1. Goodput: what B's end of a TCP stream from A receives in order. The stream begins before the
+#    flood, and is measured from half a second after the flood begins. It is measured first beside
+#    "a" at the same rate and then beside the flood, because the machine's other load may change
+#    within seconds.
+# 2. CPU time of B's daemon and of the whole machine, without the stream. The attacker takes most of
+#    the machine's.
+# 3. Handshakes: C removes its peer B with all keys, adds it again, and pings it until it gets an
+#    answer.
+# All hosts share the machine's CPUs, so figures can be compared only within one run.
 
 set -eu -o pipefail
 # shellcheck source=tests/bench/hosts.bash
@@ -34,10 +36,11 @@ FLOODS=${FLOODS:-a b c d e f g}
 ROUNDS=${ROUNDS:-3}
 SECONDS_EACH=${SECONDS_EACH:-2}
 HANDSHAKES=${HANDSHAKES:-3}
-# A handshake that is not done by then counts as having taken so long. Two more tries fit.
+# A handshake that is not done by then counts as having taken this long. It has room for two more
+# tries.
 HANDSHAKE_SECONDS=12
 SLOW_MS=1000
-# What tests/bench/attack.c calls them.
+# The floods, and their names in tests/bench/attack.c.
 declare -A ATTACKS=([a]=port [b]=random [c]=mac1 [d]=initiation [e]=replay [f]=index [g]=tag)
 
 # put FIGURE VALUE: prints and stores a figure of this round, kind, flood and rate.
@@ -66,7 +69,7 @@ lan() {
 		host_new $host
 		lan_join $host
 	done
-	# B's answers to spoofed sources go to the attacker, who does not read them.
+	# B's answers to spoofed sources go to the attacker, which does not read them.
 	on B ip route add 198.18.0.0/15 via "$(outer4 F)"
 }
 
@@ -94,8 +97,8 @@ by_af_xdp() {
 
 # ---- what the attacker has seen
 
-# capture NAME PORT FILTER COMMAND...: runs the command, until the first packet that comes from this
-# port of the bridge and matches is in $TMP/NAME.pcap.
+# capture NAME PORT FILTER COMMAND...: runs the command, and writes the first packet that comes from
+# this port of the bridge and matches to $TMP/NAME.pcap.
 capture() {
 	local pcap=$TMP/$1.pcap
 
@@ -137,7 +140,7 @@ received() {
 		sed -n 's/.*bytes_received:\([0-9]*\).*/\1/p' | awk '{ n += $1 } END { print n + 0 }'
 }
 
-# goodput FIGURE
+# goodput FIGURE: measures and stores the goodput of the TCP stream.
 goodput() {
 	local before began
 
@@ -149,7 +152,8 @@ goodput() {
 		($(received) - $before) * 8 / (${EPOCHREALTIME/./} - $began) }")"
 }
 
-# In percent of one CPU, and of all.
+# cpu_shares: measures and stores CPU time: the daemon's in percent of one CPU, the machine's in
+# percent of all.
 cpu_shares() {
 	local daemon machine began
 
@@ -164,8 +168,8 @@ cpu_shares() {
 	put machine_percent "$(awk "BEGIN { printf \"%.0f\", $machine / 10 / $began / $(nproc) }")"
 }
 
-# shake: prints after how many ms C, which begins a new session, gets its first answer. That is to
-# the first ping, which waits for the session, if it is not lost.
+# shake: makes C begin a new session, and prints after how many ms it gets its first answer. That is
+# the answer to the first ping, which waits for the session, unless it is lost.
 shake() {
 	if on C wg show wg0 peers | grep -qxF "${PUBKEY[B]}"; then
 		on C wg set wg0 peer "${PUBKEY[B]}" remove
@@ -178,7 +182,7 @@ shake() {
 			END { print NR ? ms : all }'
 }
 
-# handshakes: one is enough if it is slow.
+# handshakes: measures and stores the time of handshakes. None follows a slow one.
 handshakes() {
 	local n ms
 
@@ -191,7 +195,7 @@ handshakes() {
 	put handshake_max_ms "$(tail -n 1 "$TMP/handshakes")"
 }
 
-# goodput_beside_a: what the flood's goodput is compared with.
+# goodput_beside_a: measures the goodput with which the flood's is compared.
 goodput_beside_a() {
 	flood=a attack_start
 	goodput beside_a_mbit
@@ -215,7 +219,7 @@ under_flood() {
 		put_pps pps
 	fi
 	wait_until 60 pings A "$(inner4 B)"
-	# B must not be under load any more.
+	# Until B is no longer under load.
 	[[ $flood != [de] ]] || sleep 1
 }
 

@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 """Makes tables of the figures of flood.sh, with verdicts.
 
-flood_report.py FIGURES [PAGE.md]: prints a table per figure, of medians and, in brackets, the
-least and the greatest, and one of goals; also puts them into PAGE.md, between its marks.
+flood_report.py FIGURES [PAGE.md]: prints a table of the goals, and one per figure, of medians with
+the least and the greatest value in brackets. Also puts the tables into PAGE.md, between its marks.
 """
 import os
 import re
@@ -24,7 +24,7 @@ FLOODS = {
     "f": "(f) data, unknown index",
     "g": "(g) data, known index, bad tag",
 }
-# Of the goodput that (a) leaves at the same rate, measured just before.
+# The goals. Goodput is a share of that under (a) at the same rate, measured just before.
 GOODPUT = 0.95
 HANDSHAKE_MS = dict.fromkeys("bcefg", 50) | {"d": 5500}
 CPU_PERCENT = 5
@@ -61,7 +61,7 @@ def add_ratio(figures, name, figure, base, factor=1):
 
 
 def missed(figure, flood, value):
-    """Returns true if there is a goal for this and the value is not there."""
+    """Returns true if there is a goal for this figure and the value misses it."""
     if figure == "goodput_ratio":
         return value < GOODPUT
     if figure == "handshake_ms" and flood in HANDSHAKE_MS:
@@ -138,7 +138,7 @@ def tables(figures, kinds, base):
 
 
 def version_text(path):
-    """Returns a sentence about which wireguard-go it was, if there is that file."""
+    """Returns a sentence with the version of wireguard-go, or "" if the file does not exist."""
     if not os.path.exists(path):
         return ""
     with open(path, encoding="utf-8") as line:

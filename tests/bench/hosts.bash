@@ -12,7 +12,7 @@
 source "$(dirname "${BASH_SOURCE[0]}")/../netns/script.bash"
 
 BENCH=$REPO/build/tests/bench
-# By name: the child of this shell that runs it.
+# Names of spawn -> the child of this shell that runs the command.
 declare -A SPAWNED=()
 
 die() {
@@ -66,7 +66,7 @@ tcp_client() {
 	on A timeout $((60 * PATIENCE)) iperf3 -J -c "$@" >"$TMP/iperf"
 }
 
-# spawn HOST NAME COMMAND...: runs it in the background, until it ends or `end HOST NAME`.
+# spawn HOST NAME COMMAND...: runs the command in the background, until it ends or `end HOST NAME`.
 spawn() {
 	local host=$1 name=$2
 
@@ -78,13 +78,13 @@ spawn() {
 	wait_until 10 test -s "$TMP/$name.pid"
 }
 
-# end HOST NAME [SIGNAL]: fails if it had ended before.
+# end HOST NAME [SIGNAL]: ends what `spawn` began. Fails if it has ended already.
 end() {
 	on "$1" kill "-${3:-TERM}" "$(cat "$TMP/$2.pid")" || return
 	wait "${SPAWNED[$2]}" 2>/dev/null || true
 }
 
-# tcp_load ADDRESS: starts one TCP stream to it from A, until tcp_load_end.
+# tcp_load ADDRESS: starts a TCP stream from A to this address, until tcp_load_end.
 tcp_load() {
 	spawn B sink iperf3 -s -1 >/dev/null 2>&1
 	wait_until 10 listening_tcp B 5201
@@ -92,7 +92,7 @@ tcp_load() {
 	sleep 0.5
 }
 
-# tcp_load_end: does not let them tell each other, because their link may be flooded.
+# tcp_load_end: kills both ends, because they cannot tell each other if the link is flooded.
 tcp_load_end() {
 	end A stream KILL || die "the TCP stream ended before its time"
 	end B sink KILL 2>/dev/null || true
@@ -157,7 +157,7 @@ worker_ns() {
 	WORKER_NS=$(((cpu_now - cpu) / (packets_now - packets)))
 }
 
-# ---- kinds of tunnel, in turns
+# ---- kinds of tunnel in turn
 
 # find_wireguard_go: puts wireguard-go first in PATH, and writes its version to $OUT/wireguard-go.
 find_wireguard_go() {

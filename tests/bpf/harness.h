@@ -138,8 +138,8 @@ static inline int load_log(enum libbpf_print_level level, const char *format,
 	return level == LIBBPF_WARN ? vfprintf(stderr, format, args) : 0;
 }
 
-/* bpftool map dump prints field names only of maps with BTF. XSKMAPs and arrays of programs cannot
- * have BTF. */
+/* bpftool map dump prints field names only of maps with BTF, which XSKMAPs and arrays of programs
+ * cannot have. */
 static inline void assert_maps_have_btf(const struct bpf_object *object)
 {
 	const struct bpf_map *map;

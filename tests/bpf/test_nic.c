@@ -963,7 +963,7 @@ static void ipv6_without_udp_checksum_passes(void **state)
 
 /* --- floods --- */
 
-/* Sets the flow of message() as one whose junk the kernel delivered `ago` nanoseconds ago. */
+/* Notes that the kernel delivered junk of message()'s flow `ago` nanoseconds ago. */
 static void note_junk(int family, int64_t ago)
 {
 	struct flow_key key = flow_key(family);
@@ -1013,7 +1013,7 @@ static void expect_junk(int family, int verdict)
 	expect(wrong_mac1(family, 2, 92), verdict, drop ? DROP_bad_mac : NO_DROP);
 }
 
-/* Whether or not the flow is XDP's. */
+/* Also if XDP takes messages of the flow. */
 static void junk_of_a_junk_flow_is_dropped(void **state)
 {
 	for (int family = 4; family <= 6; family += 2) {
@@ -1034,7 +1034,7 @@ static void junk_of_a_junk_flow_is_dropped(void **state)
 	}
 }
 
-/* One goes by the stack then. */
+/* The stack must see some of a flow's junk. */
 static void junk_passes_again_after_a_second(void **state)
 {
 	for (int family = 4; family <= 6; family += 2) {
@@ -1074,7 +1074,8 @@ static void junk_of_other_flows_passes(void **state)
 
 static const uint8_t secret[32] = {9, 8, 7, [31] = 6};
 
-/* Under load, with a secret of cookies, and no tokens for initiations without a cookie. */
+/* Returns a state of load with a cookie secret, and without tokens for initiations without a
+ * cookie. */
 static struct defence loaded(void)
 {
 	struct defence d = {.load_until = boot_now() + 10 * SECOND,
@@ -1088,7 +1089,7 @@ static struct defence loaded(void)
 	return d;
 }
 
-/* Makes mac2 with the cookie for the source of the frame. */
+/* Returns the frame with the mac2 that the cookie for its source makes. */
 static struct frame with_cookie(struct frame f)
 {
 	bool v4 = get16(f.bytes + ETH_PROTO) == 0x0800;
@@ -1146,7 +1147,7 @@ static void load_needs_a_cookie(void **state)
 	set_defence(loaded());
 	for (int family = 4; family <= 6; family += 2) {
 		expect(message(family, 1, 148), XDP_DROP, DROP_no_cookie);
-		/* Those of other messages and of other senders do not count. */
+		/* A mac2 for another message or another source port does not count. */
 		f = with_cookie(message(family, 1, 148));
 		put16(f.bytes + udp_offset(family), THEIRS + 1);
 		expect(f, XDP_DROP, DROP_no_cookie);
@@ -1156,14 +1157,14 @@ static void load_needs_a_cookie(void **state)
 		/* A response answers a message of ours. */
 		expect(message(family, 2, 92), XDP_REDIRECT, NO_DROP);
 		expect_data(message(family, 4, 32), 0, 32);
-		/* It may be somebody else's. */
+		/* It may be for another host. */
 		expect(wrong_mac1(family, 1, 148), XDP_PASS, NO_DROP);
 		expect_few(with_cookie(message(family, 1, 148)), 5, XDP_REDIRECT);
 	}
 }
 
-/* They pass without being counted: the filter of the socket counts them. */
-static void load_needs_a_cookie_of_strangers(void **state)
+/* XDP takes no token for those that it passes, because the filter of the socket does. */
+static void load_needs_a_cookie_in_other_flows(void **state)
 {
 	set_defence(loaded());
 	remove_flows();
@@ -1186,7 +1187,7 @@ static void some_without_a_cookie_are_answered(void **state)
 		expect(message(4, 1, 148), XDP_REDIRECT, NO_DROP);
 }
 
-static void friends_are_answered_in_any_case(void **state)
+static void friends_are_answered_under_load(void **state)
 {
 	set_defence(loaded());
 	put_source(4, (struct source){.friend_until = boot_now() + 10 * SECOND});
@@ -1196,7 +1197,7 @@ static void friends_are_answered_in_any_case(void **state)
 	expect(message(4, 1, 148), XDP_DROP, DROP_no_cookie);
 }
 
-static void expired_cookies_are_none(void **state)
+static void expired_cookies_do_not_count(void **state)
 {
 	struct defence d = loaded();
 
@@ -1210,14 +1211,14 @@ static void expired_cookies_are_none(void **state)
 		expect(message(4, 1, 148), XDP_REDIRECT, NO_DROP);
 }
 
-static void suspects_have_few(void **state)
+static void suspects_are_limited(void **state)
 {
 	for (int family = 4; family <= 6; family += 2) {
 		put_source(family,
 			   (struct source){.suspect_until = boot_now() + 10 * SECOND});
 		expect_few(message(family, 1, 148), 200, XDP_REDIRECT);
 		expect(message(family, 2, 92), XDP_REDIRECT, NO_DROP);
-		/* Those with a cookie have a bucket of their own. */
+		/* Initiations without a cookie have a separate bucket. */
 		set_defence((struct defence){0});
 		put_source(family,
 			   (struct source){.suspect_until = boot_now() + 10 * SECOND,
@@ -1246,7 +1247,7 @@ static int filtered_socket(struct sockaddr_in *to)
 	return fd;
 }
 
-/* Sends the message of the frame; it must arrive, or be dropped for that reason. */
+/* Sends the message in the frame. It must arrive, or be dropped for this reason. */
 static void deliver(int from, int to, struct frame f, int reason)
 {
 	struct counters before = counters(), after;
@@ -1304,7 +1305,7 @@ static void socket_gets_no_junk(void **state)
 	set_defence((struct defence){0});
 	bpf_map_update_elem(bpf_map__fd(nic->maps.sources), &key, &s, BPF_ANY);
 	deliver(from, to, message(4, 1, 148), DROP_rate_limited);
-	/* XDP learns of it if it is on the device. */
+	/* The flow is noted if XDP is on the device. */
 	assert_int_equal(bpf_map_update_elem(bpf_map__fd(nic->maps.nics), &lo, &entry, 0),
 			 0);
 	deliver(from, to, message(4, 9, 32), DROP_bad_type);
@@ -1504,69 +1505,70 @@ static void random_frames_against_the_model(void **state)
 		assert_true(seen[o] >= 100);
 }
 
+#define T(name) cmocka_unit_test_setup(name, setup)
+
+static const struct CMUnitTest tests[] = {
+	T(maps_have_btf),
+	T(data_is_redirected_and_counted),
+	T(handshake_is_redirected),
+	T(data_goes_only_to_the_data_socket),
+	T(handshake_goes_only_to_the_handshake_socket),
+	T(without_sockets_all_pass),
+	T(queue_chooses_the_socket),
+	T(queue_that_is_not_served_passes),
+	T(nic_that_is_not_served_passes),
+	T(truncated_anywhere),
+	T(ethernet_padding_is_ignored),
+	T(longer_than_a_umem_frame_passes),
+	T(message_of_a_wrong_length),
+	T(ip_length_against_frame),
+	T(udp_length_against_ip_length),
+	T(lengths_that_agree_but_not_with_the_frame),
+	T(type_that_is_unknown),
+	T(reserved_bits_set),
+	T(fragments_pass),
+	T(dont_fragment_is_no_fragment),
+	T(vlan_tags_pass),
+	T(ipv4_options_pass),
+	T(wrong_ip_header_passes),
+	T(other_protocols_pass),
+	T(ipv6_extension_headers_pass),
+	T(other_ports_pass),
+	T(other_source_ports_pass),
+	T(other_sources_pass),
+	T(unknown_flow_passes),
+	T(frame_in_several_buffers_passes),
+	T(a_flow_is_of_one_nic),
+	T(ipv4_mapped_flow_over_ipv6_passes),
+	T(admitted_flow_is_all_taken),
+	T(probe_passes),
+	T(lapsed_flow_passes),
+	T(port_follows_the_configuration),
+	T(nothing_is_ours_while_not_listening),
+	T(other_destinations_pass),
+	T(unknown_receiver_passes),
+	T(removed_session_is_unknown),
+	T(peer_without_counters_is_served),
+	T(handshake_needs_mac1),
+	T(without_a_key_no_handshake_is_ours),
+	T(frames_to_another_mac_pass),
+	T(wrong_ipv4_checksum_passes),
+	T(ipv6_without_udp_checksum_passes),
+	T(random_frames_against_the_model),
+	T(junk_of_a_junk_flow_is_dropped),
+	T(junk_passes_again_after_a_second),
+	T(junk_of_other_flows_passes),
+	T(load_needs_a_cookie),
+	T(load_needs_a_cookie_in_other_flows),
+	T(some_without_a_cookie_are_answered),
+	T(friends_are_answered_under_load),
+	T(expired_cookies_do_not_count),
+	T(suspects_are_limited),
+	T(socket_gets_no_junk),
+	T(end_of_merged_datagrams_is_cut_off),
+};
+
 int main(void)
 {
-#define T(name) cmocka_unit_test_setup(name, setup)
-	const struct CMUnitTest tests[] = {
-		T(maps_have_btf),
-		T(data_is_redirected_and_counted),
-		T(handshake_is_redirected),
-		T(data_goes_only_to_the_data_socket),
-		T(handshake_goes_only_to_the_handshake_socket),
-		T(without_sockets_all_pass),
-		T(queue_chooses_the_socket),
-		T(queue_that_is_not_served_passes),
-		T(nic_that_is_not_served_passes),
-		T(truncated_anywhere),
-		T(ethernet_padding_is_ignored),
-		T(longer_than_a_umem_frame_passes),
-		T(message_of_a_wrong_length),
-		T(ip_length_against_frame),
-		T(udp_length_against_ip_length),
-		T(lengths_that_agree_but_not_with_the_frame),
-		T(type_that_is_unknown),
-		T(reserved_bits_set),
-		T(fragments_pass),
-		T(dont_fragment_is_no_fragment),
-		T(vlan_tags_pass),
-		T(ipv4_options_pass),
-		T(wrong_ip_header_passes),
-		T(other_protocols_pass),
-		T(ipv6_extension_headers_pass),
-		T(other_ports_pass),
-		T(other_source_ports_pass),
-		T(other_sources_pass),
-		T(unknown_flow_passes),
-		T(frame_in_several_buffers_passes),
-		T(a_flow_is_of_one_nic),
-		T(ipv4_mapped_flow_over_ipv6_passes),
-		T(admitted_flow_is_all_taken),
-		T(probe_passes),
-		T(lapsed_flow_passes),
-		T(port_follows_the_configuration),
-		T(nothing_is_ours_while_not_listening),
-		T(other_destinations_pass),
-		T(unknown_receiver_passes),
-		T(removed_session_is_unknown),
-		T(peer_without_counters_is_served),
-		T(handshake_needs_mac1),
-		T(without_a_key_no_handshake_is_ours),
-		T(frames_to_another_mac_pass),
-		T(wrong_ipv4_checksum_passes),
-		T(ipv6_without_udp_checksum_passes),
-		T(random_frames_against_the_model),
-		T(junk_of_a_junk_flow_is_dropped),
-		T(junk_passes_again_after_a_second),
-		T(junk_of_other_flows_passes),
-		T(load_needs_a_cookie),
-		T(load_needs_a_cookie_of_strangers),
-		T(some_without_a_cookie_are_answered),
-		T(friends_are_answered_in_any_case),
-		T(expired_cookies_are_none),
-		T(suspects_have_few),
-		T(socket_gets_no_junk),
-		T(end_of_merged_datagrams_is_cut_off),
-	};
-
 	return cmocka_run_group_tests_name("nic", tests, group_setup, group_teardown);
 }

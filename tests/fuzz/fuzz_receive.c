@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
  * Datagrams that a live tunnel receives: from the UDP socket through decryption, the replay window
- * and coalescing to what is written to wg0. The input says what messages, sealed under the keys of
- * two peers, or changed afterwards, replayed, under an expired or unknown session, handshake
- * messages with a right mac1, or any bytes; and what inner packets are in them. What comes out is
- * what an authentic new message had in it, each once and for its own peer; and each message is
- * counted exactly once.
+ * and coalescing to what is written to wg0. The input says what the datagrams contain: data
+ * messages under the keys of two peers, some of them changed, replayed, or of an expired or unknown
+ * session, with any inner packets; handshake messages with a right mac1; or any bytes. Each packet
+ * that is written was in an authentic, new message of that peer, and is written once. Each message
+ * is counted exactly once.
  */
 #include "receive.c" /* NOLINT(bugprone-suspicious-include) */
 
@@ -27,14 +27,14 @@ struct scene {
 	struct mac1_check mac1;
 	struct peer peer[PEERS];
 	struct keypair *kp[KEYPAIRS];
-	struct aead aead; /* the peers' */
+	struct aead aead; /* of the peers */
 
 	struct stream stream;
 	struct spec spec;
 	uint64_t accepted[COUNTERS]; /* counters, of both keypairs */
 	unsigned accepted_by[COUNTERS], accepted_count;
 	uint64_t next[KEYPAIRS];
-	unsigned messages, silent; /* silent: accepted, and nothing is written */
+	unsigned messages, silent; /* silent: accepted, but without a packet */
 
 	/* The datagram that is being filled. */
 	struct udp_received datagram;
@@ -118,7 +118,7 @@ static bool model_accepts(struct scene *s, unsigned keypair, uint64_t counter)
 	return true;
 }
 
-/* What an accepted message has in it comes out, if it is a packet. */
+/* Expects the packet in an accepted message to be written. */
 static void expect_inner(struct scene *s, unsigned peer, const uint8_t *packet,
 			 size_t len)
 {
@@ -162,7 +162,7 @@ static void end_round(struct scene *s)
 		free(s->kept[--s->kept_count]);
 }
 
-/* As the kernel merges datagrams: of one length, except the last. */
+/* Adds a message to the datagram, as the kernel merges them: of one length, except the last. */
 static void put_message(struct scene *s, const uint8_t *message, uint32_t len)
 {
 	struct udp_received *r = &s->datagram;
@@ -232,7 +232,7 @@ static void send_data(struct scene *s, struct input *in, uint8_t how)
 	put_message(s, message, (uint32_t)(len + WG_DATA_OVERHEAD));
 }
 
-/* With a right mac1, as anybody can who knows the public key. */
+/* Sends a handshake message with a right mac1, which takes only the public key. */
 static void send_handshake(struct scene *s, struct input *in, bool response)
 {
 	uint8_t message[sizeof(struct wg_initiation)];

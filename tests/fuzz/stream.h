@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Streams of inner packets for fuzz targets: what is given to coalescing, and the check that what
- * it emits, segmented again, is that: each packet once, byte by byte, those of one flow in their
- * order.
+ * Streams of inner packets for fuzz targets. Checks that the output of coalescing, segmented again,
+ * is its input: each packet once, byte by byte, and those of a flow in their order.
  */
 #ifndef TESTS_FUZZ_STREAM_H
 #define TESTS_FUZZ_STREAM_H
@@ -25,7 +24,7 @@ struct given {
 	bool seen;
 };
 
-/* The packets that shall come out, in their order. */
+/* The expected packets, in their order. */
 struct stream {
 	struct given given[MOST];
 	unsigned count;

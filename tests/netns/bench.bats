@@ -74,7 +74,7 @@ setup() { REPORT=$REPO/tests/bench/report.py; }
 	grep -q "^| (g) data, known index, bad tag | 1,000 | .*, \(yes\|\*\*no\*\*\) |$" "$TMP/page"
 }
 
-# dropped_for REASON KIND [ARGUMENT]: F attacks A until A has dropped some packets for that reason.
+# dropped_for REASON KIND [ARGUMENT]: F attacks A until A has dropped some packets for this reason.
 dropped_for() {
 	local before attacker
 
@@ -87,7 +87,8 @@ dropped_for() {
 	wait "$attacker" || true
 }
 
-# captured_by_A FILTER COMMAND...: keeps the first packet from B that matches, in $TMP/pcap.
+# captured_by_A FILTER COMMAND...: runs the command, and writes the first packet from B that matches
+# to $TMP/pcap.
 captured_by_A() {
 	local filter=$1
 

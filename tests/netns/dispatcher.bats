@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# Somebody else's XDP program on the NIC, in libxdp's dispatcher.
+# Another XDP program on the NIC, in libxdp's dispatcher.
 
 load lib
 
@@ -14,7 +14,7 @@ setup() {
 	join A B
 }
 
-# neighbour HOST DEVICE [SECTION]: loads a program that counts, as the administrator would.
+# neighbour HOST DEVICE [SECTION]: loads a program that counts packets, as an administrator would.
 neighbour() {
 	on "$1" xdp-loader load -m native -s "${3:-xdp}" "$2" "$OBJECT" >"$TMP/loader" 2>&1
 	if ! in_dispatcher "$1" "$2" neighbour; then
@@ -22,17 +22,17 @@ neighbour() {
 	fi
 }
 
-# programs HOST DEVICE: prints the programs in the dispatcher there, as "ID NAME".
+# programs HOST DEVICE: prints the programs in the device's dispatcher, as "ID NAME".
 programs() { on "$1" xdp-loader status "$2" | awk '$1 == "=>" { print $4, $3 }'; }
 
-# in_dispatcher HOST DEVICE NAME [COUNT]: returns true if so many programs there (1) have this name.
+# in_dispatcher HOST DEVICE NAME [COUNT]: returns true if COUNT (1) programs there have this name.
 in_dispatcher() { [ "$(programs "$1" "$2" | grep -c " $3")" = "${4:-1}" ]; }
 
-# unload HOST DEVICE NAME: takes it out of the dispatcher.
+# unload HOST DEVICE NAME: removes the program from the dispatcher.
 unload() { on "$1" xdp-loader unload -i "$(programs "$1" "$2" | awk -v name="$3" '$2 ~ name { print $1 }')" "$2"; }
 
-# seen HOST: prints what the program that was loaded last has counted. The maps of earlier ones can
-# live on.
+# seen HOST: prints what the counting program that was loaded last has counted. Maps of earlier ones
+# may still exist.
 seen() {
 	local id
 
@@ -40,7 +40,7 @@ seen() {
 	on "$1" bpftool -j map lookup id "$id" key 0 0 0 0 | jq .formatted.value
 }
 
-# start_tunnel: makes the tunnel of the two hosts, with wgxdp.
+# start_tunnel: makes a wgxdp tunnel between the two hosts.
 start_tunnel() {
 	start_wg wgxdp A
 	start_wg wgxdp B
@@ -49,7 +49,7 @@ start_tunnel() {
 	on_path A af_xdp
 }
 
-# passes_by_xdp: both see the packets of the tunnel: A's XDP program, and the other before it.
+# passes_by_xdp: A's XDP program and the counting one before it both see the packets of the tunnel.
 passes_by_xdp() {
 	local before counted
 
@@ -60,7 +60,7 @@ passes_by_xdp() {
 	(($(seen A) >= counted + 50))
 }
 
-@test "somebody else's XDP program, before wgxdp and while it runs" {
+@test "another XDP program is loaded before wgxdp, and while it runs" {
 	neighbour A toB
 	start_tunnel
 	in_dispatcher A toB wg_nic
@@ -78,8 +78,8 @@ passes_by_xdp() {
 	in_dispatcher A toB neighbour
 }
 
-# If libxdp made its dispatcher for such frames, a program that does not take them would be refused.
-@test "somebody else's XDP program that takes frames in several buffers" {
+# libxdp would refuse a program that does not take such frames, if the dispatcher did.
+@test "another XDP program that takes frames in several buffers" {
 	neighbour A toB xdp.frags
 	start_tunnel
 	in_dispatcher A toB wg_nic
@@ -100,7 +100,7 @@ passes_by_xdp() {
 	on_path A af_xdp
 	in_dispatcher A toB wg_nic
 	passes_by_xdp
-	# Alone in the dispatcher, its leftover is no other program: wgxdp attaches without one.
+	# If the leftover is alone in the dispatcher, wgxdp removes both and attaches alone.
 	unload A toB neighbour
 	kill_wg A
 	start_wg wgxdp A

@@ -52,7 +52,7 @@ three_hosts() {
 	refute on A ip link show wg0
 }
 
-# two_on_a_nic: makes tunnels from A's wg0 and wg1 to C. The first of them has the NIC.
+# two_on_a_nic: makes tunnels from A's wg0 and wg1 to C. wg0 has the NIC.
 two_on_a_nic() {
 	host_new A
 	host_new C
@@ -90,7 +90,7 @@ two_on_a_nic() {
 	fi
 }
 
-# goes_on ADDRESS: pings must be answered while the daemon of the other interface is killed.
+# goes_on ADDRESS IFNAME: pings from A are answered although the daemon of IFNAME is killed.
 goes_on() {
 	ping_all A "$1" 100 &
 	ping=$!

@@ -41,7 +41,7 @@ refute() { ! "$@"; }
 # for it; the parent of an orphan is process 1, which may never wait in a container.
 ended() { ! grep -q '^State:[[:space:]]*[^ZX[:space:]]' "/proc/$1/status" 2>/dev/null; }
 
-# pause MILLISECONDS: sleeps without a process, which would cost more than the sleep is worth.
+# pause MILLISECONDS: sleeps without starting a process.
 pause() {
 	local seconds
 
@@ -51,7 +51,7 @@ pause() {
 }
 
 # wait_until SECONDS COMMAND...: repeats the command until it succeeds; fails after PATIENCE times
-# SECONDS. It asks less often the longer it waits, because asking takes a CPU from what it waits for.
+# SECONDS. The longer it waits, the less often it runs the command, because that takes CPU time.
 wait_until() {
 	local ms start=${EPOCHREALTIME/[.,]/} now limit=$(($1 * PATIENCE * 1000))
 
@@ -242,7 +242,7 @@ stop_wg() {
 	wait_wg "$@"
 }
 
-# kill_wg HOST [IFNAME]: kills the daemon, so that it can clean up nothing.
+# kill_wg HOST [IFNAME]: kills the daemon, so that it cannot clean up.
 kill_wg() {
 	on "$1" kill -KILL "$(daemon_pid "$@")"
 	refute wait_wg "$@"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-# A few seconds of `make soak`: over a bad link, what the link did not destroy arrives, once.
+# A few seconds of `make soak`: what the bad link does not destroy arrives once.
 
 # bats file_tags=load
 

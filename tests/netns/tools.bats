@@ -78,7 +78,7 @@ writer() {
 	done
 }
 
-# reader FILE: reads dumps, which must be complete, as must be each peer in them. In host A.
+# reader FILE: reads dumps. Each dump and each peer in it must be complete. Runs in host A.
 reader() {
 	local i
 

@@ -188,8 +188,8 @@ junk_is_no_load() {
 	junk_is_no_load --cookie-replies bad_cookie "--nic none"
 }
 
-# junk_wakes_nobody [ARGUMENTS of wgxdp]: the filter of the UDP socket drops it, or XDP before that.
-junk_wakes_nobody() {
+# junk_wakes_no_thread ARGUMENTS-OF-WGXDP: the filter of the UDP socket drops junk, or XDP does.
+junk_wakes_no_thread() {
 	scene "$1"
 	before=$(udp_counter 2)
 	flood --count 5000 --bad-mac
@@ -202,11 +202,11 @@ junk_wakes_nobody() {
 }
 
 @test "junk wakes no thread, by AF_XDP: XDP drops it" {
-	junk_wakes_nobody ""
+	junk_wakes_no_thread ""
 	[ "$(on A ethtool -S toF | awk '/xdp_drops/ { n += $2 } END { print n }')" -ge 1000 ]
 }
 
-@test "junk wakes no thread, without XDP" { junk_wakes_nobody "--nic none"; }
+@test "junk wakes no thread, without XDP" { junk_wakes_no_thread "--nic none"; }
 
 @test "a stranger gets no answer" {
 	scene ""
@@ -309,7 +309,8 @@ every_initiation_accounted() {
 	sent=$(value sent)
 	answered=$(($(value cookie_replies) + $(value responses)))
 	dropped=$(($(drops A handshake_queue_full) + $(drops A rx_ring_full) +
-		$(drops A rate_limited) + $(drops A no_cookie) + $(drops A initiation_flood) + $(udp_counter 6) - socket_full))
+		$(drops A rate_limited) + $(drops A no_cookie) + $(drops A initiation_flood) +
+		$(udp_counter 6) - socket_full))
 	echo "sent $sent, answered $answered, dropped $dropped"
 	((answered + dropped >= sent * 95 / 100))
 }

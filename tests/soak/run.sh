@@ -1,20 +1,20 @@
 #!/bin/bash
 # SPDX-License-Identifier: MIT
 #
-# tests/soak/run.sh [SECONDS [SEED]]: a tunnel over a link that loses, corrupts, truncates,
-# duplicates, delays and reorders (tests/tools/bad_link), through roams, NICs that go down, restarts
-# of a daemon and, in long runs, rekeys. `make soak T=600` runs it.
+# tests/soak/run.sh [SECONDS [SEED]]: runs a tunnel over a link that loses, corrupts, truncates,
+# duplicates, delays and reorders (tests/tools/bad_link), with roams, NICs that go down, restarts of
+# a daemon and, in long runs, rekeys. `make soak T=600` runs it.
 #
-# Hosts A and B have the tunnel, L carries their frames. All the time a TCP stream of random bytes
-# goes from A to B; each one must arrive. Rounds follow one another: an event, then pings, while
-# nothing but the link does harm. bad_link knows what became of the pings' messages, so they are
-# accounted for exactly: each request that it did not destroy was answered, each answer that it did
-# not destroy arrived, none twice. At the end the daemons have as many descriptors and threads, and
-# as much memory, as after the first round.
+# Hosts A and B have the tunnel, L carries their frames. A TCP stream of random bytes goes from A to
+# B all the time; each byte must arrive. A round is an event, and then pings, while only the link
+# does harm. bad_link counts which messages of the pings it destroyed. So each ping is accounted
+# for: each request that was not destroyed was answered, each answer that was not destroyed arrived,
+# and none arrived twice. At the end the daemons have as many descriptors and threads, and about as
+# much memory, as after the first round.
 #
-# Prints a line per round and the account. The exit code is 0 if nothing is missing.
+# Prints a line per round and the totals. The exit code is 0 if nothing is missing.
 
-# shellcheck disable=SC2317 # much is called by wait_until or as an event
+# shellcheck disable=SC2317 # wait_until or an event calls many of the functions
 
 set -eu
 
@@ -39,7 +39,7 @@ wrong() {
 	bad=1
 }
 
-# The hosts' link, in L: a device to each, without addresses.
+# link_to_L HOST: connects the host to L, which has no address there.
 link_to_L() {
 	local host=$1
 
@@ -47,7 +47,7 @@ link_to_L() {
 		peer name toL netns "${HOST_PID[$host]}"
 	on L sysctl -qw "net.ipv6.conf.to$host.disable_ipv6=1"
 	on L ip link set "to$host" up
-	# Each packet on its own, with its checksum: frames, as on a wire.
+	# Each frame has one packet with its checksum, as on a wire.
 	on "$host" ethtool -K toL tx off gso off tso off gro off >/dev/null
 	on "$host" ip address add "$(outer4 "$host")/24" dev toL
 	on "$host" ip link set toL up
@@ -116,7 +116,7 @@ restart_B() {
 lines() { wc -l <"$TMP/link"; }
 more_lines_than() { (($(lines) > $1)); }
 
-# link_counts: prints bad_link's counts, [from A, from B].
+# link_counts: prints the counts of bad_link as JSON: [from A, from B].
 link_counts() {
 	local before
 
@@ -126,13 +126,13 @@ link_counts() {
 	tail -n 1 "$TMP/link"
 }
 
-# ping_round: pings from A to B, and compares what came back to what the link destroyed.
+# ping_round EVENT: pings from A to B, and compares the answers with what the link destroyed.
 ping_round() {
 	local before after sent answered account
 
 	before=$(link_counts)
 	on A ping -n -q -c $PINGS -i 0.01 -W 1 -s $PING_SIZE -Q 2 "$(inner4 B)" >"$TMP/ping" || true
-	sleep 0.2 # for what the link delays
+	sleep 0.2 # until delayed messages have arrived
 	after=$(link_counts)
 	sent=$(sed -n 's/^\([0-9]*\) packets transmitted.*/\1/p' "$TMP/ping")
 	answered=$(sed -n 's/.*transmitted, \([0-9]*\) received.*/\1/p' "$TMP/ping")
@@ -161,7 +161,8 @@ resources() {
 	rss_kb "$1"
 }
 
-# same_resources HOST BEFORE: true if descriptors and threads are as they were, and memory about.
+# same_resources HOST BEFORE: returns true if descriptors and threads are the same, and memory has
+# not grown by more than MEMORY_KB.
 same_resources() {
 	local fds threads kb now
 

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MIT
 /*
- * bad_link IFNAME IFNAME SEED LENGTH: a link that mistreats what it carries.
+ * bad_link IFNAME IFNAME SEED LENGTH: a link that damages what it carries.
  *
- * Passes all frames between two network devices. To UDP over IPv4 it does harm, by pseudo-random
- * numbers from SEED: it loses, corrupts, truncates, duplicates, delays and so reorders frames. Half
- * of what it corrupts or truncates has right lengths and checksums, so that only WireGuard can
- * notice. It counts per direction what it did, and separately for the marked frames, which are
- * UDP payloads of LENGTH bytes whose outer packet says ECT(0). A frame is destroyed if no intact
- * copy is passed on. On SIGUSR1 it prints the counts as a line of JSON; SIGTERM ends it.
+ * Passes all frames between two network devices. It damages UDP over IPv4, by pseudo-random numbers
+ * from SEED: it loses, corrupts, truncates, duplicates, delays and thereby reorders frames. Half of
+ * the corrupted and truncated frames get right lengths and checksums, so that only WireGuard can
+ * notice the damage. It counts what it did, per direction, and separately for marked frames: those
+ * with a UDP payload of LENGTH bytes and ECT(0) in the outer packet. A frame is destroyed if no
+ * intact copy of it is passed on. SIGUSR1 prints the counts as a line of JSON, SIGTERM ends it.
  *
- * The receiver's link may be down: what it does not take counts as refused.
+ * A frame that the receiving device does not take, because its link is down, counts as refused.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -50,7 +50,7 @@ struct counts {
 
 struct end {
 	int fd;
-	struct counts counts; /* of what comes in here */
+	struct counts counts; /* of frames that come in here */
 };
 
 struct waiting {
@@ -121,7 +121,7 @@ static void put16(uint8_t *at, size_t value)
 	at[1] = (uint8_t)value;
 }
 
-/* Makes the headers right again, without a UDP checksum. */
+/* Makes lengths and checksums right again, by leaving out the UDP checksum. */
 static void repair(uint8_t *frame, size_t len)
 {
 	uint32_t sum = 0;
@@ -172,7 +172,7 @@ static void pass_due(void)
 	}
 }
 
-/* Returns true if what is left to be passed on is not the frame. */
+/* Corrupts or truncates the frame, or neither. Returns true if it did. */
 static bool damage(struct counts *c, uint8_t *frame, size_t *len)
 {
 	uint64_t luck = draw(10000);
@@ -191,7 +191,7 @@ static bool damage(struct counts *c, uint8_t *frame, size_t *len)
 	return true;
 }
 
-/* What happens to a UDP packet. */
+/* Decides what happens to a UDP packet, and does it. */
 static void mistreat(unsigned from, uint8_t *frame, size_t len)
 {
 	struct counts *c = &ends[from].counts;
@@ -236,7 +236,7 @@ static void receive(unsigned from)
 	}
 }
 
-/* What the socket had no room for was lost here, too. */
+/* Returns how many frames the socket had no room for since the last call. */
 static unsigned overrun(int fd)
 {
 	struct tpacket_stats stats = {0};

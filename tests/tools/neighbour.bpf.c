@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MIT OR GPL-2.0-only
 /*
- * Somebody else's XDP programs on the NIC: they count UDP datagrams over IPv4 and pass everything.
- * libxdp reads by the section's name whether a program takes frames in several buffers.
+ * XDP programs that share the NIC with wgxdp's: they count UDP datagrams over IPv4 and pass
+ * everything. The name of the section tells libxdp whether a program takes frames in several
+ * buffers.
  */
 #include <linux/bpf.h>
 #include <linux/if_ether.h>

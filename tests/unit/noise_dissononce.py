@@ -1,13 +1,13 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MIT
-"""Holds the test vectors of the handshake against implementations by others.
+"""Compares the test vectors of the handshake with the results of independent implementations.
 
-Reads the arrays of transcript.h, test_noise.c and test_cookie.c, and computes them with
+Reads the arrays of transcript.h, test_noise.c and test_cookie.c, and computes them by
   - dissononce, an implementation of the Noise protocol framework (the handshake),
   - OpenSSL, by python3-cryptography (its primitives, and the session keys),
   - PyCryptodome (XChaCha20-Poly1305 of cookie replies) and Python's BLAKE2s (the macs).
-The unit tests hold the daemon against the same arrays. Prints what is compared; the exit code is 1
-if anything differs.
+The unit tests compare the daemon with the same arrays. Prints each comparison. The exit code is 1
+if one differs.
 """
 
 import hashlib
@@ -50,7 +50,7 @@ def sequence(first):
 
 
 class FixedDH(X25519DH):
-    """Generates one known key pair."""
+    """Generates the key pair of a known private key."""
 
     def __init__(self, private):
         super().__init__()
@@ -73,7 +73,7 @@ class Side:
 
 
 def handshake(timestamp, psk):
-    """Returns the Noise messages, and what the states of both directions encrypt first."""
+    """Returns both Noise messages, and the first ciphertext of each direction's session."""
     initiator, responder = Side(sequence(0x01), sequence(0x81)), Side(sequence(0x41), sequence(0xC1))
     first, second, payload = bytearray(), bytearray(), bytearray()
     initiator.begin(True, psk, responder.pair.public)

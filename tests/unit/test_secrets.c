@@ -1,17 +1,17 @@
 // SPDX-License-Identifier: MIT
 /*
- * What depends on keys takes the same time for each key: no branch and no address depends on a
+ * Code that handles keys takes the same time for each key: no branch and no address depends on a
  * secret.
  *
- * Theory of operation: the program runs itself in valgrind. Secrets are marked as undefined
- * memory. Memcheck follows them through each computation, and reports a branch or an address that
- * depends on them. So that a report is a fault, what is no secret is marked as defined again:
- *   - the outcome of a comparison or of a verification as a whole, which decides what happens next,
+ * Theory of operation: the program runs itself in valgrind. Secrets are marked as undefined memory.
+ * Memcheck follows them through each computation, and reports a branch or an address that depends
+ * on them. Data that is no secret is marked as defined again, so that each report is a fault:
+ *   - the outcome of a whole comparison or verification, which decides what happens next,
  *   - what is sent,
  *   - the static public key and the timestamp in an authentic initiation.
- * This is done by the functions of libraries below, which are called instead of the libraries' own
- * and call these. Calls within libsodium and BoringSSL come here, too. tests/valgrind.supp names
- * the two further questions that may be asked of a secret.
+ * The wrappers of library functions below do this. They are called in place of the libraries'
+ * functions, also by libsodium and BoringSSL themselves, and call these. tests/valgrind.supp has
+ * the two other questions about a secret that a branch may answer.
  */
 #include "testutil.h"
 
@@ -38,7 +38,7 @@ static void publish(const void *data, size_t len)
 	(void)VALGRIND_MAKE_MEM_DEFINED(data, len);
 }
 
-/* Returns true if any bit of it depends on a secret. */
+/* Returns true if any bit of the data depends on a secret. */
 static bool is_poisoned(const void *data, size_t len)
 {
 	uint8_t bits[4096] = {0};
@@ -58,7 +58,7 @@ static unsigned reports(void)
 
 #define NEXT(function) ((__typeof__(&(function)))dlsym(RTLD_NEXT, #function))
 
-/* Of BoringSSL, whose headers are not on the path. */
+/* A function of BoringSSL, whose headers are not on the path. */
 int CRYPTO_memcmp(const void *a, const void *b, size_t len);
 
 #define PUBLISH_RESULT(type, function, ...)                \
@@ -128,7 +128,7 @@ static __attribute__((noinline)) bool leaking_equal(const volatile uint8_t *a,
 	return true;
 }
 
-/* Else the other tests would prove nothing. */
+/* If leaks were not reported, the other tests would prove nothing. */
 static void test_leaks_are_reported(void **state)
 {
 	static volatile uint8_t table[256], found;
@@ -242,7 +242,7 @@ static void test_handshake(void **state)
 	assert_int_equal(noise_derive_keys(&r.hs, &kr), 0);
 	assert_int_equal(reports(), before);
 
-	/* The secrets were followed to the end. */
+	/* Memcheck has followed the secrets to the end. */
 	assert_true(is_poisoned(ki.send, WG_KEY_LEN));
 	assert_true(is_poisoned(kr.send, WG_KEY_LEN));
 	publish(&ki, sizeof(ki));
@@ -251,7 +251,7 @@ static void test_handshake(void **state)
 	assert_memory_equal(ki.receive, kr.send, WG_KEY_LEN);
 }
 
-/* A forged tag is refused in the same way wherever it is wrong. */
+/* A forged tag is refused in the same way whichever of its bytes is wrong. */
 static void test_forged_handshakes(void **state)
 {
 	static const size_t at[] = {
@@ -402,8 +402,8 @@ static void test_wiping(void **state)
 	check_wiped(&maker, sizeof(maker));
 }
 
-/* Seals a packet under a secret key, and opens it with a tag that is right, or wrong in its byte
- * `wrong`. */
+/* Seals a packet under a secret key and opens it. `wrong`: the byte of the tag that is forged;
+ * below zero: none. */
 static void seal_and_open(struct aead *aead, int wrong)
 {
 	uint8_t packet[PACKET_LEN + WG_TAG_LEN] = {0}, key[WG_KEY_LEN];
@@ -446,7 +446,7 @@ static void check_engine(const struct aead_engine *engine)
 	aead_end(&aead);
 }
 
-/* valgrind's CPU has AVX2 and no AVX-512, so intel-ipsec-mb takes its code for AVX2. */
+/* valgrind's CPU has AVX2 and no AVX-512, so intel-ipsec-mb uses its code for AVX2. */
 static void test_engines(void **state)
 {
 	needs_valgrind();

@@ -698,7 +698,8 @@ static void give_bob_many(struct tunnel *tunnel, const char *peer)
 	assert_int_equal(tunnel->peers.allowed.count, 1000);
 }
 
-/* However the allowed IPs of a peer go, others have their turn meanwhile. */
+/* The allowed IPs of a peer are removed in shares, whatever removes them, so that other work has
+ * its turn. */
 static void test_allowed_ips_of_one_peer_in_shares(void **state)
 {
 	struct tunnel *tunnel = &((struct fixture *)*state)->tunnel;
@@ -997,8 +998,8 @@ static unsigned count_paths_by(struct tunnel *tunnel, const struct nic *nic)
 	return n;
 }
 
-/* A NIC is gone at once, for all peers; the paths that name it follow in shares, and then it is
- * freed. */
+/* All peers stop sending by a NIC at once. The paths that name it are replaced in shares. Then it
+ * is freed. */
 static void test_many_leave_a_nic_in_shares(void **state)
 {
 	struct fixture *f = *state;
@@ -2144,7 +2145,7 @@ static void test_down_ends_sessions(void **state)
 	assert_null(timerq_first(&f->tunnel.peers.timers));
 }
 
-/* What is set up again meanwhile waits, or the end of the old sessions would hit new ones. */
+/* A tunnel that is set up meanwhile waits, or its new sessions would be ended, too. */
 static void test_many_go_down_in_shares(void **state)
 {
 	struct fixture *f = *state;
@@ -2169,7 +2170,7 @@ static void test_many_go_down_in_shares(void **state)
 	assert_non_null(tunnel->dp.udp);
 }
 
-/* The keepalive of the last of many peers starts, too, unless wg0 is down again by then. */
+/* The keepalive of the last of many peers starts, too, unless wg0 was set down before. */
 static void test_many_go_up_in_shares(void **state)
 {
 	struct fixture *f = *state;

@@ -25,7 +25,7 @@ static inline void needs_root(void)
 	}
 }
 
-/* Ends the program by SIGALRM in so many seconds, times PATIENCE as in the tests in shell. */
+/* Ends the program by SIGALRM after `seconds` times PATIENCE, as in the shell tests. */
 static inline void end_after(unsigned seconds)
 {
 	const char *patience = getenv("PATIENCE");
