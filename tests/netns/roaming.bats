@@ -75,6 +75,13 @@ new_family() {
 	still_talks "192.0.2.2:51820"
 }
 
+# arrives_by_second HOST PEER: returns true if what the peer sends arrives by AF_XDP on the second
+# link. The first packet of a flow is received by the UDP socket, and the worker tells of it soon.
+arrives_by_second() {
+	pings "$1" "$(inner4 "$2")"
+	status_is "$1" '.peers[0] | .rx_path == "af_xdp" and .rx_nic == "second"'
+}
+
 # The route moves to a second link, and the tunnel must follow.
 @test "a new device: the route to the peer moves" {
 	needs_wgxdp
@@ -91,6 +98,8 @@ new_family() {
 	on A ip link set toB down
 	wait_until 10 pings A "$(inner4 B)"
 	wait_until 10 status_is A '.peers[0] | .path == "af_xdp" and .nic == "second"'
+	wait_until 10 arrives_by_second A B
+	wait_until 10 arrives_by_second B A
 	still_talks "192.0.2.2:51820"
 }
 
