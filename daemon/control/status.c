@@ -137,20 +137,24 @@ static struct json_object *nic_object(const struct nic_snapshot *nic)
 	return o;
 }
 
+/* Adds the object to the array, and returns the array. Without memory (o may be NULL for that) it
+ * frees both and returns NULL. */
+static struct json_object *with_object(struct json_object *a, struct json_object *o)
+{
+	if (o && !json_object_array_add(a, o))
+		return a;
+	json_object_put(o);
+	json_object_put(a);
+	return NULL;
+}
+
 /* NULL without memory. */
 static struct json_object *nics_array(const struct snapshot *s)
 {
 	struct json_object *a = json_object_new_array();
 
-	for (unsigned i = 0; a && i < s->nic_count; i++) {
-		struct json_object *nic = nic_object(&s->nics[i]);
-
-		if (nic && !json_object_array_add(a, nic))
-			continue;
-		json_object_put(nic);
-		json_object_put(a);
-		a = NULL;
-	}
+	for (unsigned i = 0; a && i < s->nic_count; i++)
+		a = with_object(a, nic_object(&s->nics[i]));
 	return a;
 }
 
@@ -168,15 +172,8 @@ static struct json_object *refused_array(const struct snapshot *s)
 {
 	struct json_object *a = json_object_new_array();
 
-	for (unsigned i = 0; a && i < s->refused_count; i++) {
-		struct json_object *refused = refused_object(&s->refused[i]);
-
-		if (refused && !json_object_array_add(a, refused))
-			continue;
-		json_object_put(refused);
-		json_object_put(a);
-		a = NULL;
-	}
+	for (unsigned i = 0; a && i < s->refused_count; i++)
+		a = with_object(a, refused_object(&s->refused[i]));
 	return a;
 }
 

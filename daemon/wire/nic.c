@@ -225,19 +225,14 @@ static int attach_xdp(struct bpf_objects *bpf, struct nic *nic, bool generic, bo
 	return attach_beside(bpf, nic, generic);
 }
 
-static void detach(struct bpf_objects *bpf, struct nic *nic)
+void nic_close(struct bpf_objects *bpf, struct nic *nic)
 {
+	assert_control_thread();
 	bpf_objects_set_nic(bpf, nic->ifindex, NULL);
 	bpf_objects_detach_xdp(&nic->xdp);
 	for (unsigned i = 0; i < nic->queue_count; i++)
 		nic_queue_close(nic->queues[i]);
 	nic->queue_count = 0;
-}
-
-void nic_close(struct bpf_objects *bpf, struct nic *nic)
-{
-	assert_control_thread();
-	detach(bpf, nic);
 }
 
 static void nic_free(struct rcu_head *head)
@@ -380,7 +375,7 @@ int nic_open(struct bpf_objects *bpf, uint32_t ifindex, const struct rtnl_link *
 	err = attach(bpf, nic, generic, true, &step);
 	/* A driver may refuse zero-copy sockets beside a program for several buffers. */
 	if (is_refusal(err) && nic->frags) {
-		detach(bpf, nic);
+		nic_close(bpf, nic);
 		err = attach(bpf, nic, generic, false, &step);
 	}
 	if (err) {

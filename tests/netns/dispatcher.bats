@@ -92,23 +92,13 @@ passes_by_xdp() {
 	kill_wg A
 	in_dispatcher A toB wg_nic
 	ping_all A "$(outer4 B)" 5
-	start_wg wgxdp A
-	on A wg set wg0 private-key "$TMP/A.key" listen-port "$PORT"
-	wg_up A
-	wg_peer A B endpoint "$(endpoint B 4)"
-	wait_until 10 pings A "$(inner4 B)"
-	on_path A af_xdp
+	wg_restart A B
 	in_dispatcher A toB wg_nic
 	passes_by_xdp
 	# If the leftover is alone in the dispatcher, wgxdp removes both and attaches alone.
 	unload A toB neighbour
 	kill_wg A
-	start_wg wgxdp A
-	on A wg set wg0 private-key "$TMP/A.key" listen-port "$PORT"
-	wg_up A
-	wg_peer A B endpoint "$(endpoint B 4)"
-	wait_until 10 pings A "$(inner4 B)"
-	on_path A af_xdp
+	wg_restart A B
 	on A ip -d -j link show toB | jq -e '.[0].xdp.prog.name | startswith("wg_nic")'
 }
 

@@ -302,6 +302,17 @@ wg_setup() {
 	wg_peer "$a" "$b" "${psk[@]}" endpoint "$(endpoint "$b" "${3:-4}")"
 }
 
+# wg_restart HOST PEER: starts wgxdp after its end, configures it as before, and waits until it
+# reaches the peer by AF_XDP.
+wg_restart() {
+	start_wg wgxdp "$1"
+	on "$1" wg set wg0 private-key "$TMP/$1.key" listen-port "$PORT"
+	wg_up "$1"
+	wg_peer "$1" "$2" endpoint "$(endpoint "$2" 4)"
+	wait_until 10 pings "$1" "$(inner4 "$2")"
+	on_path "$1" af_xdp
+}
+
 # tunnel IMPL_A IMPL_B [4|6 [psk]]: makes hosts A and B with a tunnel, and waits for a first answer
 # to a ping. WGXDP_ARGS are arguments for the daemons.
 tunnel() {

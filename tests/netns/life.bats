@@ -89,18 +89,12 @@ refuses() {
 
 @test "after kill -9 the NIC passes packets, and a new start cleans up" {
 	attached
-	on A kill -KILL "$(daemon_pid A)"
-	wait_wg A || true
+	kill_wg A
 	on A test -e "$SOCKETS/wg0.sock"
 	ping_all B 192.0.2.1 10
 	ping_all B 2001:db8::1 10
 
-	start_wg wgxdp A
-	on A wg set wg0 private-key "$TMP/A.key" listen-port "$PORT"
-	wg_up A
-	wg_peer A B endpoint "$(endpoint B 4)"
-	wait_until 10 pings A "$(inner4 B)"
-	on_path A af_xdp
+	wg_restart A B
 	before=$(paths A)
 	ping_all A "$(inner4 B)" 50
 	went_by A xdp "$before" 50
