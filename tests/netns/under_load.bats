@@ -72,13 +72,13 @@ cookies_for_a_flood() {
 	flood --count 1000 --sockets 4
 	[ "$(value refused)" = 0 ]
 	[ "$(value other)" = 0 ]
-	# From its queues, after it noticed the load.
-	[ "$(value cookie_replies)" -ge 300 ]
+	# All come from one address, which becomes a suspect: 200 at once pass (bpf/flood.h).
+	[ "$(value cookie_replies)" -ge 200 ]
 	# It answered few before; a response takes the whole computation.
 	[ "$(value responses)" -le 2 ]
 	[ "$(drops A initiation_flood)" -le 200 ]
 	# XDP does not know F's flows, so these are received by the UDP socket in both tests.
-	[ $(($(udp_counter 2) - before)) -ge 300 ]
+	[ $(($(udp_counter 2) - before)) -ge 200 ]
 }
 
 @test "a flood gets cookies, not handshakes, by AF_XDP" { cookies_for_a_flood ""; }
