@@ -13,6 +13,11 @@
  * deferred freeing), and hsearch(3) can neither remove nor grow. The hash is keyed
  * (SipHash) because prefixes may come from a configuration that others write.
  *
+ * What a request will insert is announced first, so that a lack of memory shows before anything has
+ * changed. Memory is reserved for prefixes that are not in the table. Those that are may leave it
+ * before the request inserts them: while insertions are awaited, entries that leave the table go to
+ * the reserve.
+ *
  * A mirror in the kernel may have no memory for a moment. So it cannot refuse a change:
  * what it could not follow is on a list, late, and it is told again.
  */
@@ -132,7 +137,26 @@ static void set_late(struct allowedips *table, struct allowedips_entry *e, bool 
 	table->late_count += late ? 1 : -1;
 }
 
-/* Takes an entry that is nobody's out of the table, and frees it. */
+static void spare_entry(struct allowedips *table, struct allowedips_entry *e)
+{
+	e->next = table->spare;
+	table->spare = e;
+	table->spare_count++;
+}
+
+/* Returns a reserved entry, or NULL. */
+static struct allowedips_entry *take_spare(struct allowedips *table)
+{
+	struct allowedips_entry *e = table->spare;
+
+	if (!e)
+		return NULL;
+	table->spare = e->next;
+	table->spare_count--;
+	return e;
+}
+
+/* Takes an entry that is nobody's out of the table, and frees it if it is not awaited. */
 static void drop_entry(struct allowedips *table, struct allowedips_entry *e)
 {
 	struct allowedips_entry **link = &table->buckets[e->hash & table->mask];
@@ -143,7 +167,10 @@ static void drop_entry(struct allowedips *table, struct allowedips_entry *e)
 	table->count--;
 	--*length_count(table, e);
 	set_late(table, e, false);
-	free(e);
+	if (table->spare_count < table->awaited)
+		spare_entry(table, e);
+	else
+		free(e);
 }
 
 /* Tells the mirror whose the entry is. One that is nobody's is freed, unless the mirror still
@@ -196,6 +223,7 @@ void allowedips_destroy(struct allowedips *table)
 			free(e);
 		}
 	}
+	allowedips_release(table, SIZE_MAX);
 	free(table->buckets);
 	memset(table, 0, sizeof(*table));
 }
@@ -211,8 +239,10 @@ void allowedips_owner_init(struct allowedips_owner *owner, uint32_t slot)
 static int insert_new(struct allowedips *table, struct allowedips_owner *owner,
 		      const struct prefix *p, uint32_t hash)
 {
-	struct allowedips_entry *e = malloc(sizeof(*e));
+	struct allowedips_entry *e = take_spare(table);
 
+	if (!e)
+		e = malloc(sizeof(*e));
 	if (!e)
 		return -ENOMEM;
 	e->hash = hash;
@@ -244,6 +274,7 @@ int allowedips_insert(struct allowedips *table, struct allowedips_owner *owner,
 		return -EINVAL;
 	hash = prefix_hash(table, &p);
 	e = find_entry(table, &p, hash);
+	table->awaited -= table->awaited > 0;
 	if (!e)
 		return insert_new(table, owner, &p, hash);
 	before = e->owner;
@@ -257,6 +288,31 @@ int allowedips_insert(struct allowedips *table, struct allowedips_owner *owner,
 		*previous = before;
 	tell_mirror(table, e, owner->slot);
 	return 0;
+}
+
+int allowedips_reserve(struct allowedips *table, const struct ip_addr *addr, uint8_t cidr)
+{
+	struct allowedips_entry *e;
+	struct prefix p;
+
+	if (!prefix_set(&p, addr, cidr))
+		return -EINVAL;
+	if (!find_entry(table, &p, prefix_hash(table, &p))) {
+		e = malloc(sizeof(*e));
+		if (!e)
+			return -ENOMEM;
+		spare_entry(table, e);
+	}
+	table->awaited++;
+	return 0;
+}
+
+bool allowedips_release(struct allowedips *table, size_t max)
+{
+	table->awaited = 0;
+	while (table->spare && max--)
+		free(take_spare(table));
+	return table->spare;
 }
 
 int allowedips_remove(struct allowedips *table, struct allowedips_owner *owner,

@@ -56,6 +56,9 @@ struct allowedips {
 	uint8_t hash_key[16];
 	uint32_t count4[33]; /* number of prefixes of each length */
 	uint32_t count6[129];
+	struct allowedips_entry *spare; /* reserved, linked by `next` */
+	size_t spare_count;
+	size_t awaited; /* insertions that were announced */
 	allowedips_mirror *mirror;
 	void *mirror_ctx;
 };
@@ -81,6 +84,16 @@ void allowedips_owner_init(struct allowedips_owner *owner, uint32_t slot);
 int allowedips_insert(struct allowedips *table, struct allowedips_owner *owner,
 		      const struct ip_addr *addr, uint8_t cidr,
 		      struct allowedips_owner **previous);
+
+/*
+ * Announces an insertion of this prefix, which then cannot fail for lack of memory, even if the
+ * prefix is removed before. Returns 0, -EINVAL or -ENOMEM.
+ */
+int allowedips_reserve(struct allowedips *table, const struct ip_addr *addr,
+		       uint8_t cidr);
+/* Ends all announcements, and frees up to `max` of what is left of the reserve. Returns true if
+ * there is more to free. */
+bool allowedips_release(struct allowedips *table, size_t max);
 
 /*
  * Takes a prefix from its owner. Returns 0, -EINVAL if the prefix is impossible, or

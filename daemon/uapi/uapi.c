@@ -418,9 +418,12 @@ static void job_begin(struct uapi *u, struct client *c, uint64_t now)
 {
 	int err;
 
-	u->job = (struct job){.client = c};
-	err = uapi_parse_begin(&u->job.parser, c->in.data + c->in.start,
-			       (size_t)c->request, &u->job.set);
+	u->job = (struct job){.client = c, .parser.error.reason = "out of memory"};
+	/* Room for the answer is made first, so that what was done can be told. */
+	err = buffer_reserve(&c->out, BUFFER_MIN, CLIENT_MEMORY);
+	if (!err)
+		err = uapi_parse_begin(&u->job.parser, c->in.data + c->in.start,
+				       (size_t)c->request, &u->job.set);
 	if (err)
 		job_end(u, job_refused(u, err), now);
 }

@@ -48,6 +48,7 @@
 #include "kernel_events.h"
 #include "listen.h"
 #include "paths.h"
+#include "peer_events.h"
 #include "receive.h"
 #include "snapshot.h"
 #include "status.h"
@@ -106,9 +107,70 @@ int bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags)
 	return update(fd, key, value, flags);
 }
 
+/* --- memory --- */
+
+/* Until this thread's allocations in the daemon's code fail; those of libraries do not. */
+static __thread size_t allocations_left = SIZE_MAX;
+
+static bool may_allocate(void)
+{
+	if (allocations_left == SIZE_MAX)
+		return true;
+	if (!allocations_left)
+		return false;
+	allocations_left--;
+	return true;
+}
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__real_aligned_alloc(size_t align, size_t size);
+void *__real_reallocarray(void *old, size_t n, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_aligned_alloc(size_t align, size_t size);
+void *__wrap_reallocarray(void *old, size_t n, size_t size);
+
+/* Replace the functions by the linker's --wrap. */
+
+void *__wrap_malloc(size_t size)
+{
+	return may_allocate() ? __real_malloc(size) : NULL;
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+	return may_allocate() ? __real_calloc(n, size) : NULL;
+}
+
+void *__wrap_aligned_alloc(size_t align, size_t size)
+{
+	return may_allocate() ? __real_aligned_alloc(align, size) : NULL;
+}
+
+void *__wrap_reallocarray(void *old, size_t n, size_t size)
+{
+	return may_allocate() ? __real_reallocarray(old, n, size) : NULL;
+}
+
+/* --- sockets --- */
+
+static int marks_left = -1; /* until SO_MARK fails, once; -1: it does not */
+
+/* Replaces libc's. */
+int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
+{
+	if (level == SOL_SOCKET && name == SO_MARK && marks_left >= 0 && !marks_left--) {
+		errno = EPERM;
+		return -1;
+	}
+	return (int)syscall(SYS_setsockopt, fd, level, name, value, len);
+}
+
 /* --- requests and answers --- */
 
-static size_t most_removed; /* allowed IPs in one share of a request */
+static size_t allocations_for_set = SIZE_MAX; /* then those of set() fail */
+static size_t most_removed;		      /* allowed IPs in one share of a request */
 
 static int set_share(struct tunnel *tunnel, struct uapi_set *request)
 {
@@ -131,9 +193,15 @@ static int set(struct tunnel *tunnel, const char *lines)
 	assert_true(asprintf(&text, "set=1\n%s\n", lines) > 0);
 	if (uapi_parse_set(text, strlen(text), &request, &error))
 		fail_msg("line %zu: %s: %s", error.line, error.reason, text);
-	do
+	allocations_left = allocations_for_set;
+	do {
 		err = set_share(tunnel, &request);
-	while (err == 1);
+		if (!allocations_left)
+			peer_events_reap(
+				tunnel); /* ends each round: there is memory then */
+	} while (err == 1);
+	allocations_for_set = allocations_left;
+	allocations_left = SIZE_MAX;
 	uapi_set_free(&request);
 	free(text);
 	return err;
@@ -191,13 +259,6 @@ static void assert_get(struct tunnel *tunnel, const char *want)
 
 	assert_string_equal(got, want);
 	free(got);
-}
-
-/* Does what the control thread does at the end of its round. */
-static void reap(struct tunnel *tunnel)
-{
-	urcu_qsbr_synchronize_rcu();
-	peers_reap(&tunnel->peers);
 }
 
 static struct peer *peer_of(struct tunnel *tunnel, const char *hex)
@@ -366,6 +427,7 @@ static int setup(void **state)
 {
 	struct fixture *f = new_fixture();
 
+	allocations_left = allocations_for_set = SIZE_MAX;
 	if (open_device(f, IFNAME))
 		fail_msg("%s", f->why);
 	*state = f;
@@ -657,7 +719,7 @@ static void test_remove_and_replace(void **state)
 	assert_set(&f->tunnel, "replace_peers=true\n");
 	assert_get(&f->tunnel, "");
 	assert_int_equal(f->tunnel.peers.count, 0);
-	reap(&f->tunnel);
+	peer_events_reap(&f->tunnel);
 	assert_true(cds_list_empty(&f->tunnel.peers.dead));
 }
 
@@ -875,6 +937,109 @@ static void test_removed_before_maps_have_it(void **state)
 	no_memory = 0;
 	assert_set(&f->tunnel, BOB "remove=true\n");
 	assert_int_equal(late_maps_count(&f->tunnel), 0);
+}
+
+/* Two peers of four go, one of them comes again, and there are new ones, with all that a peer can
+ * have. */
+static char *long_request(void)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	assert_non_null(f);
+	fputs("private_key=" PSK "\nlisten_port=4004\nfwmark=9\n", f);
+	fputs(BOB "remove=true\n" ALICE_PEER "replace_allowed_ips=true\n", f);
+	fputs("allowed_ip=10.8.0.0/24\nallowed_ip=10.8.1.0/24\n", f);
+	fputs(BOB "allowed_ip=10.7.0.0/16\nallowed_ip=10.7.1.0/24\n", f);
+	fprintf(f, "public_key=%064x\nallowed_ip=-10.9.1.0/24\n", 1);
+	fprintf(f, "public_key=%064x\nremove=true\n", 2);
+	for (unsigned i = 3; i < 23; i++)
+		fprintf(f,
+			"public_key=%064x\npreshared_key=" PSK
+			"\nendpoint=192.0.2.9:%u\npersistent_keepalive_interval=25\n"
+			"allowed_ip=10.9.%u.0/24\nallowed_ip=fd00:%u::/32\n"
+			"allowed_ip=10.9.1.0/24\n",
+			i, i, i, i);
+	assert_int_equal(fclose(f), 0);
+	return text;
+}
+
+static void set_before_long_request(struct tunnel *tunnel)
+{
+	char text[1024];
+
+	snprintf(text, sizeof(text),
+		 "private_key=" ALICE
+		 "\nlisten_port=4003\nfwmark=1\nreplace_peers=true\n" BOB
+		 "allowed_ip=10.7.0.0/16\npersistent_keepalive_interval=3\n"
+		 "public_key=%064x\nallowed_ip=10.9.1.0/24\nallowed_ip=10.9.2.0/24\n"
+		 "public_key=%064x\nallowed_ip=10.8.0.0/24\n"
+		 "public_key=%064x\nendpoint=192.0.2.9:1\n",
+		 1, 2, 3);
+	assert_set(tunnel, text);
+}
+
+/* Whichever allocation fails, nothing of a request is done, or all of it. */
+static void test_set_without_memory(void **state)
+{
+	struct tunnel *tunnel = &((struct fixture *)*state)->tunnel;
+	char *request = long_request(), *before, *after, *done = NULL;
+	unsigned refused = 0, tolerated = 0;
+	size_t left = 0;
+	int err;
+
+	tunnel_set_up(tunnel, true);
+	for (size_t n = 0; !left; n++) {
+		set_before_long_request(tunnel);
+		peer_events_reap(tunnel);
+		before = get(tunnel);
+		allocations_for_set = n;
+		err = set(tunnel, request);
+		left = allocations_for_set;
+		allocations_for_set = SIZE_MAX;
+		after = get(tunnel);
+		if (err) {
+			assert_int_equal(err, -ENOMEM);
+			assert_string_equal(after, before);
+			refused++;
+		} else if (done) {
+			assert_string_equal(after, done);
+		}
+		tolerated += !err;
+		assert_int_equal(tunnel->peers.spare_count, 0);
+		assert_int_equal(tunnel->peers.allowed.spare_count, 0);
+		free(before);
+		if (err || done) {
+			free(after);
+			continue;
+		}
+		done = after;
+	}
+	/* 19 peers are new, and each has two allowed IPs that are new. */
+	assert_in_range(refused, 3 * 19, 200);
+	assert_in_range(tolerated, 2, 200);
+	assert_non_null(peer_of(tunnel, BOB_PUBLIC));
+	free(done);
+	free(request);
+}
+
+/* Memory of peers that a request removes serves for those that it creates. */
+static void test_replacing_all_peers_takes_no_memory(void **state)
+{
+	struct tunnel *tunnel = &((struct fixture *)*state)->tunnel;
+	char *request = long_request(), *lines = strstr(request, BOB), *text;
+
+	add_peers(tunnel, 100); /* for which there are timers then */
+	assert_true(asprintf(&text, "replace_peers=true\n" BOB "%s", lines) > 0);
+	assert_set(tunnel, text);
+	add_peers(tunnel, 3);
+	allocations_for_set = 0;
+	assert_set(tunnel, text);
+	allocations_for_set = SIZE_MAX;
+	assert_int_equal(tunnel->peers.count, 23);
+	free(text);
+	free(request);
 }
 
 /* --- NICs --- */
@@ -1211,7 +1376,7 @@ static void test_neighbour_concerns_those_behind_it(void **state)
 	shell("ip neigh change 10.66.0.2 lladdr 02:00:00:00:00:05 dev v0 nud stale");
 	assert_int_equal(settle(tunnel), 0);
 	peer_remove(peer_number(tunnel, 1));
-	reap(tunnel);
+	peer_events_reap(tunnel);
 	shell("ip neigh change 10.66.0.2 lladdr 02:00:00:00:00:06 dev v0 nud permanent");
 	assert_int_equal(settle(tunnel), 299);
 	assert_mac(tunnel, 300, 6);
@@ -1565,6 +1730,28 @@ static void test_fwmark(void **state)
 	assert_int_equal(mark_of(f->tunnel.dp.udp->fd4), 1);
 	assert_set(&f->tunnel, "fwmark=0\n");
 	assert_int_equal(mark_of(f->tunnel.dp.udp->fd6), 0);
+}
+
+/* The kernel may refuse the mark of one socket, and take that of the other. */
+static void test_mark_that_is_refused(void **state)
+{
+	static const char *const requests[] = {"fwmark=9\n",
+					       "fwmark=9\nlisten_port=4004\n"};
+	struct tunnel *tunnel = &((struct fixture *)*state)->tunnel;
+	struct udp *udp;
+
+	assert_set(tunnel, "listen_port=4003\nfwmark=1\n");
+	tunnel_set_up(tunnel, true);
+	udp = tunnel->dp.udp;
+	for (unsigned i = 0; i < 4; i++) {
+		marks_left = i / 2;
+		assert_int_equal(set(tunnel, requests[i % 2]), -EPERM);
+		assert_ptr_equal(tunnel->dp.udp, udp);
+		assert_int_equal(mark_of(udp->fd4), 1);
+		assert_int_equal(mark_of(udp->fd6), 1);
+		assert_true(port_is_free(AF_INET, 4004));
+		assert_get(tunnel, "listen_port=4003\nfwmark=1\n");
+	}
 }
 
 static struct keypair *ready_keypair(struct peer *peer, bool initiator)
@@ -2352,11 +2539,11 @@ static void random_operation(struct model *m, struct tunnel *tunnel)
 		clear_random_owner(m, tunnel, "replace_allowed_ips=true");
 	} else if (what < 399) {
 		clear_random_owner(m, tunnel, "remove=true");
-		reap(tunnel);
+		peer_events_reap(tunnel);
 	} else {
 		assert_set(tunnel, "replace_peers=true\n");
 		m->count = 0;
-		reap(tunnel);
+		peer_events_reap(tunnel);
 	}
 }
 
@@ -3079,6 +3266,8 @@ static const struct CMUnitTest tests[] = {
 	T(test_memory_of_maps_is_late),
 	T(test_no_memory_for_maps),
 	T(test_removed_before_maps_have_it),
+	T(test_set_without_memory),
+	T(test_replacing_all_peers_takes_no_memory),
 	T(test_what_has_no_xdp_is_tried_more_and_more_seldom),
 	T(test_refused_device_is_named_when_its_time_is_over),
 	T(test_wanted_devices_are_queued_once_and_bounded),
@@ -3100,6 +3289,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_port_that_comes_free),
 	T(test_down_stops_trying),
 	T(test_fwmark),
+	T(test_mark_that_is_refused),
 	T(test_flow_of_a_peer),
 	T(test_flow_ends_with_what_it_is_of),
 	T(test_flow_in_use_is_probed),
