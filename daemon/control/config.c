@@ -26,8 +26,6 @@
 
 static void put_peer(FILE *out, const struct peer *peer, const struct peer_snapshot *p)
 {
-	const struct allowedips_entry *entry;
-
 	uapi_put_key(out, "public_key", p->public_key);
 	uapi_put_key(out, "preshared_key", peer->remote.psk);
 	uapi_put_number(out, "protocol_version", 1);
@@ -39,8 +37,28 @@ static void put_peer(FILE *out, const struct peer *peer, const struct peer_snaps
 	uapi_put_number(out, "tx_bytes", p->tx_bytes);
 	uapi_put_number(out, "rx_bytes", p->rx_bytes);
 	uapi_put_number(out, "persistent_keepalive_interval", p->persistent_keepalive);
-	cds_list_for_each_entry (entry, &peer->allowed.entries, of_owner)
+}
+
+/* Prints what is left of the walk, up to *room. */
+static void put_allowed_ips(FILE *out, struct allowedips_walk *ips, size_t *room)
+{
+	const struct allowedips_entry *entry;
+
+	for (; *room && (entry = allowedips_walk_next(ips)); --*room)
 		uapi_put_allowed_ip(out, &entry->addr, entry->cidr);
+}
+
+/* Prints the peers that the walk has taken; of the last one perhaps not all allowed IPs. */
+static void put_peers(FILE *out, struct tunnel *tunnel, struct snapshot_walk *walk)
+{
+	size_t room = SNAPSHOT_ALLOWED_IPS;
+
+	for (unsigned i = 0; i < walk->count; i++) {
+		put_peer(out, walk->peers[i], &walk->taken[i]);
+		allowedips_walk_begin(&tunnel->peers.allowed, &walk->peers[i]->allowed,
+				      &walk->ips);
+		put_allowed_ips(out, &walk->ips, &room);
+	}
 }
 
 static void put_tunnel(FILE *out, const struct tunnel *tunnel)
@@ -57,6 +75,7 @@ int config_get(void *ctx, void **state, FILE *out)
 {
 	struct tunnel *tunnel = ctx;
 	struct snapshot_walk *walk = *state;
+	size_t room = SNAPSHOT_ALLOWED_IPS;
 
 	assert_control_thread();
 	if (!walk) {
@@ -65,12 +84,14 @@ int config_get(void *ctx, void **state, FILE *out)
 			return -ENOMEM;
 		put_tunnel(out, tunnel);
 	}
+	put_allowed_ips(out, &walk->ips, &room);
+	if (allowedips_walk_goes_on(&walk->ips))
+		return 1;
 	if (!snapshot_walk_next(walk)) {
 		snapshot_walk_free(walk);
 		return 0;
 	}
-	for (unsigned i = 0; i < walk->count; i++)
-		put_peer(out, walk->peers[i], &walk->taken[i]);
+	put_peers(out, tunnel, walk);
 	return 1;
 }
 

@@ -112,10 +112,25 @@ static void own(struct allowedips_owner *owner, struct allowedips_entry *e)
 	owner->count++;
 }
 
-static void disown(struct allowedips_entry *e)
+/* Moves the walks that would come to the entry past it. What its owner gets later is behind the
+ * last one of a walk. */
+static void leave_walks(struct allowedips *table, struct allowedips_entry *e)
+{
+	struct allowedips_walk *walk, *after;
+
+	cds_list_for_each_entry_safe (walk, after, &table->walks, link) {
+		if (walk->next == &e->of_owner)
+			allowedips_walk_next(walk);
+		else if (walk->last == &e->of_owner)
+			walk->last = e->of_owner.prev;
+	}
+}
+
+static void disown(struct allowedips *table, struct allowedips_entry *e)
 {
 	if (!e->owner)
 		return;
+	leave_walks(table, e);
 	cds_list_del(&e->of_owner);
 	e->owner->count--;
 	e->owner = NULL;
@@ -193,7 +208,7 @@ static void take_away(struct allowedips *table, struct allowedips_entry *e)
 {
 	uint32_t slot = e->owner->slot;
 
-	disown(e);
+	disown(table, e);
 	tell_mirror(table, e, slot);
 }
 
@@ -201,6 +216,7 @@ int allowedips_init(struct allowedips *table, allowedips_mirror *mirror, void *m
 {
 	memset(table, 0, sizeof(*table));
 	CDS_INIT_LIST_HEAD(&table->late);
+	CDS_INIT_LIST_HEAD(&table->walks);
 	table->buckets = calloc(MIN_BUCKETS, sizeof(struct allowedips_entry *));
 	if (!table->buckets)
 		return -ENOMEM;
@@ -219,7 +235,7 @@ void allowedips_destroy(struct allowedips *table)
 	for (i = 0; table->buckets && i <= table->mask; i++) {
 		for (e = table->buckets[i]; e; e = next) {
 			next = e->next;
-			disown(e);
+			disown(table, e);
 			free(e);
 		}
 	}
@@ -280,7 +296,7 @@ int allowedips_insert(struct allowedips *table, struct allowedips_owner *owner,
 	before = e->owner;
 	if (before == owner && !is_stale(e))
 		return 0;
-	disown(e);
+	disown(table, e);
 	own(owner, e);
 	if (before == owner)
 		return 0;
@@ -379,6 +395,36 @@ int allowedips_catch_up(struct allowedips *table, size_t max)
 		err = tell_mirror(table, e, e->owner ? e->owner->slot : 0);
 	}
 	return err;
+}
+
+void allowedips_walk_begin(struct allowedips *table, struct allowedips_owner *owner,
+			   struct allowedips_walk *walk)
+{
+	if (cds_list_empty(&owner->entries))
+		return;
+	walk->next = owner->entries.next;
+	walk->last = owner->entries.prev;
+	cds_list_add(&walk->link, &table->walks);
+}
+
+const struct allowedips_entry *allowedips_walk_next(struct allowedips_walk *walk)
+{
+	struct cds_list_head *at = walk->next;
+
+	if (!at)
+		return NULL;
+	if (at == walk->last)
+		allowedips_walk_end(walk);
+	else
+		walk->next = at->next;
+	return cds_list_entry(at, struct allowedips_entry, of_owner);
+}
+
+void allowedips_walk_end(struct allowedips_walk *walk)
+{
+	if (walk->next)
+		cds_list_del(&walk->link);
+	walk->next = NULL;
 }
 
 struct allowedips_owner *allowedips_lookup(const struct allowedips *table,

@@ -793,6 +793,78 @@ static void test_allowed_ips_of_one_peer_in_shares(void **state)
 	assert_int_equal(tunnel->peers.count, 0);
 }
 
+/* Gives Bob so many, more than one part of an answer has. */
+static void give_bob_thousands(struct tunnel *tunnel, unsigned n)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	assert_non_null(f);
+	fputs(BOB "replace_allowed_ips=true\n", f);
+	for (unsigned i = 0; i < n; i++)
+		fprintf(f, "allowed_ip=10.1.%u.%u/32\n", i >> 8, i & 255);
+	assert_int_equal(fclose(f), 0);
+	assert_set(tunnel, text);
+	free(text);
+}
+
+/* Writes the next part of the answer to "get". Returns its lines; sets *more if it is not the
+ * last. */
+static unsigned get_part(struct tunnel *tunnel, void **answer, bool *more)
+{
+	unsigned lines = 0;
+	char *text = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	assert_non_null(f);
+	*more = config_get(tunnel, answer, f) == 1;
+	assert_int_equal(fclose(f), 0);
+	for (size_t i = 0; i < len; i++)
+		lines += text[i] == '\n';
+	free(text);
+	return lines;
+}
+
+/* The allowed IPs of a peer are told in shares, and those that go meanwhile are left out. */
+static void test_allowed_ips_of_one_peer_are_told_in_shares(void **state)
+{
+	static const unsigned own_lines = 8; /* of each peer */
+	struct tunnel *tunnel = &((struct fixture *)*state)->tunnel;
+	unsigned part, sum = 0, parts = 0;
+	void *answer = NULL;
+	bool more = true;
+
+	give_bob_thousands(tunnel, 10000);
+	assert_set(tunnel, ALICE_PEER "allowed_ip=10.2.0.0/24\n");
+	for (; more; parts++) {
+		part = get_part(tunnel, &answer, &more);
+		assert_in_range(part, 0, 2 * 1024 + 2 * own_lines);
+		sum += part;
+	}
+	assert_int_equal(sum, 10000 + 1 + 2 * own_lines);
+	assert_in_range(parts, 5, 20);
+
+	answer = NULL;
+	sum = get_part(tunnel, &answer, &more);
+	/* All are replaced; those that stay move to the end of the list. */
+	give_bob_thousands(tunnel, 5000);
+	while (more)
+		sum += get_part(tunnel, &answer, &more);
+	assert_in_range(sum, 1024, 5000);
+
+	answer = NULL;
+	get_part(tunnel, &answer, &more);
+	assert_true(more);
+	assert_set(tunnel, BOB "remove=true\n");
+	peer_events_reap(tunnel);
+	assert_int_equal(get_part(tunnel, &answer, &more), own_lines + 1); /* Alice's */
+	assert_true(more);
+	config_end_answer(tunnel, answer);
+	assert_true(cds_list_empty(&tunnel->peers.allowed.walks));
+}
+
 static void test_own_key_makes_no_peer(void **state)
 {
 	struct fixture *f = *state;
@@ -3277,6 +3349,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_many_go_down_in_shares),
 	T(test_many_go_up_in_shares),
 	T(test_allowed_ips_of_one_peer_in_shares),
+	T(test_allowed_ips_of_one_peer_are_told_in_shares),
 	T(test_source_of_a_peer_attaches_to_no_other_nic),
 	T(test_port_of_an_interface_that_is_down),
 	T(test_picked_port_is_kept),
