@@ -406,6 +406,21 @@ static struct fixture *new_fixture(void)
 /* True to act like a kernel without tcx. */
 static bool no_tcx;
 
+/* XDP programs of this name are refused, as by a driver that cannot have them; NULL: none is. */
+static const char *refused_xdp;
+static unsigned xdp_refusals;
+
+static bool is_refused_xdp(int prog_fd, enum bpf_attach_type type)
+{
+	struct bpf_prog_info info = {0};
+	uint32_t len = sizeof(info);
+
+	if (type != BPF_XDP || !refused_xdp)
+		return false;
+	assert_int_equal(bpf_obj_get_info_by_fd(prog_fd, &info, &len), 0);
+	return !strcmp(info.name, refused_xdp);
+}
+
 /* Replaces libbpf's, and does the same for links without further options. */
 int bpf_link_create(int prog_fd, int target_fd, enum bpf_attach_type attach_type,
 		    const struct bpf_link_create_opts *opts)
@@ -415,6 +430,10 @@ int bpf_link_create(int prog_fd, int target_fd, enum bpf_attach_type attach_type
 
 	if (no_tcx && ((int)attach_type == TCX_INGRESS || (int)attach_type == TCX_EGRESS))
 		return -EINVAL;
+	if (is_refused_xdp(prog_fd, attach_type)) {
+		xdp_refusals++;
+		return -EOPNOTSUPP;
+	}
 	attr.link_create.prog_fd = (uint32_t)prog_fd;
 	attr.link_create.target_fd = (uint32_t)target_fd;
 	attr.link_create.attach_type = attach_type;
@@ -1222,6 +1241,31 @@ static void test_shortage_is_tried_again_soon(void **state)
 	nics_want(tunnel, v0);
 	assert_int_equal(nics_serve(tunnel, 0), v0);
 	nics_detach(tunnel, dataplane_nic(&tunnel->dp, v0));
+	shell("ip link del v0");
+}
+
+/* The program for frames in several buffers is tried first. A driver without them has the other
+ * one, natively, too. */
+static void test_driver_without_several_buffers(void **state)
+{
+	struct fixture *f = *state;
+	struct tunnel *tunnel = &f->tunnel;
+	uint32_t v0 = veth(f);
+	struct nic *nic;
+
+	tunnel->nics.automatic = true;
+	for (unsigned i = 0; i < 2; i++) {
+		refused_xdp = i ? NULL : "wg_nic";
+		xdp_refusals = 0;
+		nics_want(tunnel, v0);
+		assert_int_equal(nics_serve(tunnel, 0), v0);
+		nic = dataplane_nic(&tunnel->dp, v0);
+		assert_non_null(nic);
+		assert_true(nic->native);
+		assert_int_equal(nic->frags, i);
+		assert_int_equal(xdp_refusals, !i);
+		nics_detach(tunnel, nic);
+	}
 	shell("ip link del v0");
 }
 
@@ -3345,6 +3389,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_wanted_devices_are_queued_once_and_bounded),
 	T(test_shortage_is_tried_again_soon),
 	T(test_nic_is_attached_by_its_step_alone),
+	T(test_driver_without_several_buffers),
 	T(test_many_leave_a_nic_in_shares),
 	T(test_many_go_down_in_shares),
 	T(test_many_go_up_in_shares),
