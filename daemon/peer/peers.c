@@ -26,7 +26,6 @@ int peers_init(struct peers *peers, const struct noise_identity *identity)
 	assert_control_thread();
 	CDS_INIT_LIST_HEAD(&peers->list);
 	CDS_INIT_LIST_HEAD(&peers->dead);
-	CDS_INIT_LIST_HEAD(&peers->spare);
 	CDS_INIT_LIST_HEAD(&peers->uncounted);
 	CDS_INIT_LIST_HEAD(&peers->initiations);
 	CDS_INIT_LIST_HEAD(&peers->unresolved);
@@ -54,8 +53,7 @@ void peers_destroy(struct peers *peers)
 	keypairs_destroy(&peers->keypairs);
 	if (peers->by_key)
 		cds_lfht_destroy(peers->by_key, NULL);
-	if (peers->spare.next)
-		peers_release(peers, UINT_MAX);
+	peers_release(peers, UINT_MAX);
 	allowedips_destroy(&peers->allowed);
 	timerq_destroy(&peers->timers);
 	timerq_destroy(&peers->resolutions);
@@ -129,21 +127,21 @@ static void peer_init(struct peer *peer, struct peers *peers, const uint8_t *pub
 	CDS_INIT_LIST_HEAD(&peer->uncounted);
 }
 
-static void spare_peer(struct peers *peers, struct peer *memory)
+static void spare_peer(struct peers *peers, void *memory)
 {
-	cds_list_add(&memory->list, &peers->spare);
+	*(void **)memory = peers->spare;
+	peers->spare = memory;
 	peers->spare_count++;
 }
 
 /* Returns reserved memory, or NULL. */
-static struct peer *take_spare(struct peers *peers)
+static void *take_spare(struct peers *peers)
 {
-	struct peer *memory;
+	void *memory = peers->spare;
 
-	if (!peers->spare_count)
+	if (!memory)
 		return NULL;
-	memory = cds_list_first_entry(&peers->spare, struct peer, list);
-	cds_list_del(&memory->list);
+	peers->spare = *(void **)memory;
 	peers->spare_count--;
 	return memory;
 }
@@ -234,9 +232,9 @@ bool peers_release(struct peers *peers, unsigned max)
 {
 	assert_control_thread();
 	peers->awaited = 0;
-	while (peers->spare_count && max--)
+	while (peers->spare && max--)
 		free(take_spare(peers));
-	return peers->spare_count;
+	return peers->spare;
 }
 
 /* Moves the walks that would come to the peer next past it. */

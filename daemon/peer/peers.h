@@ -41,7 +41,7 @@ struct peers {
 	const struct noise_identity *identity; /* ours */
 	struct cds_list_head list;	       /* in order of creation */
 	struct cds_list_head dead;	       /* removed, until peers_reap() */
-	struct cds_list_head spare;	       /* reserved memory, linked by `list` */
+	void *spare; /* reserved memory for peers, which begins with the pointer to the next */
 	unsigned spare_count;
 	unsigned awaited;		/* creations that were announced */
 	struct cds_list_head uncounted; /* peers that BPF programs cannot count for yet */
