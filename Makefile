@@ -142,6 +142,9 @@ $(B)/bpf/%.skel.h: $(B)/bpf/%.bpf.o
 $(B)/tests/%: $(B)/tests/%.o $(B)/libwgxdp.a
 	$(CC) -o $@ $^ $(LDFLAGS) -lcmocka -lb2 $(LDLIBS)
 
+# Their allocations can be made to fail.
+$(B)/tests/unit/test_tunnel: LDFLAGS += $(addprefix -Wl$(COMMA)--wrap=,malloc calloc aligned_alloc reallocarray)
+
 # A fuzz target has libFuzzer's main(), or in other builds the one that replays its corpus.
 $(B)/tests/fuzz/fuzz_%: $(B)/tests/fuzz/fuzz_%.o $(if $(FUZZING),,$(B)/tests/fuzz/replay.o) $(B)/libwgxdp.a
 	$(CC) -o $@ $^ $(LDFLAGS) $(if $(FUZZING),-fsanitize=fuzzer) $(LDLIBS)

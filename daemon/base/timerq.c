@@ -50,13 +50,15 @@ static void sift_down(struct timerq *q, struct timerq_node *node)
 	place(q, node, i);
 }
 
-static int reserve_one(struct timerq *q)
+int timerq_reserve(struct timerq *q, size_t n)
 {
-	size_t capacity = q->capacity ? 2 * q->capacity : MIN_CAPACITY;
+	size_t capacity = q->capacity ? q->capacity : MIN_CAPACITY;
 	struct timerq_node **heap;
 
-	if (q->count < q->capacity)
+	if (n <= q->capacity)
 		return 0;
+	while (capacity < n)
+		capacity *= 2;
 	heap = reallocarray(q->heap, capacity, sizeof(*heap));
 	if (!heap)
 		return -ENOMEM;
@@ -89,7 +91,7 @@ int timerq_set(struct timerq *q, struct timerq_node *node, uint64_t deadline)
 		return 0;
 	}
 	if (!node->index) {
-		err = reserve_one(q);
+		err = timerq_reserve(q, q->count + 1);
 		if (err)
 			return err;
 		place(q, node, ++q->count);

@@ -27,6 +27,9 @@ void timerq_init(struct timerq *q);
 /* Takes all nodes out and frees what the queue allocated. */
 void timerq_destroy(struct timerq *q);
 
+/* Makes room for n nodes in all, so that they can be inserted. Returns 0 or -ENOMEM. */
+int timerq_reserve(struct timerq *q, size_t n);
+
 /*
  * Inserts a node with a deadline, or moves it to a new deadline. UINT64_MAX takes the
  * node out. Returns 0, or -ENOMEM if the node was not in the queue and could not be

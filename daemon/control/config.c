@@ -19,13 +19,13 @@
 /* Of a "set", before others have their turn. */
 #define PEERS_A_SHARE 16
 #define LINES_A_SHARE 64
+/* Of the memory that it needs. */
+#define RESERVED_A_SHARE 256
 
 /* --- get --- */
 
 static void put_peer(FILE *out, const struct peer *peer, const struct peer_snapshot *p)
 {
-	const struct allowedips_entry *entry;
-
 	uapi_put_key(out, "public_key", p->public_key);
 	uapi_put_key(out, "preshared_key", peer->remote.psk);
 	uapi_put_number(out, "protocol_version", 1);
@@ -37,8 +37,28 @@ static void put_peer(FILE *out, const struct peer *peer, const struct peer_snaps
 	uapi_put_number(out, "tx_bytes", p->tx_bytes);
 	uapi_put_number(out, "rx_bytes", p->rx_bytes);
 	uapi_put_number(out, "persistent_keepalive_interval", p->persistent_keepalive);
-	cds_list_for_each_entry (entry, &peer->allowed.entries, of_owner)
+}
+
+/* Prints what is left of the walk, up to *room. */
+static void put_allowed_ips(FILE *out, struct allowedips_walk *ips, size_t *room)
+{
+	const struct allowedips_entry *entry;
+
+	for (; *room && (entry = allowedips_walk_next(ips)); --*room)
 		uapi_put_allowed_ip(out, &entry->addr, entry->cidr);
+}
+
+/* Prints the peers that the walk has taken; of the last one perhaps not all allowed IPs. */
+static void put_peers(FILE *out, struct tunnel *tunnel, struct snapshot_walk *walk)
+{
+	size_t room = SNAPSHOT_ALLOWED_IPS;
+
+	for (unsigned i = 0; i < walk->count; i++) {
+		put_peer(out, walk->peers[i], &walk->taken[i]);
+		allowedips_walk_begin(&tunnel->peers.allowed, &walk->peers[i]->allowed,
+				      &walk->ips);
+		put_allowed_ips(out, &walk->ips, &room);
+	}
 }
 
 static void put_tunnel(FILE *out, const struct tunnel *tunnel)
@@ -55,6 +75,7 @@ int config_get(void *ctx, void **state, FILE *out)
 {
 	struct tunnel *tunnel = ctx;
 	struct snapshot_walk *walk = *state;
+	size_t room = SNAPSHOT_ALLOWED_IPS;
 
 	assert_control_thread();
 	if (!walk) {
@@ -63,12 +84,14 @@ int config_get(void *ctx, void **state, FILE *out)
 			return -ENOMEM;
 		put_tunnel(out, tunnel);
 	}
+	put_allowed_ips(out, &walk->ips, &room);
+	if (allowedips_walk_goes_on(&walk->ips))
+		return 1;
 	if (!snapshot_walk_next(walk)) {
 		snapshot_walk_free(walk);
 		return 0;
 	}
-	for (unsigned i = 0; i < walk->count; i++)
-		put_peer(out, walk->peers[i], &walk->taken[i]);
+	put_peers(out, tunnel, walk);
 	return 1;
 }
 
@@ -132,14 +155,10 @@ static int set_interface(struct tunnel *tunnel, const struct uapi_op *op)
 	switch (op->key) {
 	case UAPI_PRIVATE_KEY:
 		return set_private_key(tunnel, op->value.key);
-	case UAPI_LISTEN_PORT:
-		return tunnel_set_listen_port(tunnel, op->value.port);
-	case UAPI_FWMARK:
-		return tunnel_set_fwmark(tunnel, op->value.fwmark);
 	case UAPI_REPLACE_PEERS:
 		return remove_peers(tunnel);
 	default:
-		return -EINVAL;
+		return 0; /* of the sockets: begin_set() has set them */
 	}
 }
 
@@ -266,21 +285,18 @@ static int set_peer_lines(struct tunnel *tunnel, struct uapi_set *set)
 	return is_at_peers_end(set) ? end_peer(peer, set, LINES_A_SHARE) : 0;
 }
 
-static bool may_be_refused(enum uapi_key key)
-{
-	return key == UAPI_LISTEN_PORT || key == UAPI_FWMARK;
-}
-
-/* The port and the mark are set first because the kernel may refuse them: nothing else has changed
- * then. */
+/* The last line of each kind counts. */
 static int set_sockets(struct tunnel *tunnel, const struct uapi_set *set)
 {
-	int err = 0;
+	const uint16_t *port = NULL;
+	const uint32_t *fwmark = NULL;
 
-	for (size_t i = 0; !err && i < set->count; i++)
-		if (may_be_refused(set->ops[i].key))
-			err = set_interface(tunnel, &set->ops[i]);
-	return err;
+	for (size_t i = 0; i < set->count && set->ops[i].key != UAPI_PUBLIC_KEY; i++)
+		if (set->ops[i].key == UAPI_LISTEN_PORT)
+			port = &set->ops[i].value.port;
+		else if (set->ops[i].key == UAPI_FWMARK)
+			fwmark = &set->ops[i].value.fwmark;
+	return port || fwmark ? tunnel_set_sockets(tunnel, port, fwmark) : 0;
 }
 
 /* Returns how many peers there would be at most. */
@@ -315,7 +331,7 @@ static int check_room(struct tunnel *tunnel, const struct uapi_set *set)
 static int set_line(struct tunnel *tunnel, struct uapi_set *set)
 {
 	const struct uapi_op *op = &set->ops[set->next];
-	int ret = may_be_refused(op->key) ? 0 : set_interface(tunnel, op);
+	int ret = set_interface(tunnel, op);
 
 	if (!ret)
 		set->next++;
@@ -327,32 +343,91 @@ static bool is_of_peer(enum uapi_key key)
 	return key >= UAPI_PUBLIC_KEY;
 }
 
-/* Whether the request, which has not begun, can be carried out. */
-static int begin_set(struct tunnel *tunnel, const struct uapi_set *set)
+/* Reserves the memory that a line takes. */
+static int reserve_line(struct tunnel *tunnel, const struct uapi_op *op)
 {
-	int err = check_room(tunnel, set);
-
-	return err ? err : set_sockets(tunnel, set);
+	switch (op->key) {
+	case UAPI_PRIVATE_KEY:
+		return tunnel_reserve_key(tunnel);
+	case UAPI_PUBLIC_KEY:
+		return peers_reserve(&tunnel->peers, op->value.key);
+	case UAPI_ALLOWED_IP:
+		return op->value.allowed_ip.remove
+			       ? 0
+			       : allowedips_reserve(&tunnel->peers.allowed,
+						    &op->value.allowed_ip.addr,
+						    op->value.allowed_ip.cidr);
+	default:
+		return 0;
+	}
 }
 
-/* The request is well-formed. It can still be refused because it has too many peers, or because
- * the port is in use, when nothing has changed yet. BPF maps that have no memory follow later. */
-int config_set(void *ctx, struct uapi_set *set)
+/* Returns 1 if there are more lines, 0 or -errno. */
+static int reserve(struct tunnel *tunnel, struct uapi_set *set)
 {
-	assert_control_thread();
-	struct tunnel *tunnel = ctx;
-	int ret = set->begun ? 0 : begin_set(tunnel, set);
+	int err = 0;
 
-	set->begun = true;
-	if (ret || (set->next == set->count && !set->at_peers_end))
+	for (unsigned i = 0; i < RESERVED_A_SHARE && set->reserved < set->count; i++) {
+		err = reserve_line(tunnel, &set->ops[set->reserved]);
+		if (err) {
+			log_info("configuration refused, nothing changed: %s",
+				 strerror(-err));
+			return err;
+		}
+		set->reserved++;
+	}
+	return set->reserved < set->count;
+}
+
+/* All that can fail comes before anything is changed: first the memory, then the sockets, which the
+ * kernel may refuse. */
+static int begin_set(struct tunnel *tunnel, struct uapi_set *set)
+{
+	int ret = set->reserved ? 0 : check_room(tunnel, set);
+
+	if (!ret)
+		ret = reserve(tunnel, set);
+	if (!ret)
+		ret = set_sockets(tunnel, set);
+	if (ret)
 		return ret;
+	set->begun = true;
+	return set->count > 0;
+}
+
+/* Carries out a share. Returns 1 if there is more to do, 0 or -errno. */
+static int set_some(struct tunnel *tunnel, struct uapi_set *set)
+{
+	int ret;
+
+	if (!set->begun)
+		return begin_set(tunnel, set);
 	if (set->at_peers_end || is_of_peer(set->ops[set->next].key))
 		ret = set_peer_lines(tunnel, set);
 	else
 		ret = set_line(tunnel, set);
-	if (ret)
-		return ret;
-	return set->next < set->count;
+	return ret ? ret : set->next < set->count;
+}
+
+/* Returns true if there is more to release. */
+static bool release(struct tunnel *tunnel)
+{
+	tunnel_release_keys(tunnel);
+	return allowedips_release(&tunnel->peers.allowed, RESERVED_A_SHARE) ||
+	       peers_release(&tunnel->peers, RESERVED_A_SHARE);
+}
+
+/* BPF maps that have no memory follow later. */
+int config_set(void *ctx, struct uapi_set *set)
+{
+	assert_control_thread();
+	struct tunnel *tunnel = ctx;
+
+	if (!set->ended) {
+		set->error = set_some(tunnel, set);
+		set->ended = set->error != 1;
+	}
+	return !set->ended || release(tunnel) ? 1 : set->error;
 }
 
 void config_refused(void *ctx, const struct uapi_error *error)

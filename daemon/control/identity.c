@@ -53,14 +53,43 @@ int tunnel_rekey_peers(struct tunnel *tunnel, unsigned max)
 	return 1;
 }
 
-int tunnel_set_private_key(struct tunnel *tunnel, const uint8_t key[WG_KEY_LEN])
+int tunnel_reserve_key(struct tunnel *tunnel)
 {
 	assert_control_thread();
 	struct mac1_check *check = malloc(sizeof(*check));
-	struct peer *peer;
 
 	if (!check)
 		return -ENOMEM;
+	check->next = tunnel->spare_mac1;
+	tunnel->spare_mac1 = check;
+	return 0;
+}
+
+static struct mac1_check *take_spare_key(struct tunnel *tunnel)
+{
+	struct mac1_check *check = tunnel->spare_mac1;
+
+	if (check)
+		tunnel->spare_mac1 = check->next;
+	return check;
+}
+
+void tunnel_release_keys(struct tunnel *tunnel)
+{
+	assert_control_thread();
+	while (tunnel->spare_mac1)
+		free(take_spare_key(tunnel));
+}
+
+int tunnel_set_private_key(struct tunnel *tunnel, const uint8_t key[WG_KEY_LEN])
+{
+	assert_control_thread();
+	struct mac1_check *check;
+	struct peer *peer;
+
+	if (!tunnel->spare_mac1 && tunnel_reserve_key(tunnel))
+		return -ENOMEM;
+	check = take_spare_key(tunnel);
 	noise_identity_set(&tunnel->identity, key);
 	cookie_checker_init(&tunnel->cookies, tunnel->identity.public_key);
 	flood_publish_secret(tunnel);

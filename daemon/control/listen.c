@@ -159,43 +159,65 @@ static bool is_set(const struct tunnel *tunnel, uint16_t port)
 	return !port || tunnel->listen_port == port;
 }
 
-/* If wg0 is down the sockets are closed again. They were opened to see if that is possible:
- * `ip link set up` cannot fail, so this is the last time to refuse a port that is in use. */
-int tunnel_set_listen_port(struct tunnel *tunnel, uint16_t port)
+/* Opens sockets for a port that is not open yet, with that mark. Also if wg0 is down, and they are
+ * closed again, to see if that is possible: `ip link set up` cannot fail, so this is the last time
+ * to refuse a port that is in use. */
+static int open_for(struct tunnel *tunnel, const uint16_t *port, uint32_t fwmark,
+		    struct udp **udp)
 {
-	struct udp *udp;
-	int err;
+	int err = 0;
 
-	assert_control_thread();
-	if (is_set(tunnel, port)) {
-		tunnel->listen_port = port;
-		return 0;
-	}
-	err = udp_open(&udp, port, tunnel->fwmark,
-		       bpf_objects_socket_filter_fd(tunnel->bpf));
-	if (err) {
-		log_info("configuration refused, nothing changed: UDP port %u: %s", port,
+	*udp = NULL;
+	if (port && !is_set(tunnel, *port))
+		err = udp_open(udp, *port, fwmark,
+			       bpf_objects_socket_filter_fd(tunnel->bpf));
+	if (err)
+		log_info("configuration refused, nothing changed: UDP port %u: %s", *port,
 			 strerror(-err));
+	return err;
+}
+
+/* Of the sockets that are open: of both or of none. */
+static int mark_sockets(struct tunnel *tunnel, uint32_t fwmark)
+{
+	struct udp *udp = tunnel->dp.udp;
+	int err = udp ? udp_set_fwmark(udp, fwmark) : 0;
+
+	if (!err)
+		return 0;
+	udp_set_fwmark(udp, tunnel->fwmark);
+	log_info("configuration refused, nothing changed: fwmark: %s", strerror(-err));
+	return err;
+}
+
+static void use_fwmark(struct tunnel *tunnel, uint32_t fwmark)
+{
+	tunnel->fwmark = fwmark;
+	paths_due(tunnel, clock_now());
+	default_routes_changed(tunnel);
+}
+
+int tunnel_set_sockets(struct tunnel *tunnel, const uint16_t *port,
+		       const uint32_t *fwmark)
+{
+	assert_control_thread();
+	struct udp *udp;
+	int err = open_for(tunnel, port, fwmark ? *fwmark : tunnel->fwmark, &udp);
+
+	if (!err && fwmark && !(udp && tunnel->up))
+		err = mark_sockets(tunnel, *fwmark);
+	if (err) {
+		udp_close(udp);
 		return err;
 	}
-	if (tunnel->up) {
+	if (fwmark)
+		use_fwmark(tunnel, *fwmark);
+	if (udp && tunnel->up) {
 		listen_by(tunnel, udp);
 		return 0;
 	}
 	udp_close(udp);
-	tunnel->listen_port = port;
-	return 0;
-}
-
-int tunnel_set_fwmark(struct tunnel *tunnel, uint32_t fwmark)
-{
-	assert_control_thread();
-	int err = tunnel->dp.udp ? udp_set_fwmark(tunnel->dp.udp, fwmark) : 0;
-
-	if (err)
-		return err;
-	tunnel->fwmark = fwmark;
-	paths_due(tunnel, clock_now());
-	default_routes_changed(tunnel);
+	if (port)
+		tunnel->listen_port = *port;
 	return 0;
 }

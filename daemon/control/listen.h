@@ -21,9 +21,10 @@ struct tunnel;
  * there are many peers, listen_serve() does the rest of them in shares. If wg0 is set up before all
  * sessions have ended, the tunnel goes up after that. */
 void tunnel_set_up(struct tunnel *tunnel, bool up);
-/* Configuration. 0 or -errno; on error nothing has changed. */
-int tunnel_set_listen_port(struct tunnel *tunnel, uint16_t port);
-int tunnel_set_fwmark(struct tunnel *tunnel, uint32_t fwmark);
+/* Configuration. Sets the listen port (host order) and the mark of what the sockets send; NULL: it
+ * stays. 0 or -errno; on error nothing has changed. */
+int tunnel_set_sockets(struct tunnel *tunnel, const uint16_t *port,
+		       const uint32_t *fwmark);
 /* Opens the sockets of an interface that is up. 0 or -errno, and then listen_serve() tries again
  * later: somebody else may have the port. */
 int tunnel_listen(struct tunnel *tunnel);

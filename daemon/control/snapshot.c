@@ -14,8 +14,6 @@
 #include "thread.h"
 #include "tunnel.h"
 
-#define ALLOWED_IPS_A_PART 1024
-
 /* --- counters --- */
 
 /* Structs of counters are arrays of 64-bit words to these two. */
@@ -249,7 +247,7 @@ bool snapshot_walk_next(struct snapshot_walk *w)
 	size_t ips = 0;
 
 	assert_control_thread();
-	for (w->count = 0; w->count < SNAPSHOT_PEERS && ips < ALLOWED_IPS_A_PART;) {
+	for (w->count = 0; w->count < SNAPSHOT_PEERS && ips < SNAPSHOT_ALLOWED_IPS;) {
 		struct peer *peer = peer_walk_next(w->table, &w->walk);
 
 		if (!peer)
@@ -264,7 +262,9 @@ bool snapshot_walk_next(struct snapshot_walk *w)
 void snapshot_walk_free(struct snapshot_walk *w)
 {
 	assert_control_thread();
-	if (w)
+	if (w) {
+		allowedips_walk_end(&w->ips);
 		peer_walk_end(&w->walk);
+	}
 	free(w);
 }

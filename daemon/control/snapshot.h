@@ -30,6 +30,8 @@ struct peer;
 struct tunnel;
 
 #define SNAPSHOT_PEERS WG_STATS_AT_ONCE
+/* All peers that a walk takes at once have less, except the last one. */
+#define SNAPSHOT_ALLOWED_IPS 1024
 
 struct nic_snapshot {
 	char name[IFNAMSIZ];
@@ -105,6 +107,7 @@ void snapshot_peers(struct peer **peers, struct peer_snapshot *taken, unsigned n
 struct snapshot_walk {
 	struct peers *table;
 	struct peer_walk walk;
+	struct allowedips_walk ips; /* its user's, of one of the peers */
 	unsigned count;
 	struct peer *peers[SNAPSHOT_PEERS]; /* valid for the control loop's round */
 	struct peer_snapshot taken[SNAPSHOT_PEERS];

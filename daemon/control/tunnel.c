@@ -13,6 +13,7 @@
 #include "bpf_objects.h"
 #include "clock.h"
 #include "config.h"
+#include "identity.h"
 #include "kernel_events.h"
 #include "nic_admin.h"
 #include "peer.h"
@@ -182,6 +183,7 @@ void tunnel_close(struct tunnel *tunnel)
 	if (tunnel->bpf)
 		bpf_objects_set_cookie_secret(tunnel->bpf, NULL, 0);
 	free(tunnel->dp.mac1);
+	tunnel_release_keys(tunnel);
 	urcu_qsbr_barrier();
 	peers_destroy(&tunnel->peers);
 	bpf_objects_close(tunnel->bpf);

@@ -68,7 +68,8 @@ struct tunnel {
 	bool up;
 	bool up_wanted; /* what wg0 is; `up` follows when all peers are down (listen.h) */
 	struct noise_identity identity;
-	struct peer_walk rekeying; /* peers that do not know of a new identity yet */
+	struct mac1_check *spare_mac1; /* reserved for new identities */
+	struct peer_walk rekeying;     /* peers that do not know of a new identity yet */
 	struct cookie_checker cookies;
 	struct ratelimit ratelimit; /* of handshakes under load */
 	/* Of worthless initiations. A source that exceeds it is a suspect. */

@@ -14,9 +14,10 @@
 #include <stdint.h>
 
 #include "links.h"
+#include "nanoseconds.h"
 #include "neighbours.h"
 
-#define ROUTING_MAX_AGE_NS (60 * 1000000000ULL)
+#define ROUTING_MAX_AGE_NS (60 * NS_PER_SEC)
 
 /* Control thread only. A zeroed struct may be closed. */
 struct routing {

@@ -2,6 +2,7 @@
 #include "peers.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -12,8 +13,9 @@
 #include "peer.h"
 #include "thread.h"
 
-#define CACHE_LINE  64
-#define KEY_BUCKETS 1024
+#define CACHE_LINE 64
+/* Also with most peers, a look-up costs less than a microsecond. */
+#define KEY_BUCKETS 8192
 /* How much the BPF maps are told at a time. */
 #define CATCH_UP_MAX 1024
 
@@ -39,8 +41,7 @@ int peers_init(struct peers *peers, const struct noise_identity *identity)
 		peers->slots = NULL;
 		return -errno;
 	}
-	peers->by_key =
-		cds_lfht_new(KEY_BUCKETS, KEY_BUCKETS, 0, CDS_LFHT_AUTO_RESIZE, NULL);
+	peers->by_key = cds_lfht_new(KEY_BUCKETS, KEY_BUCKETS, KEY_BUCKETS, 0, NULL);
 	if (!peers->by_key)
 		return -ENOMEM;
 	return keypairs_init(&peers->keypairs);
@@ -52,6 +53,7 @@ void peers_destroy(struct peers *peers)
 	keypairs_destroy(&peers->keypairs);
 	if (peers->by_key)
 		cds_lfht_destroy(peers->by_key, NULL);
+	peers_release(peers, UINT_MAX);
 	allowedips_destroy(&peers->allowed);
 	timerq_destroy(&peers->timers);
 	timerq_destroy(&peers->resolutions);
@@ -125,13 +127,43 @@ static void peer_init(struct peer *peer, struct peers *peers, const uint8_t *pub
 	CDS_INIT_LIST_HEAD(&peer->uncounted);
 }
 
+static void spare_peer(struct peers *peers, void *memory)
+{
+	*(void **)memory = peers->spare;
+	peers->spare = memory;
+	peers->spare_count++;
+}
+
+/* Returns reserved memory, or NULL. */
+static void *take_spare(struct peers *peers)
+{
+	void *memory = peers->spare;
+
+	if (!memory)
+		return NULL;
+	peers->spare = *(void **)memory;
+	peers->spare_count--;
+	return memory;
+}
+
+static struct peer *peer_alloc(void)
+{
+	return aligned_alloc(CACHE_LINE, (sizeof(struct peer) + CACHE_LINE - 1) /
+						 CACHE_LINE * CACHE_LINE);
+}
+
 static void peer_free(struct peer *peer)
 {
+	struct peers *peers = peer->peers;
+
 	path_free_deferred(peer->path);
 	staged_destroy(&peer->staged);
 	pthread_mutex_destroy(&peer->roam_lock);
 	sodium_memzero(peer, sizeof(*peer));
-	free(peer);
+	if (peers->spare_count < peers->awaited)
+		spare_peer(peers, peer);
+	else
+		free(peer);
 }
 
 /* A peer works without counters, so it need not wait for memory in the kernel. */
@@ -155,12 +187,14 @@ int peer_create(struct peers *peers, const uint8_t public_key[WG_KEY_LEN],
 		struct peer **out)
 {
 	assert_control_thread();
-	struct peer *peer = aligned_alloc(CACHE_LINE, (sizeof(*peer) + CACHE_LINE - 1) /
-							      CACHE_LINE * CACHE_LINE);
+	struct peer *peer = take_spare(peers);
 	int err;
 
 	if (!peer)
-		return -ENOMEM;
+		peer = peer_alloc();
+	if (!peer)
+		return peers->awaited && !cds_list_empty(&peers->dead) ? 1 : -ENOMEM;
+	peers->awaited -= peers->awaited > 0;
 	peer_init(peer, peers, public_key);
 	err = take_slot(peers, &peer->slot);
 	if (err) {
@@ -177,6 +211,30 @@ int peer_create(struct peers *peers, const uint8_t public_key[WG_KEY_LEN],
 	count_for(peer);
 	*out = peer;
 	return 0;
+}
+
+int peers_reserve(struct peers *peers, const uint8_t public_key[WG_KEY_LEN])
+{
+	assert_control_thread();
+	struct peer *memory;
+
+	if (!peer_find(peers, public_key)) {
+		memory = peer_alloc();
+		if (!memory)
+			return -ENOMEM;
+		spare_peer(peers, memory);
+	}
+	peers->awaited++;
+	return timerq_reserve(&peers->timers, peers->count + peers->awaited);
+}
+
+bool peers_release(struct peers *peers, unsigned max)
+{
+	assert_control_thread();
+	peers->awaited = 0;
+	while (peers->spare && max--)
+		free(take_spare(peers));
+	return peers->spare;
 }
 
 /* Moves the walks that would come to the peer next past it. */

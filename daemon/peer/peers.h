@@ -5,10 +5,16 @@
  * Theory of operation: a peer has a slot, the number by which BPF programs and workers know it,
  * from its creation to its removal. Only the control thread adds and removes peers. Workers read
  * `slots` and `keypairs` under RCU; peers_reap() frees a removed peer after a grace period.
+ *
+ * What a request will create is announced first, so that a lack of memory shows before anything has
+ * changed. Memory is reserved for peers that do not exist. Those that do may be removed before the
+ * request creates them: while creations are awaited, peers_reap() keeps memory for them. For the
+ * same reason the hash table has a fixed size; besides, liburcu aborts if it cannot grow one.
  */
 #ifndef PEERS_H
 #define PEERS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <urcu-qsbr.h> /* before rculfhash.h, which takes its flavour */
@@ -35,6 +41,9 @@ struct peers {
 	const struct noise_identity *identity; /* ours */
 	struct cds_list_head list;	       /* in order of creation */
 	struct cds_list_head dead;	       /* removed, until peers_reap() */
+	void *spare; /* reserved memory for peers, which begins with the pointer to the next */
+	unsigned spare_count;
+	unsigned awaited;		/* creations that were announced */
 	struct cds_list_head uncounted; /* peers that BPF programs cannot count for yet */
 	size_t uncounted_count;
 	struct cds_list_head initiations; /* peers to initiate with: handshake_want() */
@@ -78,9 +87,16 @@ int peers_init(struct peers *peers, const struct noise_identity *identity);
 void peers_destroy(struct peers *peers);
 
 /* Adds a peer of this public key, without an endpoint; *out belongs to the table. Returns 0,
- * -ENOSPC if no slot is left, or -ENOMEM. */
+ * -ENOSPC if no slot is left, or -ENOMEM; 1 if the creation was announced, and its memory is that
+ * of a removed peer: it is to be called again after peers_reap(). */
 int peer_create(struct peers *peers, const uint8_t public_key[WG_KEY_LEN],
 		struct peer **out);
+/* Announces a creation of this peer, which then cannot fail for lack of memory, even if the peer
+ * is removed before. Makes room for the timers of all peers, too. Returns 0 or -ENOMEM. */
+int peers_reserve(struct peers *peers, const uint8_t public_key[WG_KEY_LEN]);
+/* Ends all announcements, and frees up to `max` of what is left of the reserve. Returns true if
+ * there is more to free. */
+bool peers_release(struct peers *peers, unsigned max);
 /* Writes what the BPF maps could not take before, some of it. Returns 0, or the error of what they
  * still cannot take. */
 int peers_catch_up(struct peers *peers);

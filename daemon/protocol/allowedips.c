@@ -13,6 +13,11 @@
  * deferred freeing), and hsearch(3) can neither remove nor grow. The hash is keyed
  * (SipHash) because prefixes may come from a configuration that others write.
  *
+ * What a request will insert is announced first, so that a lack of memory shows before anything has
+ * changed. Memory is reserved for prefixes that are not in the table. Those that are may leave it
+ * before the request inserts them: while insertions are awaited, entries that leave the table go to
+ * the reserve.
+ *
  * A mirror in the kernel may have no memory for a moment. So it cannot refuse a change:
  * what it could not follow is on a list, late, and it is told again.
  */
@@ -107,10 +112,25 @@ static void own(struct allowedips_owner *owner, struct allowedips_entry *e)
 	owner->count++;
 }
 
-static void disown(struct allowedips_entry *e)
+/* Moves the walks that would come to the entry past it. What its owner gets later is behind the
+ * last one of a walk. */
+static void leave_walks(struct allowedips *table, struct allowedips_entry *e)
+{
+	struct allowedips_walk *walk, *after;
+
+	cds_list_for_each_entry_safe (walk, after, &table->walks, link) {
+		if (walk->next == &e->of_owner)
+			allowedips_walk_next(walk);
+		else if (walk->last == &e->of_owner)
+			walk->last = e->of_owner.prev;
+	}
+}
+
+static void disown(struct allowedips *table, struct allowedips_entry *e)
 {
 	if (!e->owner)
 		return;
+	leave_walks(table, e);
 	cds_list_del(&e->of_owner);
 	e->owner->count--;
 	e->owner = NULL;
@@ -132,7 +152,26 @@ static void set_late(struct allowedips *table, struct allowedips_entry *e, bool 
 	table->late_count += late ? 1 : -1;
 }
 
-/* Takes an entry that is nobody's out of the table, and frees it. */
+static void spare_entry(struct allowedips *table, struct allowedips_entry *e)
+{
+	e->next = table->spare;
+	table->spare = e;
+	table->spare_count++;
+}
+
+/* Returns a reserved entry, or NULL. */
+static struct allowedips_entry *take_spare(struct allowedips *table)
+{
+	struct allowedips_entry *e = table->spare;
+
+	if (!e)
+		return NULL;
+	table->spare = e->next;
+	table->spare_count--;
+	return e;
+}
+
+/* Takes an entry that is nobody's out of the table, and frees it if it is not awaited. */
 static void drop_entry(struct allowedips *table, struct allowedips_entry *e)
 {
 	struct allowedips_entry **link = &table->buckets[e->hash & table->mask];
@@ -143,7 +182,10 @@ static void drop_entry(struct allowedips *table, struct allowedips_entry *e)
 	table->count--;
 	--*length_count(table, e);
 	set_late(table, e, false);
-	free(e);
+	if (table->spare_count < table->awaited)
+		spare_entry(table, e);
+	else
+		free(e);
 }
 
 /* Tells the mirror whose the entry is. One that is nobody's is freed, unless the mirror still
@@ -166,7 +208,7 @@ static void take_away(struct allowedips *table, struct allowedips_entry *e)
 {
 	uint32_t slot = e->owner->slot;
 
-	disown(e);
+	disown(table, e);
 	tell_mirror(table, e, slot);
 }
 
@@ -174,6 +216,7 @@ int allowedips_init(struct allowedips *table, allowedips_mirror *mirror, void *m
 {
 	memset(table, 0, sizeof(*table));
 	CDS_INIT_LIST_HEAD(&table->late);
+	CDS_INIT_LIST_HEAD(&table->walks);
 	table->buckets = calloc(MIN_BUCKETS, sizeof(struct allowedips_entry *));
 	if (!table->buckets)
 		return -ENOMEM;
@@ -192,10 +235,11 @@ void allowedips_destroy(struct allowedips *table)
 	for (i = 0; table->buckets && i <= table->mask; i++) {
 		for (e = table->buckets[i]; e; e = next) {
 			next = e->next;
-			disown(e);
+			disown(table, e);
 			free(e);
 		}
 	}
+	allowedips_release(table, SIZE_MAX);
 	free(table->buckets);
 	memset(table, 0, sizeof(*table));
 }
@@ -211,8 +255,10 @@ void allowedips_owner_init(struct allowedips_owner *owner, uint32_t slot)
 static int insert_new(struct allowedips *table, struct allowedips_owner *owner,
 		      const struct prefix *p, uint32_t hash)
 {
-	struct allowedips_entry *e = malloc(sizeof(*e));
+	struct allowedips_entry *e = take_spare(table);
 
+	if (!e)
+		e = malloc(sizeof(*e));
 	if (!e)
 		return -ENOMEM;
 	e->hash = hash;
@@ -244,12 +290,13 @@ int allowedips_insert(struct allowedips *table, struct allowedips_owner *owner,
 		return -EINVAL;
 	hash = prefix_hash(table, &p);
 	e = find_entry(table, &p, hash);
+	table->awaited -= table->awaited > 0;
 	if (!e)
 		return insert_new(table, owner, &p, hash);
 	before = e->owner;
 	if (before == owner && !is_stale(e))
 		return 0;
-	disown(e);
+	disown(table, e);
 	own(owner, e);
 	if (before == owner)
 		return 0;
@@ -257,6 +304,31 @@ int allowedips_insert(struct allowedips *table, struct allowedips_owner *owner,
 		*previous = before;
 	tell_mirror(table, e, owner->slot);
 	return 0;
+}
+
+int allowedips_reserve(struct allowedips *table, const struct ip_addr *addr, uint8_t cidr)
+{
+	struct allowedips_entry *e;
+	struct prefix p;
+
+	if (!prefix_set(&p, addr, cidr))
+		return -EINVAL;
+	if (!find_entry(table, &p, prefix_hash(table, &p))) {
+		e = malloc(sizeof(*e));
+		if (!e)
+			return -ENOMEM;
+		spare_entry(table, e);
+	}
+	table->awaited++;
+	return 0;
+}
+
+bool allowedips_release(struct allowedips *table, size_t max)
+{
+	table->awaited = 0;
+	while (table->spare && max--)
+		free(take_spare(table));
+	return table->spare;
 }
 
 int allowedips_remove(struct allowedips *table, struct allowedips_owner *owner,
@@ -323,6 +395,36 @@ int allowedips_catch_up(struct allowedips *table, size_t max)
 		err = tell_mirror(table, e, e->owner ? e->owner->slot : 0);
 	}
 	return err;
+}
+
+void allowedips_walk_begin(struct allowedips *table, struct allowedips_owner *owner,
+			   struct allowedips_walk *walk)
+{
+	if (cds_list_empty(&owner->entries))
+		return;
+	walk->next = owner->entries.next;
+	walk->last = owner->entries.prev;
+	cds_list_add(&walk->link, &table->walks);
+}
+
+const struct allowedips_entry *allowedips_walk_next(struct allowedips_walk *walk)
+{
+	struct cds_list_head *at = walk->next;
+
+	if (!at)
+		return NULL;
+	if (at == walk->last)
+		allowedips_walk_end(walk);
+	else
+		walk->next = at->next;
+	return cds_list_entry(at, struct allowedips_entry, of_owner);
+}
+
+void allowedips_walk_end(struct allowedips_walk *walk)
+{
+	if (walk->next)
+		cds_list_del(&walk->link);
+	walk->next = NULL;
 }
 
 struct allowedips_owner *allowedips_lookup(const struct allowedips *table,

@@ -51,13 +51,25 @@ struct allowedips {
 	struct allowedips_entry **buckets;
 	size_t mask; /* number of buckets (a power of two) minus one */
 	size_t count;
-	struct cds_list_head late; /* entries that the mirror does not have right */
+	struct cds_list_head late;  /* entries that the mirror does not have right */
+	struct cds_list_head walks; /* struct allowedips_walk */
 	size_t late_count;
 	uint8_t hash_key[16];
 	uint32_t count4[33]; /* number of prefixes of each length */
 	uint32_t count6[129];
+	struct allowedips_entry *spare; /* reserved, linked by `next` */
+	size_t spare_count;
+	size_t awaited; /* insertions that were announced */
 	allowedips_mirror *mirror;
 	void *mirror_ctx;
+};
+
+/* A walk over the prefixes that an owner has when it begins, in shares. They may be removed, or move
+ * to another owner, meanwhile; then it leaves them out. A zeroed walk is at its end. */
+struct allowedips_walk {
+	struct cds_list_head link; /* in the table's list */
+	struct cds_list_head *next,
+		*last; /* in the owner's list; next NULL: at its end */
 };
 
 /* `mirror` may be NULL. Returns 0 or -ENOMEM. */
@@ -81,6 +93,16 @@ void allowedips_owner_init(struct allowedips_owner *owner, uint32_t slot);
 int allowedips_insert(struct allowedips *table, struct allowedips_owner *owner,
 		      const struct ip_addr *addr, uint8_t cidr,
 		      struct allowedips_owner **previous);
+
+/*
+ * Announces an insertion of this prefix, which then cannot fail for lack of memory, even if the
+ * prefix is removed before. Returns 0, -EINVAL or -ENOMEM.
+ */
+int allowedips_reserve(struct allowedips *table, const struct ip_addr *addr,
+		       uint8_t cidr);
+/* Ends all announcements, and frees up to `max` of what is left of the reserve. Returns true if
+ * there is more to free. */
+bool allowedips_release(struct allowedips *table, size_t max);
 
 /*
  * Takes a prefix from its owner. Returns 0, -EINVAL if the prefix is impossible, or
@@ -111,6 +133,18 @@ bool allowedips_replace_end(struct allowedips *table, struct allowedips_owner *o
  * the first one that it still cannot follow. Returns 0, or that error.
  */
 int allowedips_catch_up(struct allowedips *table, size_t max);
+
+/* Begins a walk that is at its end. */
+void allowedips_walk_begin(struct allowedips *table, struct allowedips_owner *owner,
+			   struct allowedips_walk *walk);
+/* Returns the next prefix, valid until the table changes; NULL at the end. */
+const struct allowedips_entry *allowedips_walk_next(struct allowedips_walk *walk);
+void allowedips_walk_end(struct allowedips_walk *walk);
+/* Returns true if there are more. */
+static inline bool allowedips_walk_goes_on(const struct allowedips_walk *walk)
+{
+	return walk->next;
+}
 
 /* Returns the owner of the longest prefix that covers the address, or NULL. */
 struct allowedips_owner *allowedips_lookup(const struct allowedips *table,

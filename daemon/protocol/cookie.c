@@ -21,11 +21,12 @@
 #include <sodium.h>
 
 #include "blake2s.h"
+#include "nanoseconds.h"
 
 #define LABEL_MAC1   "mac1----"
 #define LABEL_COOKIE "cookie--"
 
-#define COOKIE_LIFETIME (WG_COOKIE_LIFETIME * 1000000000ULL)
+#define COOKIE_LIFETIME (WG_COOKIE_LIFETIME * NS_PER_SEC)
 #define MACS_LEN	(2 * WG_MAC_LEN)
 
 _Static_assert(WG_COOKIE_NONCE_LEN == crypto_aead_xchacha20poly1305_ietf_NPUBBYTES,

@@ -25,11 +25,12 @@
 #include <string.h>
 
 #include "blake2s.h"
+#include "nanoseconds.h"
 
 #define CONSTRUCTION "Noise_IKpsk2_25519_ChaChaPoly_BLAKE2s"
 #define IDENTIFIER   "WireGuard v1 zx2c4 Jason@zx2c4.com"
 
-#define INITIATION_INTERVAL (1000000000ULL / NOISE_INITIATIONS_PER_SECOND)
+#define INITIATION_INTERVAL (NS_PER_SEC / NOISE_INITIATIONS_PER_SECOND)
 #define TAI64N_COARSE	    (1U << 24)
 
 struct symmetric {

@@ -28,8 +28,10 @@
 
 #include <string.h>
 
+#include "nanoseconds.h"
+
 #define MSEC 1000000ULL
-#define SEC  1000000000ULL
+#define SEC  NS_PER_SEC
 
 #define NEVER UINT64_MAX
 

@@ -15,8 +15,8 @@
  * at a time; other clients' wait for their turn, in the order of their coming.
  *
  * Memory: each client may have CLIENT_MEMORY for its request and as much for the part of an answer.
- * Only one client at a time (`large`) may have more, for a request or for a peer with very many
- * allowed IPs. Others that send more are not read until it has ended; a part that would be larger
+ * Only one client at a time (`large`) may have more, for a request or for a part of its
+ * answer. Others that send more are not read until it has ended; a part that would be larger
  * ends its answer with -ENOMEM.
  *
  * The list of clients begins with the one whose latest progress is the oldest. That one is the
@@ -418,9 +418,12 @@ static void job_begin(struct uapi *u, struct client *c, uint64_t now)
 {
 	int err;
 
-	u->job = (struct job){.client = c};
-	err = uapi_parse_begin(&u->job.parser, c->in.data + c->in.start,
-			       (size_t)c->request, &u->job.set);
+	u->job = (struct job){.client = c, .parser.error.reason = "out of memory"};
+	/* Room for the answer is made first, so that what was done can be told. */
+	err = buffer_reserve(&c->out, BUFFER_MIN, CLIENT_MEMORY);
+	if (!err)
+		err = uapi_parse_begin(&u->job.parser, c->in.data + c->in.start,
+				       (size_t)c->request, &u->job.set);
 	if (err)
 		job_end(u, job_refused(u, err), now);
 }

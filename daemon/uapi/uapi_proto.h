@@ -62,9 +62,13 @@ struct uapi_op {
 struct uapi_set {
 	struct uapi_op *ops;
 	size_t count;
-	size_t next; /* the first one that has not been carried out */
-	size_t peer; /* the UAPI_PUBLIC_KEY of the peer that it is about */
-	bool begun;
+	/* Of who carries it out: */
+	size_t reserved; /* for so many there is memory */
+	size_t next;	 /* the first one that has not been carried out */
+	size_t peer;	 /* the UAPI_PUBLIC_KEY of the peer that it is about */
+	bool begun;	 /* something may have changed */
+	bool ended; /* nothing is left to do, except to free the rest of the memory */
+	int error;  /* if it has ended: 0 or -errno */
 	/* The lines of that peer are carried out, but some allowed IPs that they replace are not
 	 * removed yet. */
 	bool at_peers_end;

@@ -10,6 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "nanoseconds.h"
 #include "netns.h"
 #include "rtnl_query.h"
 #include "tap.h"
@@ -22,7 +23,7 @@ struct bpf_objects;
 #define WGIF_TC_PAUSE_NS (100 * 1000000ULL)
 /* How often tcx programs are looked for, because the kernel sends no event for them: while the
  * control thread is awake anyway, and while it would sleep. */
-#define WGIF_TC_LOOK_NS	     1000000000ULL
+#define WGIF_TC_LOOK_NS	     NS_PER_SEC
 #define WGIF_TC_IDLE_LOOK_NS 1500000000ULL
 
 /* What somebody may do again and again is not logged each time. */

@@ -34,6 +34,7 @@
 struct mac1_check {
 	uint8_t key[WG_KEY_LEN];
 	struct rcu_head rcu;
+	struct mac1_check *next; /* of those that are reserved (identity.h) */
 };
 
 struct dataplane {

@@ -77,7 +77,7 @@ static void open_end(struct end *e, const char *ifname, uint16_t port)
 	randombytes_buf(e->private_key, WG_KEY_LEN);
 	assert_int_equal(tunnel_set_private_key(&e->tunnel, e->private_key), 0);
 	memcpy(e->public_key, e->tunnel.identity.public_key, WG_KEY_LEN);
-	assert_int_equal(tunnel_set_listen_port(&e->tunnel, port), 0);
+	assert_int_equal(tunnel_set_sockets(&e->tunnel, &port, NULL), 0);
 	tunnel_set_up(&e->tunnel, true);
 	assert_non_null(e->tunnel.dp.udp);
 }

@@ -48,6 +48,7 @@
 #include "kernel_events.h"
 #include "listen.h"
 #include "paths.h"
+#include "peer_events.h"
 #include "receive.h"
 #include "snapshot.h"
 #include "status.h"
@@ -106,9 +107,70 @@ int bpf_map_update_elem(int fd, const void *key, const void *value, __u64 flags)
 	return update(fd, key, value, flags);
 }
 
+/* --- memory --- */
+
+/* Until this thread's allocations in the daemon's code fail; those of libraries do not. */
+static __thread size_t allocations_left = SIZE_MAX;
+
+static bool may_allocate(void)
+{
+	if (allocations_left == SIZE_MAX)
+		return true;
+	if (!allocations_left)
+		return false;
+	allocations_left--;
+	return true;
+}
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+void *__real_aligned_alloc(size_t align, size_t size);
+void *__real_reallocarray(void *old, size_t n, size_t size);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_aligned_alloc(size_t align, size_t size);
+void *__wrap_reallocarray(void *old, size_t n, size_t size);
+
+/* Replace the functions by the linker's --wrap. */
+
+void *__wrap_malloc(size_t size)
+{
+	return may_allocate() ? __real_malloc(size) : NULL;
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+	return may_allocate() ? __real_calloc(n, size) : NULL;
+}
+
+void *__wrap_aligned_alloc(size_t align, size_t size)
+{
+	return may_allocate() ? __real_aligned_alloc(align, size) : NULL;
+}
+
+void *__wrap_reallocarray(void *old, size_t n, size_t size)
+{
+	return may_allocate() ? __real_reallocarray(old, n, size) : NULL;
+}
+
+/* --- sockets --- */
+
+static int marks_left = -1; /* until SO_MARK fails, once; -1: it does not */
+
+/* Replaces libc's. */
+int setsockopt(int fd, int level, int name, const void *value, socklen_t len)
+{
+	if (level == SOL_SOCKET && name == SO_MARK && marks_left >= 0 && !marks_left--) {
+		errno = EPERM;
+		return -1;
+	}
+	return (int)syscall(SYS_setsockopt, fd, level, name, value, len);
+}
+
 /* --- requests and answers --- */
 
-static size_t most_removed; /* allowed IPs in one share of a request */
+static size_t allocations_for_set = SIZE_MAX; /* then those of set() fail */
+static size_t most_removed;		      /* allowed IPs in one share of a request */
 
 static int set_share(struct tunnel *tunnel, struct uapi_set *request)
 {
@@ -131,9 +193,15 @@ static int set(struct tunnel *tunnel, const char *lines)
 	assert_true(asprintf(&text, "set=1\n%s\n", lines) > 0);
 	if (uapi_parse_set(text, strlen(text), &request, &error))
 		fail_msg("line %zu: %s: %s", error.line, error.reason, text);
-	do
+	allocations_left = allocations_for_set;
+	do {
 		err = set_share(tunnel, &request);
-	while (err == 1);
+		if (!allocations_left)
+			peer_events_reap(
+				tunnel); /* ends each round: there is memory then */
+	} while (err == 1);
+	allocations_for_set = allocations_left;
+	allocations_left = SIZE_MAX;
 	uapi_set_free(&request);
 	free(text);
 	return err;
@@ -191,13 +259,6 @@ static void assert_get(struct tunnel *tunnel, const char *want)
 
 	assert_string_equal(got, want);
 	free(got);
-}
-
-/* Does what the control thread does at the end of its round. */
-static void reap(struct tunnel *tunnel)
-{
-	urcu_qsbr_synchronize_rcu();
-	peers_reap(&tunnel->peers);
 }
 
 static struct peer *peer_of(struct tunnel *tunnel, const char *hex)
@@ -345,6 +406,21 @@ static struct fixture *new_fixture(void)
 /* True to act like a kernel without tcx. */
 static bool no_tcx;
 
+/* XDP programs of this name are refused, as by a driver that cannot have them; NULL: none is. */
+static const char *refused_xdp;
+static unsigned xdp_refusals;
+
+static bool is_refused_xdp(int prog_fd, enum bpf_attach_type type)
+{
+	struct bpf_prog_info info = {0};
+	uint32_t len = sizeof(info);
+
+	if (type != BPF_XDP || !refused_xdp)
+		return false;
+	assert_int_equal(bpf_obj_get_info_by_fd(prog_fd, &info, &len), 0);
+	return !strcmp(info.name, refused_xdp);
+}
+
 /* Replaces libbpf's, and does the same for links without further options. */
 int bpf_link_create(int prog_fd, int target_fd, enum bpf_attach_type attach_type,
 		    const struct bpf_link_create_opts *opts)
@@ -354,6 +430,10 @@ int bpf_link_create(int prog_fd, int target_fd, enum bpf_attach_type attach_type
 
 	if (no_tcx && ((int)attach_type == TCX_INGRESS || (int)attach_type == TCX_EGRESS))
 		return -EINVAL;
+	if (is_refused_xdp(prog_fd, attach_type)) {
+		xdp_refusals++;
+		return -EOPNOTSUPP;
+	}
 	attr.link_create.prog_fd = (uint32_t)prog_fd;
 	attr.link_create.target_fd = (uint32_t)target_fd;
 	attr.link_create.attach_type = attach_type;
@@ -366,6 +446,7 @@ static int setup(void **state)
 {
 	struct fixture *f = new_fixture();
 
+	allocations_left = allocations_for_set = SIZE_MAX;
 	if (open_device(f, IFNAME))
 		fail_msg("%s", f->why);
 	*state = f;
@@ -657,7 +738,7 @@ static void test_remove_and_replace(void **state)
 	assert_set(&f->tunnel, "replace_peers=true\n");
 	assert_get(&f->tunnel, "");
 	assert_int_equal(f->tunnel.peers.count, 0);
-	reap(&f->tunnel);
+	peer_events_reap(&f->tunnel);
 	assert_true(cds_list_empty(&f->tunnel.peers.dead));
 }
 
@@ -729,6 +810,78 @@ static void test_allowed_ips_of_one_peer_in_shares(void **state)
 	give_bob_many(tunnel, ALICE_PEER);
 	assert_in_range(removed_at_most(tunnel, "private_key=" ALICE "\n"), 1, 64);
 	assert_int_equal(tunnel->peers.count, 0);
+}
+
+/* Gives Bob so many, more than one part of an answer has. */
+static void give_bob_thousands(struct tunnel *tunnel, unsigned n)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	assert_non_null(f);
+	fputs(BOB "replace_allowed_ips=true\n", f);
+	for (unsigned i = 0; i < n; i++)
+		fprintf(f, "allowed_ip=10.1.%u.%u/32\n", i >> 8, i & 255);
+	assert_int_equal(fclose(f), 0);
+	assert_set(tunnel, text);
+	free(text);
+}
+
+/* Writes the next part of the answer to "get". Returns its lines; sets *more if it is not the
+ * last. */
+static unsigned get_part(struct tunnel *tunnel, void **answer, bool *more)
+{
+	unsigned lines = 0;
+	char *text = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	assert_non_null(f);
+	*more = config_get(tunnel, answer, f) == 1;
+	assert_int_equal(fclose(f), 0);
+	for (size_t i = 0; i < len; i++)
+		lines += text[i] == '\n';
+	free(text);
+	return lines;
+}
+
+/* The allowed IPs of a peer are told in shares, and those that go meanwhile are left out. */
+static void test_allowed_ips_of_one_peer_are_told_in_shares(void **state)
+{
+	static const unsigned own_lines = 8; /* of each peer */
+	struct tunnel *tunnel = &((struct fixture *)*state)->tunnel;
+	unsigned part, sum = 0, parts = 0;
+	void *answer = NULL;
+	bool more = true;
+
+	give_bob_thousands(tunnel, 10000);
+	assert_set(tunnel, ALICE_PEER "allowed_ip=10.2.0.0/24\n");
+	for (; more; parts++) {
+		part = get_part(tunnel, &answer, &more);
+		assert_in_range(part, 0, 2 * 1024 + 2 * own_lines);
+		sum += part;
+	}
+	assert_int_equal(sum, 10000 + 1 + 2 * own_lines);
+	assert_in_range(parts, 5, 20);
+
+	answer = NULL;
+	sum = get_part(tunnel, &answer, &more);
+	/* All are replaced; those that stay move to the end of the list. */
+	give_bob_thousands(tunnel, 5000);
+	while (more)
+		sum += get_part(tunnel, &answer, &more);
+	assert_in_range(sum, 1024, 5000);
+
+	answer = NULL;
+	get_part(tunnel, &answer, &more);
+	assert_true(more);
+	assert_set(tunnel, BOB "remove=true\n");
+	peer_events_reap(tunnel);
+	assert_int_equal(get_part(tunnel, &answer, &more), own_lines + 1); /* Alice's */
+	assert_true(more);
+	config_end_answer(tunnel, answer);
+	assert_true(cds_list_empty(&tunnel->peers.allowed.walks));
 }
 
 static void test_own_key_makes_no_peer(void **state)
@@ -877,6 +1030,109 @@ static void test_removed_before_maps_have_it(void **state)
 	assert_int_equal(late_maps_count(&f->tunnel), 0);
 }
 
+/* Two peers of four go, one of them comes again, and there are new ones, with all that a peer can
+ * have. */
+static char *long_request(void)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *f = open_memstream(&text, &len);
+
+	assert_non_null(f);
+	fputs("private_key=" PSK "\nlisten_port=4004\nfwmark=9\n", f);
+	fputs(BOB "remove=true\n" ALICE_PEER "replace_allowed_ips=true\n", f);
+	fputs("allowed_ip=10.8.0.0/24\nallowed_ip=10.8.1.0/24\n", f);
+	fputs(BOB "allowed_ip=10.7.0.0/16\nallowed_ip=10.7.1.0/24\n", f);
+	fprintf(f, "public_key=%064x\nallowed_ip=-10.9.1.0/24\n", 1);
+	fprintf(f, "public_key=%064x\nremove=true\n", 2);
+	for (unsigned i = 3; i < 23; i++)
+		fprintf(f,
+			"public_key=%064x\npreshared_key=" PSK
+			"\nendpoint=192.0.2.9:%u\npersistent_keepalive_interval=25\n"
+			"allowed_ip=10.9.%u.0/24\nallowed_ip=fd00:%u::/32\n"
+			"allowed_ip=10.9.1.0/24\n",
+			i, i, i, i);
+	assert_int_equal(fclose(f), 0);
+	return text;
+}
+
+static void set_before_long_request(struct tunnel *tunnel)
+{
+	char text[1024];
+
+	snprintf(text, sizeof(text),
+		 "private_key=" ALICE
+		 "\nlisten_port=4003\nfwmark=1\nreplace_peers=true\n" BOB
+		 "allowed_ip=10.7.0.0/16\npersistent_keepalive_interval=3\n"
+		 "public_key=%064x\nallowed_ip=10.9.1.0/24\nallowed_ip=10.9.2.0/24\n"
+		 "public_key=%064x\nallowed_ip=10.8.0.0/24\n"
+		 "public_key=%064x\nendpoint=192.0.2.9:1\n",
+		 1, 2, 3);
+	assert_set(tunnel, text);
+}
+
+/* Whichever allocation fails, nothing of a request is done, or all of it. */
+static void test_set_without_memory(void **state)
+{
+	struct tunnel *tunnel = &((struct fixture *)*state)->tunnel;
+	char *request = long_request(), *before, *after, *done = NULL;
+	unsigned refused = 0, tolerated = 0;
+	size_t left = 0;
+	int err;
+
+	tunnel_set_up(tunnel, true);
+	for (size_t n = 0; !left; n++) {
+		set_before_long_request(tunnel);
+		peer_events_reap(tunnel);
+		before = get(tunnel);
+		allocations_for_set = n;
+		err = set(tunnel, request);
+		left = allocations_for_set;
+		allocations_for_set = SIZE_MAX;
+		after = get(tunnel);
+		if (err) {
+			assert_int_equal(err, -ENOMEM);
+			assert_string_equal(after, before);
+			refused++;
+		} else if (done) {
+			assert_string_equal(after, done);
+		}
+		tolerated += !err;
+		assert_int_equal(tunnel->peers.spare_count, 0);
+		assert_int_equal(tunnel->peers.allowed.spare_count, 0);
+		free(before);
+		if (err || done) {
+			free(after);
+			continue;
+		}
+		done = after;
+	}
+	/* 19 peers are new, and each has two allowed IPs that are new. */
+	assert_in_range(refused, 3 * 19, 200);
+	assert_in_range(tolerated, 2, 200);
+	assert_non_null(peer_of(tunnel, BOB_PUBLIC));
+	free(done);
+	free(request);
+}
+
+/* Memory of peers that a request removes serves for those that it creates. */
+static void test_replacing_all_peers_takes_no_memory(void **state)
+{
+	struct tunnel *tunnel = &((struct fixture *)*state)->tunnel;
+	char *request = long_request(), *lines = strstr(request, BOB), *text;
+
+	add_peers(tunnel, 100); /* for which there are timers then */
+	assert_true(asprintf(&text, "replace_peers=true\n" BOB "%s", lines) > 0);
+	assert_set(tunnel, text);
+	add_peers(tunnel, 3);
+	allocations_for_set = 0;
+	assert_set(tunnel, text);
+	allocations_for_set = SIZE_MAX;
+	assert_int_equal(tunnel->peers.count, 23);
+	free(text);
+	free(request);
+}
+
 /* --- NICs --- */
 
 /* Attempts become rarer, because each may reset a device's queues. */
@@ -985,6 +1241,31 @@ static void test_shortage_is_tried_again_soon(void **state)
 	nics_want(tunnel, v0);
 	assert_int_equal(nics_serve(tunnel, 0), v0);
 	nics_detach(tunnel, dataplane_nic(&tunnel->dp, v0));
+	shell("ip link del v0");
+}
+
+/* The program for frames in several buffers is tried first. A driver without them has the other
+ * one, natively, too. */
+static void test_driver_without_several_buffers(void **state)
+{
+	struct fixture *f = *state;
+	struct tunnel *tunnel = &f->tunnel;
+	uint32_t v0 = veth(f);
+	struct nic *nic;
+
+	tunnel->nics.automatic = true;
+	for (unsigned i = 0; i < 2; i++) {
+		refused_xdp = i ? NULL : "wg_nic";
+		xdp_refusals = 0;
+		nics_want(tunnel, v0);
+		assert_int_equal(nics_serve(tunnel, 0), v0);
+		nic = dataplane_nic(&tunnel->dp, v0);
+		assert_non_null(nic);
+		assert_true(nic->native);
+		assert_int_equal(nic->frags, i);
+		assert_int_equal(xdp_refusals, !i);
+		nics_detach(tunnel, nic);
+	}
 	shell("ip link del v0");
 }
 
@@ -1211,7 +1492,7 @@ static void test_neighbour_concerns_those_behind_it(void **state)
 	shell("ip neigh change 10.66.0.2 lladdr 02:00:00:00:00:05 dev v0 nud stale");
 	assert_int_equal(settle(tunnel), 0);
 	peer_remove(peer_number(tunnel, 1));
-	reap(tunnel);
+	peer_events_reap(tunnel);
 	shell("ip neigh change 10.66.0.2 lladdr 02:00:00:00:00:06 dev v0 nud permanent");
 	assert_int_equal(settle(tunnel), 299);
 	assert_mac(tunnel, 300, 6);
@@ -1565,6 +1846,28 @@ static void test_fwmark(void **state)
 	assert_int_equal(mark_of(f->tunnel.dp.udp->fd4), 1);
 	assert_set(&f->tunnel, "fwmark=0\n");
 	assert_int_equal(mark_of(f->tunnel.dp.udp->fd6), 0);
+}
+
+/* The kernel may refuse the mark of one socket, and take that of the other. */
+static void test_mark_that_is_refused(void **state)
+{
+	static const char *const requests[] = {"fwmark=9\n",
+					       "fwmark=9\nlisten_port=4004\n"};
+	struct tunnel *tunnel = &((struct fixture *)*state)->tunnel;
+	struct udp *udp;
+
+	assert_set(tunnel, "listen_port=4003\nfwmark=1\n");
+	tunnel_set_up(tunnel, true);
+	udp = tunnel->dp.udp;
+	for (unsigned i = 0; i < 4; i++) {
+		marks_left = i / 2;
+		assert_int_equal(set(tunnel, requests[i % 2]), -EPERM);
+		assert_ptr_equal(tunnel->dp.udp, udp);
+		assert_int_equal(mark_of(udp->fd4), 1);
+		assert_int_equal(mark_of(udp->fd6), 1);
+		assert_true(port_is_free(AF_INET, 4004));
+		assert_get(tunnel, "listen_port=4003\nfwmark=1\n");
+	}
 }
 
 static struct keypair *ready_keypair(struct peer *peer, bool initiator)
@@ -2352,11 +2655,11 @@ static void random_operation(struct model *m, struct tunnel *tunnel)
 		clear_random_owner(m, tunnel, "replace_allowed_ips=true");
 	} else if (what < 399) {
 		clear_random_owner(m, tunnel, "remove=true");
-		reap(tunnel);
+		peer_events_reap(tunnel);
 	} else {
 		assert_set(tunnel, "replace_peers=true\n");
 		m->count = 0;
-		reap(tunnel);
+		peer_events_reap(tunnel);
 	}
 }
 
@@ -3079,15 +3382,19 @@ static const struct CMUnitTest tests[] = {
 	T(test_memory_of_maps_is_late),
 	T(test_no_memory_for_maps),
 	T(test_removed_before_maps_have_it),
+	T(test_set_without_memory),
+	T(test_replacing_all_peers_takes_no_memory),
 	T(test_what_has_no_xdp_is_tried_more_and_more_seldom),
 	T(test_refused_device_is_named_when_its_time_is_over),
 	T(test_wanted_devices_are_queued_once_and_bounded),
 	T(test_shortage_is_tried_again_soon),
 	T(test_nic_is_attached_by_its_step_alone),
+	T(test_driver_without_several_buffers),
 	T(test_many_leave_a_nic_in_shares),
 	T(test_many_go_down_in_shares),
 	T(test_many_go_up_in_shares),
 	T(test_allowed_ips_of_one_peer_in_shares),
+	T(test_allowed_ips_of_one_peer_are_told_in_shares),
 	T(test_source_of_a_peer_attaches_to_no_other_nic),
 	T(test_port_of_an_interface_that_is_down),
 	T(test_picked_port_is_kept),
@@ -3100,6 +3407,7 @@ static const struct CMUnitTest tests[] = {
 	T(test_port_that_comes_free),
 	T(test_down_stops_trying),
 	T(test_fwmark),
+	T(test_mark_that_is_refused),
 	T(test_flow_of_a_peer),
 	T(test_flow_ends_with_what_it_is_of),
 	T(test_flow_in_use_is_probed),
