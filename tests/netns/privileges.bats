@@ -12,6 +12,7 @@ setup() {
 # IPC_LOCK, SYS_ADMIN, PERFMON, BPF.
 NEEDED=$((1 << 10 | 1 << 12 | 1 << 13 | 1 << 14 | 1 << 21 | 1 << 38 | 1 << 39))
 IPC_LOCK=$((1 << 14))
+SYS_ADMIN=$((1 << 21))
 
 # threads HOST: a line for each thread of its daemon: name, and of /proc/.../status CapInh, CapPrm,
 # CapEff, CapBnd, CapAmb, NoNewPrivs, Seccomp.
@@ -82,6 +83,34 @@ check_threads() {
 	threads A | grep -q "^worker/1 "
 	check_threads A
 	ping_all A "$(inner4 B)" 20
+}
+
+# in_container COMMAND...: in A, as in a Docker container with the capabilities that README names and
+# the host's bpffs.
+in_container() {
+	local caps=chown,dac_override,fowner,fsetid,kill,setgid,setuid,setpcap,net_bind_service,net_raw
+
+	caps+=,sys_chroot,mknod,audit_write,setfcap,net_admin,bpf,perfmon,ipc_lock
+	# shellcheck disable=SC2016 # expanded by that shell
+	on A bash -c 'mount -o remount,bind,ro /sys && mount --bind /proc/sys /proc/sys &&
+		mount -o remount,bind,ro /proc/sys && exec setpriv --no-new-privs \
+			--bounding-set="-all,+${0//,/,+}" --inh-caps="-all,+${0//,/,+}" "$@"' $caps "$@" 3>&-
+}
+
+@test "in an unprivileged container: a tunnel works" {
+	host_new A
+	host_new B
+	join A B
+	in_container "$WGXDP" --nic toB wg0
+	start_wg wireguard-go B
+	wg_setup A B
+	wait_until 10 pings A "$(inner4 B)"
+	on_path A af_xdp
+	ping_all A "$(inner4 B)" 20
+	eff=$(on A awk '/^CapEff:/ { print $2 }' "/proc/$(status_of A .pid)/status")
+	((0x$eff == NEEDED - SYS_ADMIN))
+	on A ip link del wg0
+	wait_until 10 refute on A pgrep -x wgxdp
 }
 
 # traced FILTER FILE: runs tests of a file with daemons whose system calls are traced.
