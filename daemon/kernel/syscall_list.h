@@ -93,6 +93,8 @@
 	RARE(mkdir, CONTROL, "libxdp's pins")                                            \
 	RARE(rmdir, CONTROL, "libxdp's pins")                                            \
 	RARE(flock, CONTROL, "libxdp's lock")                                            \
+	RARE(dup3, CONTROL, "libbpf: maps of a program for libxdp's dispatcher")         \
+	RARE(geteuid, CONTROL, "libbpf")                                                 \
 	CALL(dup2, CONTROL, "into the background, once it is ready")                     \
 	CALL(fcntl, CONTROL, "copies of descriptors")                                    \
 	CALL(ioctl, CONTROL, "wg0, NICs, namespaces")                                    \
