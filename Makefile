@@ -13,6 +13,8 @@
 # make SANITIZE=address,undefined all tests, or =thread: for sanitizers, below build/;
 #              tests/run with the same SANITIZE=... runs what is there; make check-sanitized
 #              runs the quick ones; make check-san runs make check with each, for hours
+# make check-syscalls  traces the daemons of some tests; fails if a thread calls what is not on its
+#              list (daemon/kernel/syscall_list.h), or if nobody calls what is on it; 20 minutes
 # make layers  who includes whom in daemon/; fails on an upward arrow or a circle
 # make lint    clang-tidy and shellcheck; make format, format-check: clang-format
 # make coverage  the lines that the unit and BPF tests run, per file
@@ -29,7 +31,7 @@ COMMA	:= ,
 B	:= build$(if $(SANITIZE),/$(subst $(COMMA),-,$(SANITIZE)))
 VERSION	:= 0.1
 
-LIBS	:= libbpf libxdp libsodium libmnl libnetfilter_conntrack liburcu-qsbr liburcu-cds liburing json-c libcap
+LIBS	:= libbpf libxdp libsodium libmnl libnetfilter_conntrack liburcu-qsbr liburcu-cds liburing json-c libcap libseccomp
 # Not on every architecture.
 HASH	:= \#
 IPSEC_MB := $(shell echo '$(HASH)include <intel-ipsec-mb.h>' | $(CC) -E - >/dev/null 2>&1 && echo y)
@@ -96,7 +98,7 @@ FUZZING	:= $(findstring fuzzer,$(SANITIZE))
 
 DEPS	:= deps deps-run deps-test deps-vm deps-bench deps-fresh deps-format deps-lint deps-coverage deps-fuzz
 
-.PHONY: all tests check check-long check-sanitized check-san layers lint coverage coverage-tests \
+.PHONY: all tests check check-long check-syscalls check-sanitized check-san layers lint coverage coverage-tests \
 	fuzz fuzzers soak vmtest vmtest-all demo bench bench-flood $(DEPS) install uninstall clean \
 	format format-check print-compile print-table FORCE
 .SECONDARY:
@@ -203,6 +205,17 @@ check: deps-test
 check-long: export LONG := 1
 check-long: export TEST_TIMEOUT ?= 7200
 check-long: check
+
+# Not clock, whose library reads files in all threads. Under strace some tests of times fail, which does
+# not matter here.
+TRACED_TESTS ?= life uapi interfaces tools routing tunnel dispatcher stack
+
+check-syscalls: deps-test
+	$(MAKE) WERROR=1 all tests
+	rm -rf $(B)/traces && mkdir -p $(B)/traces
+	-TRACED=$(CURDIR)/$(B)/wgxdp TRACES=$(CURDIR)/$(B)/traces WGXDP=$(CURDIR)/tests/syscalls/wgxdp.sh \
+		PATIENCE=3 TEST_TIMEOUT=1800 tests/run $(TRACED_TESTS:%=tests/netns/%.bats)
+	tests/syscalls/compare.py --all $(B)/traces
 
 # With gcc's sanitizers and the asserts of DEBUG=1: units, and the daemon in its namespaces.
 check-sanitized: deps-test

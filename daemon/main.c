@@ -20,6 +20,7 @@
 #include "capabilities.h"
 #include "log.h"
 #include "loop.h"
+#include "privileges.h"
 #include "rcu.h"
 #include "status_client.h"
 #include "tunnel.h"
@@ -305,6 +306,15 @@ static int block_signals(void)
 	return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 }
 
+/* What threads without capabilities allocate is locked at once, and counted. Without CAP_SYS_RESOURCE
+ * the limit stays, and these threads keep CAP_IPC_LOCK (capabilities_drop_all()). */
+static void raise_memory_limit(void)
+{
+	const struct rlimit unlimited = {RLIM_INFINITY, RLIM_INFINITY};
+
+	setrlimit(RLIMIT_MEMLOCK, &unlimited);
+}
+
 /* Keeps keys out of swap and core dumps. MCL_ONFAULT: a page is locked when it is first used. */
 static void guard_memory(void)
 {
@@ -315,6 +325,8 @@ static void guard_memory(void)
 			 "CAP_IPC_LOCK");
 	else if (mlockall(MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT))
 		log_info("memory is not locked: %s", strerror(errno));
+	else
+		raise_memory_limit();
 }
 
 static void detach_from_terminal(void)
@@ -365,11 +377,22 @@ static int serve_tunnel(struct options *o, int ready_fd, int signal_fd)
 	if (err) {
 		log_error("cannot wait for events: %s", strerror(-err));
 	} else {
+		err = privileges_settle(why, sizeof(why));
+		if (err)
+			log_error("%s", why);
+	}
+	if (!err) {
 		report_ready(ready_fd);
 		err = control_run(&tunnel);
 	}
 	tunnel_close(&tunnel);
 	return err;
+}
+
+/* In the thread that starts those of liburcu. */
+static void prepare_rcu(void)
+{
+	privileges_drop(THREAD_RCU);
 }
 
 static int serve_interface(struct options *o, int ready_fd)
@@ -389,7 +412,11 @@ static int serve_interface(struct options *o, int ready_fd)
 	}
 	guard_memory();
 	raise_file_limit();
-	err = rcu_begin();
+	if (privileges_begin(why, sizeof(why))) {
+		log_error("%s", why);
+		return 1;
+	}
+	err = rcu_begin(prepare_rcu);
 	if (err) {
 		log_error("cannot start threads: %s (TasksMax= of the unit, pids.max or "
 			  "`ulimit -u` limits them)",

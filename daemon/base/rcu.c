@@ -9,8 +9,11 @@
 #include <urcu-qsbr.h>
 #include <urcu/rculfhash.h>
 
-/* liburcu's two, which live as long as the process, and one more, since others start meanwhile. */
-#define THREADS 3
+#include "thread.h"
+
+/* liburcu's two, which live as long as the process, the one that starts them, and one more, since
+ * others start meanwhile. */
+#define THREADS 4
 
 struct trial {
 	pthread_mutex_t lock;
@@ -67,13 +70,36 @@ static int start_resizing(void)
 	return table ? 0 : -ENOMEM;
 }
 
-int rcu_begin(void)
-{
-	int err = try_threads();
+struct start {
+	void (*prepare)(void);
+	int err;
+};
 
+static void *start_threads(void *arg)
+{
+	struct start *s = arg;
+
+	thread_become(THREAD_RCU);
+	pthread_setname_np(pthread_self(), "rcu");
+	s->prepare();
+	urcu_qsbr_register_thread();
+	urcu_qsbr_get_default_call_rcu_data();
+	s->err = start_resizing();
+	urcu_qsbr_unregister_thread();
+	return NULL;
+}
+
+int rcu_begin(void (*prepare)(void))
+{
+	struct start s = {.prepare = prepare};
+	int err = try_threads();
+	pthread_t thread;
+
+	if (!err)
+		err = -pthread_create(&thread, NULL, start_threads, &s);
 	if (err)
 		return err;
-	urcu_qsbr_get_default_call_rcu_data();
+	pthread_join(thread, NULL);
 	urcu_qsbr_register_thread();
-	return start_resizing();
+	return s.err;
 }

@@ -14,8 +14,9 @@
 #define __rcu
 
 /* Registers the calling thread with RCU and starts all of liburcu's own threads. liburcu aborts if
- * it cannot start one, so starting threads is tried first. 0 or -errno. Called once, by main(),
- * before there is anything to leave behind. */
-int rcu_begin(void);
+ * it cannot start one, so starting threads is tried first. They are started by a thread that calls
+ * prepare() before, and inherit what it gives up there. 0 or -errno. Called once, by main(), before
+ * there is anything to leave behind. */
+int rcu_begin(void (*prepare)(void));
 
 #endif

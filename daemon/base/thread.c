@@ -1,10 +1,19 @@
 // SPDX-License-Identifier: MIT
 #include "thread.h"
 
-#ifdef THREAD_CHECKS
-
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+void thread_name(const char *kind, unsigned number)
+{
+	char name[16];
+
+	snprintf(name, sizeof(name), "%.8s/%u", kind, number);
+	pthread_setname_np(pthread_self(), name);
+}
+
+#ifdef THREAD_CHECKS
 
 static _Thread_local enum thread_role current_role = THREAD_CONTROL;
 
@@ -12,6 +21,7 @@ static const char *const role_names[] = {
 	[THREAD_CONTROL] = "control",
 	[THREAD_WORKER] = "worker",
 	[THREAD_HELPER] = "helper",
+	[THREAD_RCU] = "rcu",
 };
 
 void thread_become(enum thread_role role)
@@ -27,9 +37,5 @@ void thread_assert(enum thread_role role, const char *function)
 		role_names[current_role], role_names[role]);
 	abort();
 }
-
-#else
-
-typedef int thread_checks_are_off; /* ISO C wants something in a file */
 
 #endif

@@ -16,7 +16,12 @@ enum thread_role {
 	THREAD_CONTROL, /* decides; there is one */
 	THREAD_WORKER,	/* moves packets */
 	THREAD_HELPER,	/* encrypts and decrypts for workers, and delivers for them */
+	THREAD_RCU, /* liburcu's: frees what nobody reads any more, resizes hash tables */
 };
+
+/* Names the calling thread, as `ps -L` and debuggers show it: "worker/0". `kind` has at most 8
+ * characters. */
+void thread_name(const char *kind, unsigned number);
 
 #ifdef THREAD_CHECKS
 

@@ -137,6 +137,7 @@ static int watch_all(struct tunnel *tunnel)
 	int fds[] = {tunnel->signal_fd,
 		     tunnel->dp.events.urgent.fd,
 		     tunnel->dp.handshakes.fd,
+		     tunnel->dp.icmp_errors.fd,
 		     uapi_fd(tunnel->uapi),
 		     rtnl_event_fd(&tunnel->rtnl, RTNL_ROUTING),
 		     rtnl_event_fd(&tunnel->rtnl, RTNL_OTHER)};
@@ -177,6 +178,8 @@ int control_run(struct tunnel *tunnel)
 		handshake_intake_serve(tunnel, now);
 		if (uapi_dispatch(tunnel->uapi, now))
 			tunnel->ending = true;
+		wgif_send_errors(&tunnel->wgif, &tunnel->dp.icmp_errors);
+		tunnel->ending |= tunnel->wgif.gone;
 		late_maps_serve(tunnel, now);
 		peer_events_reap(tunnel);
 	}

@@ -39,6 +39,8 @@ static int init_tables(struct tunnel *tunnel)
 		err = events_init(&tunnel->dp.events);
 	if (!err)
 		err = handshake_queue_init(&tunnel->dp.handshakes);
+	if (!err)
+		err = icmp_queue_init(&tunnel->dp.icmp_errors);
 	ratelimit_init(&tunnel->ratelimit, HANDSHAKES_PER_SECOND, HANDSHAKES_BURST, 64);
 	ratelimit_init(&tunnel->worthless, WORTHLESS_PER_SECOND, WORTHLESS_BURST, 64);
 	return err;
@@ -81,7 +83,6 @@ static int open_wg0(struct tunnel *tunnel, unsigned workers, char *why, size_t w
 		return queue;
 	atomic_store(&tunnel->dp.mtu, tunnel->wgif.mtu);
 	tunnel->dp.uso = tunnel->wgif.tap.uso;
-	tunnel->dp.netns = tunnel->wgif.home;
 	return workers_start(&tunnel->workers, &tunnel->dp, workers, queue);
 }
 
@@ -131,6 +132,7 @@ int tunnel_open(struct tunnel *tunnel, const char *ifname, const struct nics *ni
 	memset(tunnel, 0, sizeof(*tunnel));
 	wgif_init(&tunnel->wgif, tunnel->name, &tunnel->rtnl, &tunnel->dp.unguarded);
 	tunnel->epoll_fd = tunnel->dp.handshakes.fd = tunnel->pmtu.fd = -1;
+	tunnel->dp.icmp_errors.fd = -1;
 	tunnel->dp.events.urgent.fd = tunnel->dp.events.lazy.fd = -1;
 	snprintf(tunnel->name, sizeof(tunnel->name), "%s", ifname);
 	tunnel->nics = *nics;
@@ -187,6 +189,7 @@ void tunnel_close(struct tunnel *tunnel)
 	urcu_qsbr_barrier();
 	peers_destroy(&tunnel->peers);
 	bpf_objects_close(tunnel->bpf);
+	icmp_queue_destroy(&tunnel->dp.icmp_errors);
 	handshake_queue_destroy(&tunnel->dp.handshakes);
 	events_destroy(&tunnel->dp.events);
 	routing_close(&tunnel->routing);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Tells the sender of a packet that no peer can take it, by an ICMP message (packet/icmp.h),
- * and limits how many such messages are sent. Any thread.
+ * and limits how many such messages are sent. Workers count against the limit; the control thread
+ * sends (icmp_queue.h).
  */
 #ifndef UNREACHABLE_H
 #define UNREACHABLE_H

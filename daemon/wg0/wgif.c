@@ -33,9 +33,12 @@
 
 #include "bpf_objects.h"
 #include "clock.h"
+#include "icmp_queue.h"
 #include "log.h"
 #include "netns.h"
 #include "thread.h"
+#include "unreachable.h"
+#include "wakeup.h"
 
 #define WG0_MTU	     1420
 #define CREATE_TRIES 8
@@ -104,10 +107,18 @@ static int note_namespace(struct wgif *w, bool *changed)
 	return 0;
 }
 
-/*
- * Calls fn(w) in the namespace where wg0 is, by the TAP's word. If the thread could not return
- * from there, it would make sockets in a namespace that is not its own: then we end.
- */
+/* Takes the outcome of a visit. If the thread could not return from there, it would make sockets in
+ * a namespace that is not its own: then we end. */
+static int returned(struct wgif *w, int err)
+{
+	if (err != -ENOTRECOVERABLE)
+		return err;
+	log_error("cannot return to our network namespace; ending");
+	w->gone = w->failed = true;
+	return err;
+}
+
+/* Calls fn(w) in the namespace where wg0 is, by the TAP's word. */
 static int visit(struct wgif *w, int (*fn)(void *w))
 {
 	int err, ns;
@@ -119,11 +130,7 @@ static int visit(struct wgif *w, int (*fn)(void *w))
 		return ns;
 	err = netns_visit(ns, w->home, fn, w);
 	close(ns);
-	if (err != -ENOTRECOVERABLE)
-		return err;
-	log_error("cannot return to our network namespace; ending");
-	w->gone = w->failed = true;
-	return err;
+	return returned(w, err);
 }
 
 /* --- whose it is --- */
@@ -404,6 +411,16 @@ int wgif_add_queue(void *w)
 {
 	assert_control_thread();
 	return visit(w, add_queue);
+}
+
+void wgif_send_errors(struct wgif *w, struct icmp_queue *errors)
+{
+	struct icmp_error e;
+
+	assert_control_thread();
+	wakeup_quiet(errors->fd);
+	while (!w->gone && icmp_queue_get(errors, &e))
+		returned(w, icmp_send(&e, w->fd, w->home));
 }
 
 /* --- following it --- */

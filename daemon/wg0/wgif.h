@@ -16,6 +16,7 @@
 #include "tap.h"
 
 struct bpf_objects;
+struct icmp_queue;
 
 /* How often wg0 is looked at while it is in another namespace. */
 #define WGIF_LOOK_NS (250 * 1000000ULL)
@@ -90,6 +91,9 @@ bool wgif_is(const struct wgif *w, uint32_t ifindex);
 /* The descriptor of a further queue, which is the caller's, or -errno. `w` is a struct wgif.
  * A queue that is closed again must be taken off `queues`. */
 int wgif_add_queue(void *w);
+
+/* Sends what workers could not forward for ICMP errors, in the namespace where wg0 is. */
+void wgif_send_errors(struct wgif *w, struct icmp_queue *errors);
 
 /* Takes an event of wg0 at home: present with its link, or gone from there. */
 void wgif_link(struct wgif *w, bool present, const struct rtnl_link *link);

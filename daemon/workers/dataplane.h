@@ -21,6 +21,7 @@
 #include "events.h"
 #include "handshake_queue.h"
 #include "helpers.h"
+#include "icmp_queue.h"
 #include "keypair.h"
 #include "nic.h"
 #include "peers.h"
@@ -43,7 +44,6 @@ struct dataplane {
 	struct udp __rcu *udp;	       /* NULL while the interface is down */
 	struct mac1_check __rcu *mac1; /* NULL: there is no private key */
 	const struct aead_engine *aead;
-	int netns;	       /* descriptor of this process's network namespace */
 	bool uso;	       /* wg0 takes UDP packets that are to be segmented */
 	atomic_uint mtu;       /* of wg0 */
 	atomic_bool unguarded; /* wg0 lacks a TC program: workers write nothing to it */
@@ -52,6 +52,7 @@ struct dataplane {
 	struct events events;
 	struct handshake_queue handshakes; /* from the UDP sockets */
 	struct icmp_limit icmp;		   /* of all workers together */
+	struct icmp_queue icmp_errors;	   /* for the control thread to send */
 	struct helpers helpers;
 };
 

@@ -2,11 +2,11 @@
 #include "helpers.h"
 
 #include <sched.h>
-#include <stdio.h>
 
 #include <urcu-qsbr.h>
 
 #include "clock.h"
+#include "privileges.h"
 #include "thread.h"
 
 /* How long a helper looks for the next job before it sleeps. A busy worker posts its next batch
@@ -216,6 +216,8 @@ static void *help(void *arg)
 	struct helper_job *job;
 
 	thread_become(THREAD_HELPER);
+	thread_name("helper", (unsigned)(h - h->helpers->list));
+	privileges_drop(THREAD_HELPER);
 	urcu_qsbr_register_thread();
 	while ((job = next_job(h->helpers)))
 		help_with(job, &h->aead);
@@ -228,7 +230,6 @@ static void *help(void *arg)
 static int start_helper(struct helpers *helpers)
 {
 	struct helper *h = &helpers->list[helpers->count];
-	char name[16];
 	int err = aead_begin(&h->aead, helpers->engine);
 
 	if (err)
@@ -239,8 +240,7 @@ static int start_helper(struct helpers *helpers)
 		aead_end(&h->aead);
 		return err;
 	}
-	snprintf(name, sizeof(name), "helper/%u", helpers->count++);
-	pthread_setname_np(h->thread, name);
+	helpers->count++;
 	return 0;
 }
 

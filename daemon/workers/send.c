@@ -327,7 +327,7 @@ static void tell_unreachable(struct worker *w, const struct inner_packet *packet
 
 	if (icmp_unreachable(&e, packet->data, packet->len) &&
 	    icmp_limit_take(&w->dp->icmp, &e.to, packet->forwarded, w->now))
-		icmp_send(&e, w->tap_fd, w->dp->netns);
+		icmp_queue_put(&w->dp->icmp_errors, &e);
 }
 
 static void append_packet(struct worker *w, const struct tx_packet *prototype,

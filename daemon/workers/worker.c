@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <poll.h>
 #include <sched.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -13,6 +12,7 @@
 #include "clock.h"
 #include "dataplane.h"
 #include "peer.h"
+#include "privileges.h"
 #include "receive.h"
 #include "send.h"
 #include "thread.h"
@@ -217,6 +217,8 @@ static void *worker_run(void *arg)
 	struct worker *w = arg;
 
 	thread_become(THREAD_WORKER);
+	thread_name("worker", w->index);
+	privileges_drop(THREAD_WORKER);
 	urcu_qsbr_register_thread();
 	while (!atomic_load(&w->stop)) {
 		int timeout = push_pending(w) ? PENDING_MS : -1;
@@ -300,16 +302,8 @@ int worker_new(struct dataplane *dp, unsigned index, int tap_fd, struct worker *
 
 int worker_start(struct worker *w)
 {
-	char name[16];
-	int err;
-
 	assert_control_thread();
-	err = -pthread_create(&w->thread, NULL, worker_run, w);
-	if (err)
-		return err;
-	snprintf(name, sizeof(name), "worker/%u", w->index);
-	pthread_setname_np(w->thread, name);
-	return 0;
+	return -pthread_create(&w->thread, NULL, worker_run, w);
 }
 
 void worker_stop(struct worker *w)

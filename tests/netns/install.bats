@@ -100,6 +100,22 @@ conf() {
 	refute grep -F "$(basename "$UNIT")" "$TMP/out"
 }
 
+# docs/design.md says what keeps it from being lower.
+@test "the unit's exposure, as systemd-analyze security rates it, is at most 2.4 of 10" {
+	if ! systemd-analyze security --help 2>/dev/null | grep -q -e --offline; then
+		skip "no systemd-analyze here that rates files"
+	fi
+	install_to PREFIX="$installed"
+	systemd-analyze security --offline=yes --no-pager --threshold=24 "$UNIT" >"$TMP/out" || {
+		cat "$TMP/out"
+		return 1
+	}
+	sed 's/^NoNewPrivileges=yes$//; s/^PrivateDevices=yes$//; s/^RestrictNamespaces=yes$//' \
+		"$UNIT" >"$TMP/wgxdp@.service"
+	refute systemd-analyze security --offline=yes --no-pager --threshold=24 \
+		"$TMP/wgxdp@.service" >/dev/null
+}
+
 # unit_does KEY: runs the unit's command, in a limited time, with its output in $TMP/unit.log.
 # A daemon that it starts must not hold bats' descriptor 3.
 unit_does() {
