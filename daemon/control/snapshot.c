@@ -56,6 +56,7 @@ static void take_nic(const struct nic *nic, struct nic_snapshot *s)
 	memcpy(s->name, nic->name, sizeof(s->name));
 	s->ifindex = nic->ifindex;
 	s->native = nic->native;
+	s->filter = nic_is_filter(nic);
 	s->queues = nic->tx_queue_count;
 	s->receive_queues = nic->queue_count - nic->tx_queue_count;
 	for (unsigned i = 0; i < nic->tx_queue_count; i++)

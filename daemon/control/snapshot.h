@@ -35,6 +35,7 @@ struct nic_snapshot {
 	char name[IFNAMSIZ];
 	uint32_t ifindex;
 	bool native;		  /* native XDP, else generic */
+	bool filter;		  /* has no AF_XDP sockets */
 	unsigned queues;	  /* that send and receive */
 	unsigned zerocopy_queues; /* of those */
 	unsigned receive_queues;  /* that only receive, with copies */
