@@ -139,6 +139,7 @@ void snapshot_take(struct tunnel *tunnel, struct snapshot *s)
 	s->up = tunnel->up;
 	s->listening = tunnel->dp.udp;
 	s->listen_error = tunnel->listen_error;
+	s->filter_error = tunnel->dp.udp ? tunnel->dp.udp->filter_error : 0;
 	snprintf(s->aead, sizeof(s->aead), "%s", tunnel->dp.aead->name);
 	s->workers = tunnel->workers.count;
 	s->late_changes = late_maps_count(tunnel);

@@ -222,6 +222,8 @@ static struct json_object *tunnel_object(const struct snapshot *s)
 	put_bool(&o, "listening", s->listening);
 	if (s->listen_error)
 		put_string(&o, "listen_error", strerror(-s->listen_error));
+	if (s->filter_error)
+		put_string(&o, "filter_error", strerror(-s->filter_error));
 	put_number(&o, "fwmark", s->fwmark);
 	put_number(&o, "pid", (uint64_t)s->pid);
 	put_number(&o, "uptime", s->uptime);

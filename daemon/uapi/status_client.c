@@ -278,6 +278,10 @@ static void print_troubles(struct json_object *o)
 		printf("  the interface lacks its TC programs: NO PACKETS PASS; trying "
 		       "to "
 		       "put them back\n");
+	if (json_object_object_get(o, "filter_error"))
+		printf("  the UDP sockets lack the filter against floods: %s; the log "
+		       "tells the cure\n",
+		       text(o, "filter_error"));
 	if (get_number(o, "late_changes"))
 		printf("  BPF maps lack %s changes, for which the kernel has no memory; "
 		       "trying again\n",
