@@ -17,11 +17,12 @@
  *   of the source has a token.
  * - Initiations without a cookie share one bucket. Its rate is what the daemon can answer with
  *   cookies.
- * - Friends, sources where a peer was lately, have a separate bucket each for initiations without
- *   a cookie. A flood from forged sources does not empty it.
+ * - Friends, the sources of the peers' endpoints, have a separate bucket each for initiations
+ *   without a cookie. A flood from forged sources does not empty it.
  *
- * The map `sources` has entries of friends, of suspects, and of sources that sent a cookie. One
- * initiation from a forged source therefore adds no entry.
+ * The map `sources` has entries of suspects and of sources that sent a cookie. One initiation from a
+ * forged source therefore adds no entry. If there are too many, the least recently used go. Friends
+ * have a separate map, in which only the daemon adds and removes entries, so nobody can evict them.
  *
  * The programs take tokens without locks: a race may let a few more initiations pass.
  */
@@ -77,6 +78,14 @@ struct {
 	__type(key, struct source_key);
 	__type(value, struct source);
 } sources SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, WG_MAX_FRIENDS);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, struct source_key);
+	__type(value, struct friend);
+} friends SEC(".maps");
 
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -219,10 +228,11 @@ refuse_proven(struct source *s, const struct source_key *key, __u64 now, bool ta
 }
 
 static __always_inline enum drop_reason
-refuse_unproven(struct source *s, struct defence *d, __u64 now, bool take)
+refuse_unproven(const struct source_key *key, struct defence *d, __u64 now, bool take)
 {
-	if (s && now < s->friend_until &&
-	    has_token(&s->unproven, now, FRIEND_INTERVAL, FRIEND_REACH, take))
+	struct friend *f = bpf_map_lookup_elem(&friends, key);
+
+	if (f && has_token(&f->unproven, now, FRIEND_INTERVAL, FRIEND_REACH, take))
 		return DROP_REASONS;
 	if (has_token(&d->unproven, now, UNPROVEN_INTERVAL, UNPROVEN_REACH, take))
 		return DROP_REASONS;
@@ -257,7 +267,7 @@ refuse_initiation(const struct message *m, const struct flow_key *flow, bool tak
 	if (suspect && !proven)
 		return refuse_suspect(s, now, take);
 	return proven ? refuse_proven(s, &key, now, take)
-		      : refuse_unproven(s, d, now, take);
+		      : refuse_unproven(&key, d, now, take);
 }
 
 #endif

@@ -41,8 +41,8 @@ struct options {
 };
 
 static const char usage[] =
-	"usage: wgxdp [-f] [--nic auto|none|IF[:zc|:copy|:skb]]... [--workers N]\n"
-	"             [--frames N] IFNAME\n"
+	"usage: wgxdp [-f] [--nic auto|none|IF[:zc|:copy|:skb|:filter]]...\n"
+	"             [--workers N] [--frames N] IFNAME\n"
 	"       wgxdp status [IFNAME] [--json]\n"
 	"       wgxdp release|attach IFNAME NIC\n"
 	"       wgxdp --help | --version\n"
@@ -54,7 +54,10 @@ static const char usage[] =
 	"                    (default)\n"
 	"  --nic none        use the UDP socket only\n"
 	"  --nic IF          use AF_XDP on this NIC; :zc, :copy and :skb choose the "
-	"mode\n"
+	"mode,\n"
+	"                    :filter only drops floods there, and leaves the rest to "
+	"the\n"
+	"                    UDP socket\n"
 	"                    (the environment variable WGXDP_NIC=IF,... does the same)\n"
 	"  --workers N       start at most N worker threads, and N - 1 helpers\n"
 	"                    (default: one worker per CPU)\n"
@@ -70,7 +73,10 @@ static bool parse_mode(const char *suffix, enum nic_mode *mode)
 	static const struct {
 		const char *name;
 		enum nic_mode mode;
-	} modes[] = {{"zc", NIC_ZEROCOPY}, {"copy", NIC_COPY}, {"skb", NIC_SKB}};
+	} modes[] = {{"zc", NIC_ZEROCOPY},
+		     {"copy", NIC_COPY},
+		     {"skb", NIC_SKB},
+		     {"filter", NIC_FILTER}};
 
 	for (unsigned i = 0; i < sizeof(modes) / sizeof(modes[0]); i++) {
 		if (!strcmp(suffix, modes[i].name)) {
@@ -110,7 +116,8 @@ static bool parse_nic_request(struct nics *nics, const char *arg)
 	size_t len = colon ? (size_t)(colon - arg) : strlen(arg);
 
 	if (!len || len >= IFNAMSIZ || (colon && !parse_mode(colon + 1, &r.mode)))
-		return wrong("--nic %s: want auto, none, or IF[:zc|:copy|:skb]", arg);
+		return wrong("--nic %s: want auto, none, or IF[:zc|:copy|:skb|:filter]",
+			     arg);
 	if (nics->request_count == WG_MAX_NICS)
 		return wrong("--nic %s: at most %u NICs can be named", arg, WG_MAX_NICS);
 	memcpy(r.name, arg, len);

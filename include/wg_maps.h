@@ -122,11 +122,17 @@ struct source_key {
 	__u8 prefix[8];
 };
 
+/* A source that has sent a cookie, or a suspect. */
 struct source {
-	__u64 friend_until;  /* a friend: a peer was there lately */
 	__u64 suspect_until; /* a suspect: many of its initiations were worthless */
 	__u64 proven;	     /* bucket of initiations with a cookie */
-	__u64 unproven; /* bucket of initiations without one, of friends and suspects */
+	__u64 unproven;	     /* of a suspect: bucket of initiations without one */
+};
+
+/* A source where a peer's endpoint is. */
+struct friend
+{
+	__u64 unproven; /* bucket of initiations without a cookie */
 };
 
 /* A flow whose junk the kernel has delivered. */
@@ -137,7 +143,8 @@ struct junk_flow {
 #define WG_LOAD_LASTS_NS NS_PER_SEC
 #define WG_SUSPECT_NS	 (10 * NS_PER_SEC)
 #define WG_MAX_SOURCES	 16384
-#define WG_MAX_JUNK	 16384 /* flows */
+#define WG_MAX_FRIENDS	 WG_MAX_PEERS /* one per peer */
+#define WG_MAX_JUNK	 16384	      /* flows */
 
 /* Inner packets and bytes as the TC programs see them (what a worker coalesced counts as
  * one), and outer data messages that the XDP program steered to AF_XDP. Per CPU. */

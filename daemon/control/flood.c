@@ -8,9 +8,7 @@
 
 /* A queue this long means that the daemon cannot keep up. */
 #define LOAD_BACKLOG 64
-/* How long a source stays a friend after a peer was there. */
-#define FRIEND_NS (24 * 3600 * NS_PER_SEC)
-#define COOKIE_NS (WG_COOKIE_LIFETIME * NS_PER_SEC)
+#define COOKIE_NS    (WG_COOKIE_LIFETIME * NS_PER_SEC)
 
 bool flood_note_backlog(struct tunnel *tunnel, unsigned backlog, uint64_t now)
 {
@@ -28,12 +26,6 @@ void flood_note_worthless(struct tunnel *tunnel, const struct ip_addr *source,
 	assert_control_thread();
 	if (!ratelimit_allow(&tunnel->worthless, source, now))
 		bpf_objects_set_suspect(tunnel->bpf, source, now + WG_SUSPECT_NS);
-}
-
-void flood_note_friend(struct tunnel *tunnel, const struct ip_addr *source, uint64_t now)
-{
-	assert_control_thread();
-	bpf_objects_set_friend(tunnel->bpf, source, now + FRIEND_NS);
 }
 
 void flood_publish_secret(struct tunnel *tunnel)

@@ -23,9 +23,6 @@ bool flood_note_backlog(struct tunnel *tunnel, unsigned backlog, uint64_t now);
 /* Notes that an initiation from this source was worthless. Many of them make it a suspect. */
 void flood_note_worthless(struct tunnel *tunnel, const struct ip_addr *source,
 			  uint64_t now);
-/* Makes the source, where a peer is or is configured to be, a friend for a day. Its initiations are
- * then answered, at least by a cookie, even if others flood the port. */
-void flood_note_friend(struct tunnel *tunnel, const struct ip_addr *source, uint64_t now);
 /* Gives the programs the secret that cookies are made of, if it has changed. */
 void flood_publish_secret(struct tunnel *tunnel);
 

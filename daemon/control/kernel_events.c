@@ -70,7 +70,7 @@ void kernel_look_at_wg0(struct tunnel *tunnel)
 static void note_link(struct tunnel *tunnel, uint32_t ifindex,
 		      const struct rtnl_link *link)
 {
-	struct nic *nic = dataplane_nic(&tunnel->dp, ifindex);
+	struct nic *nic = nics_find(tunnel, ifindex);
 
 	nics_link_changed(tunnel, ifindex, link);
 	if (nic && !link)

@@ -47,6 +47,19 @@ static void note_error(struct tunnel *tunnel, int err)
 	tunnel->listen_error = err;
 }
 
+/* Workers drop what the filter would, but each packet wakes one. */
+static void note_filter(struct tunnel *tunnel, int err)
+{
+	if (err && err != tunnel->filter_error)
+		log_error(
+			"the UDP sockets lack the filter against floods: %s (%s`ip link "
+			"set %s down` and `up` tries again)",
+			strerror(-err),
+			err == -ENOMEM ? "raise the sysctl net.core.optmem_max; " : "",
+			tunnel->name);
+	tunnel->filter_error = err;
+}
+
 /* Listens by these sockets. A port that the kernel chose is kept while wg0 is down, because peers
  * know it. */
 static void listen_by(struct tunnel *tunnel, struct udp *udp)
@@ -56,6 +69,7 @@ static void listen_by(struct tunnel *tunnel, struct udp *udp)
 	tunnel->listen_error = 0;
 	tunnel->listen_due = UINT64_MAX;
 	tunnel->listen_port = udp->port;
+	note_filter(tunnel, udp->filter_error);
 	replace_udp(tunnel, udp);
 }
 

@@ -21,14 +21,15 @@
 void nic_admin_leave(struct tunnel *tunnel, struct nic *nic, const char *why)
 {
 	assert_control_thread();
-	log_info("%s: %s; AF_XDP ends there", nic->name, why);
+	log_info("%s: %s; %s ends there", nic->name, why,
+		 nic_is_filter(nic) ? "the filter" : "AF_XDP");
 	paths_drop_nic(tunnel, nic);
 	nics_detach(tunnel, nic);
 }
 
 static int release(struct tunnel *tunnel, uint32_t ifindex)
 {
-	struct nic *nic = dataplane_nic(&tunnel->dp, ifindex);
+	struct nic *nic = nics_find(tunnel, ifindex);
 	int err = nics_release(tunnel, ifindex);
 
 	if (!err && nic)

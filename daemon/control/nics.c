@@ -61,7 +61,16 @@ static int free_id(struct tunnel *tunnel)
 	return -ENOSPC;
 }
 
-static void publish(struct tunnel *tunnel, struct nic *nic)
+struct nic *nics_find(const struct tunnel *tunnel, uint32_t ifindex)
+{
+	assert_control_thread();
+	for (unsigned i = 0; i < WG_MAX_NICS; i++)
+		if (tunnel->dp.nics[i] && tunnel->dp.nics[i]->ifindex == ifindex)
+			return tunnel->dp.nics[i];
+	return NULL;
+}
+
+static void publish_queues(struct tunnel *tunnel, struct nic *nic)
 {
 	unsigned n = workers_grow(&tunnel->workers, nic->queue_count, wgif_add_queue,
 				  &tunnel->wgif);
@@ -78,6 +87,13 @@ static void publish(struct tunnel *tunnel, struct nic *nic)
 		 nic->native ? "native" : "generic",
 		 nic->queues[0]->zerocopy ? "zero-copy" : "copy", nic->tx_queue_count,
 		 nic->tx_queue_count == 1 ? "" : "s");
+}
+
+static void publish_filter(struct tunnel *tunnel, struct nic *nic)
+{
+	rcu_assign_pointer(tunnel->dp.nics[nic->id], nic);
+	log_info("%s: XDP %s, filter only; the UDP socket has all packets", nic->name,
+		 nic->native ? "native" : "generic");
 }
 
 int nics_attach(struct tunnel *tunnel, uint32_t ifindex, enum nic_mode mode,
@@ -106,7 +122,10 @@ int nics_attach(struct tunnel *tunnel, uint32_t ifindex, enum nic_mode mode,
 		nic_free_deferred(nic);
 		return err;
 	}
-	publish(tunnel, nic);
+	if (nic_is_filter(nic))
+		publish_filter(tunnel, nic);
+	else
+		publish_queues(tunnel, nic);
 	*out = nic;
 	return 0;
 }
@@ -285,7 +304,7 @@ void nics_link_changed(struct tunnel *tunnel, uint32_t ifindex,
 {
 	assert_control_thread();
 	struct nic_refusal *r = find_refusal(tunnel, ifindex);
-	struct nic *nic = dataplane_nic(&tunnel->dp, ifindex);
+	struct nic *nic = nics_find(tunnel, ifindex);
 
 	if (!link)
 		forget_released(tunnel, ifindex);
@@ -334,7 +353,7 @@ static bool is_allowed(const struct tunnel *tunnel, uint32_t ifindex, enum nic_m
 
 static bool may_attach(struct tunnel *tunnel, uint32_t ifindex, enum nic_mode *mode)
 {
-	return !dataplane_nic(&tunnel->dp, ifindex) && !is_refused(tunnel, ifindex) &&
+	return !nics_find(tunnel, ifindex) && !is_refused(tunnel, ifindex) &&
 	       !find_released(tunnel, ifindex) && is_allowed(tunnel, ifindex, mode);
 }
 
@@ -408,7 +427,7 @@ int nics_take(struct tunnel *tunnel, uint32_t ifindex)
 
 	assert_control_thread();
 	forget_released(tunnel, ifindex);
-	if (dataplane_nic(&tunnel->dp, ifindex))
+	if (nics_find(tunnel, ifindex))
 		return 0;
 	if (!is_allowed(tunnel, ifindex, &mode))
 		return -EACCES;

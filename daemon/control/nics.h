@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which NICs have AF_XDP sockets: those that the administrator named, or, if none was named,
+ * Which NICs have AF_XDP sockets, or only the XDP program (a filter, nic.h): those that the administrator named, or, if none was named,
  * those that default routes and routes to peers lead to.
  *
  * Theory of operation: to attach XDP is a decision with consequences: drivers reset their
@@ -65,6 +65,8 @@ struct nics {
 	struct nic *closed; /* NICs that paths may still name: see nics_free_closed() */
 };
 
+/* Returns the attached NIC, which may be a filter, or NULL. */
+struct nic *nics_find(const struct tunnel *tunnel, uint32_t ifindex);
 /* Attaches XDP at once and opens the sockets of every queue. 0 or -errno, and then `why` gets
  * one line. */
 int nics_attach(struct tunnel *tunnel, uint32_t ifindex, enum nic_mode mode,

@@ -7,8 +7,8 @@
 #include <urcu-qsbr.h>
 
 #include "clock.h"
-#include "flood.h"
 #include "flows.h"
+#include "friends.h"
 #include "handshake_queue.h"
 #include "log.h"
 #include "nics.h"
@@ -203,7 +203,7 @@ void paths_configure_endpoint(struct peer *peer, const struct endpoint *ep)
 	if (peer->configured && peer->has_endpoint && endpoint_equal(&peer->endpoint, ep))
 		return;
 	move_to(peer, ep);
-	flood_note_friend(tunnel_of(peer), &ep->addr, clock_now());
+	friends_move(peer, &ep->addr);
 	peer->configured = true;
 }
 
@@ -241,7 +241,7 @@ void paths_note_way(struct peer *peer, const struct handshake_message *m)
 	paths_set_endpoint(peer, &m->from);
 	if (m->ifindex)
 		flows_admit(peer, &m->from, m->ifindex, now);
-	flood_note_friend(tunnel_of(peer), &m->from.addr, now);
+	friends_move(peer, &m->from.addr);
 }
 
 void paths_roam(struct peer *peer)
@@ -255,7 +255,7 @@ void paths_roam(struct peer *peer)
 	ifindex = peer->roamed_by;
 	pthread_mutex_unlock(&peer->roam_lock);
 	paths_note_arrival(peer, ifindex);
-	flood_note_friend(tunnel_of(peer), &ep.addr, clock_now());
+	friends_move(peer, &ep.addr);
 	/* Even if the peer is back where we thought it to be: the worker's path is a makeshift. */
 	move_to(peer, &ep);
 }

@@ -54,6 +54,7 @@ static void take_nic(const struct nic *nic, struct nic_snapshot *s)
 	memcpy(s->name, nic->name, sizeof(s->name));
 	s->ifindex = nic->ifindex;
 	s->native = nic->native;
+	s->filter = nic_is_filter(nic);
 	s->queues = nic->tx_queue_count;
 	s->receive_queues = nic->queue_count - nic->tx_queue_count;
 	for (unsigned i = 0; i < nic->tx_queue_count; i++)
@@ -136,6 +137,7 @@ void snapshot_take(struct tunnel *tunnel, struct snapshot *s)
 	s->up = tunnel->up;
 	s->listening = tunnel->dp.udp;
 	s->listen_error = tunnel->listen_error;
+	s->filter_error = tunnel->dp.udp ? tunnel->dp.udp->filter_error : 0;
 	snprintf(s->aead, sizeof(s->aead), "%s", tunnel->dp.aead->name);
 	s->workers = tunnel->workers.count;
 	s->late_changes = late_maps_count(tunnel);

@@ -37,6 +37,7 @@ struct nic_snapshot {
 	char name[IFNAMSIZ];
 	uint32_t ifindex;
 	bool native;		  /* native XDP, else generic */
+	bool filter;		  /* has no AF_XDP sockets */
 	unsigned queues;	  /* that send and receive */
 	unsigned zerocopy_queues; /* of those */
 	unsigned receive_queues;  /* that only receive, with copies */
@@ -59,7 +60,8 @@ struct snapshot {
 	bool up;			/* the interface is */
 	bool listening;			/* the UDP sockets are open */
 	int listen_error;		/* if they should be: why they are not, -errno */
-	char aead[32];			/* name of the AEAD engine */
+	int filter_error; /* why the sockets lack the filter, -errno; 0: they have it */
+	char aead[32];	  /* name of the AEAD engine */
 	unsigned workers;
 	bool guarded;	     /* wg0 is not known to lack a TC program */
 	size_t late_changes; /* that BPF maps have not yet */

@@ -119,6 +119,8 @@ static struct json_object *counters_object(const void *from, const struct counte
 
 static const char *af_xdp_mode(const struct nic_snapshot *nic)
 {
+	if (nic->filter)
+		return "none";
 	if (!nic->zerocopy_queues)
 		return "copy";
 	return nic->zerocopy_queues == nic->queues ? "zero-copy" : "mixed";
@@ -132,6 +134,7 @@ static struct json_object *nic_object(const struct nic_snapshot *nic)
 	put_number(&o, "ifindex", nic->ifindex);
 	put_string(&o, "xdp", nic->native ? "native" : "generic");
 	put_string(&o, "af_xdp", af_xdp_mode(nic));
+	put_bool(&o, "filter_only", nic->filter);
 	put_number(&o, "queues", nic->queues);
 	put_number(&o, "xdp_queues", nic->receive_queues);
 	return o;
@@ -219,6 +222,8 @@ static struct json_object *tunnel_object(const struct snapshot *s)
 	put_bool(&o, "listening", s->listening);
 	if (s->listen_error)
 		put_string(&o, "listen_error", strerror(-s->listen_error));
+	if (s->filter_error)
+		put_string(&o, "filter_error", strerror(-s->filter_error));
 	put_number(&o, "fwmark", s->fwmark);
 	put_number(&o, "pid", (uint64_t)s->pid);
 	put_number(&o, "uptime", s->uptime);

@@ -96,6 +96,7 @@ struct tunnel {
 	 * need. */
 	uint64_t listen_due, links_due;
 	int listen_error; /* -errno of the latest try; 0: it listens, or is down */
+	int filter_error; /* of the latest sockets (udp.h), as the log knows it */
 	struct uapi *uapi;
 	int epoll_fd; /* what the control thread waits on */
 	int signal_fd;

@@ -522,10 +522,28 @@ static struct source_key source_key(const struct ip_addr *addr)
 	return key;
 }
 
-/* Raises the times of a source to those of `until`. If a program changes a bucket meanwhile, that
- * change is lost, and a few initiations more or fewer pass. */
-static void raise_source(struct bpf_objects *bpf, const struct ip_addr *addr,
-			 const struct source *until)
+void bpf_objects_add_friend(struct bpf_objects *bpf, const struct ip_addr *addr)
+{
+	struct source_key key = source_key(addr);
+	struct friend full = {0};
+
+	assert_control_thread();
+	bpf_map_update_elem(bpf_map__fd(bpf->nic->maps.friends), &key, &full,
+			    BPF_NOEXIST);
+}
+
+void bpf_objects_remove_friend(struct bpf_objects *bpf, const struct ip_addr *addr)
+{
+	struct source_key key = source_key(addr);
+
+	assert_control_thread();
+	map_unset(bpf->nic->maps.friends, &key);
+}
+
+/* If a program changes a bucket meanwhile, that change is lost, and a few initiations more or fewer
+ * pass. */
+void bpf_objects_set_suspect(struct bpf_objects *bpf, const struct ip_addr *addr,
+			     uint64_t until)
 {
 	int fd = bpf_map__fd(bpf->nic->maps.sources);
 	struct source_key key = source_key(addr);
@@ -534,23 +552,9 @@ static void raise_source(struct bpf_objects *bpf, const struct ip_addr *addr,
 	assert_control_thread();
 	if (bpf_map_lookup_elem(fd, &key, &s))
 		memset(&s, 0, sizeof(s));
-	if (until->friend_until > s.friend_until)
-		s.friend_until = until->friend_until;
-	if (until->suspect_until > s.suspect_until)
-		s.suspect_until = until->suspect_until;
+	if (until > s.suspect_until)
+		s.suspect_until = until;
 	bpf_map_update_elem(fd, &key, &s, BPF_ANY);
-}
-
-void bpf_objects_set_friend(struct bpf_objects *bpf, const struct ip_addr *addr,
-			    uint64_t until)
-{
-	raise_source(bpf, addr, &(struct source){.friend_until = until});
-}
-
-void bpf_objects_set_suspect(struct bpf_objects *bpf, const struct ip_addr *addr,
-			     uint64_t until)
-{
-	raise_source(bpf, addr, &(struct source){.suspect_until = until});
 }
 
 /* The clock of bpf_ktime_get_coarse_ns(). */

@@ -118,10 +118,12 @@ struct defence *bpf_objects_defence(struct bpf_objects *bpf);
 /* Sets the secret that cookies are made of (cookie.h), and when it expires. NULL: there is none. */
 void bpf_objects_set_cookie_secret(struct bpf_objects *bpf,
 				   const uint8_t secret[WG_KEY_LEN], uint64_t until);
-/* Make the source a friend or a suspect (bpf/flood.h) until that time (clock_now()). If the kernel
- * has no memory for it, nothing happens. */
-void bpf_objects_set_friend(struct bpf_objects *bpf, const struct ip_addr *addr,
-			    uint64_t until);
+/* The source of the address is a friend (bpf/flood.h), or is not one any more. Adding it again does
+ * nothing. If the kernel has no memory for it, nothing happens. */
+void bpf_objects_add_friend(struct bpf_objects *bpf, const struct ip_addr *addr);
+void bpf_objects_remove_friend(struct bpf_objects *bpf, const struct ip_addr *addr);
+/* Makes the source a suspect (bpf/flood.h) until that time (clock_now()). If the kernel has no
+ * memory for it, nothing happens. */
 void bpf_objects_set_suspect(struct bpf_objects *bpf, const struct ip_addr *addr,
 			     uint64_t until);
 /* entry NULL: the NIC is no longer served. */

@@ -117,6 +117,7 @@ struct peer {
 		by_hop; /* in peers->by_hop, by link and next hop of its route */
 	struct peer_member by_flow; /* in peers->by_flow, by our address of peer->flow */
 	struct peer_member by_endpoint;	  /* in peers->by_endpoint, by address and port */
+	struct peer_member by_source;	  /* in peers->by_source: friends.h */
 	struct timerq_node resolve_later; /* in peers->resolutions */
 	uint64_t retry_wait;	/* ns, after a failed look-up of the path; 0: none */
 	uint64_t pmtu_due;	/* of pmtu_schedule() */

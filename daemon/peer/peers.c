@@ -10,6 +10,7 @@
 #include <sodium.h>
 
 #include "bpf_objects.h"
+#include "friends.h"
 #include "peer.h"
 #include "thread.h"
 
@@ -271,6 +272,7 @@ void peer_remove(struct peer *peer)
 	peer_index_drop(&peers->by_hop, &peer->by_hop);
 	peer_index_drop(&peers->by_endpoint, &peer->by_endpoint);
 	peer_index_drop(&peers->by_flow, &peer->by_flow);
+	friends_leave(peer);
 	timerq_remove(&peers->resolutions, &peer->resolve_later);
 	cds_lfht_del(peers->by_key, &peer->by_key);
 	leave_peer(peers, peer);

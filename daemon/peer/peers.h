@@ -51,7 +51,7 @@ struct peers {
 	struct cds_list_head *next_path;  /* in list; NULL: all paths are resolved */
 	struct cds_list_head walks;	  /* struct peer_walk */
 	struct cds_lfht *by_key;
-	struct peer_index by_endpoint, by_flow;
+	struct peer_index by_endpoint, by_flow, by_source;
 	struct timerq resolutions; /* paths to resolve at a time */
 	struct peer_index by_hop;  /* peers whose path depends on a neighbour entry */
 	uint8_t hash_key[16];

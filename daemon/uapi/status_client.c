@@ -144,22 +144,30 @@ static void print_released(struct json_object *o)
 	}
 }
 
+/* Returns true if the NIC has AF_XDP sockets. */
+static bool print_nic(struct json_object *nic)
+{
+	printf("  NIC %s: XDP %s, ", text(nic, "name"), text(nic, "xdp"));
+	if (json_object_get_boolean(json_object_object_get(nic, "filter_only"))) {
+		printf("filter only\n");
+		return false;
+	}
+	printf("AF_XDP %s, %s queue(s)", text(nic, "af_xdp"), text(nic, "queues"));
+	if (strcmp(text(nic, "xdp_queues"), "0") != 0)
+		printf(" and %s that only receive, with copies", text(nic, "xdp_queues"));
+	putchar('\n');
+	return true;
+}
+
 static void print_nics(struct json_object *o)
 {
 	struct json_object *nics = json_object_object_get(o, "nics");
 	size_t n = length(nics);
+	bool af_xdp = false;
 
-	for (size_t i = 0; i < n; i++) {
-		struct json_object *nic = json_object_array_get_idx(nics, i);
-
-		printf("  NIC %s: XDP %s, AF_XDP %s, %s queue(s)", text(nic, "name"),
-		       text(nic, "xdp"), text(nic, "af_xdp"), text(nic, "queues"));
-		if (strcmp(text(nic, "xdp_queues"), "0") != 0)
-			printf(" and %s that only receive, with copies",
-			       text(nic, "xdp_queues"));
-		putchar('\n');
-	}
-	if (!n)
+	for (size_t i = 0; i < n; i++)
+		af_xdp |= print_nic(json_object_array_get_idx(nics, i));
+	if (!af_xdp)
 		printf("  no NIC with AF_XDP: all packets use the UDP socket\n");
 	print_refused(o);
 	print_released(o);
@@ -270,6 +278,10 @@ static void print_troubles(struct json_object *o)
 		printf("  the interface lacks its TC programs: NO PACKETS PASS; trying "
 		       "to "
 		       "put them back\n");
+	if (json_object_object_get(o, "filter_error"))
+		printf("  the UDP sockets lack the filter against floods: %s; the log "
+		       "tells the cure\n",
+		       text(o, "filter_error"));
 	if (get_number(o, "late_changes"))
 		printf("  BPF maps lack %s changes, for which the kernel has no memory; "
 		       "trying again\n",

@@ -134,7 +134,7 @@ bool nic_queues_changed(const struct nic *nic)
 {
 	struct ethtool_channels c;
 
-	return !ask_channels(nic->name, &c) &&
+	return !nic_is_filter(nic) && !ask_channels(nic->name, &c) &&
 	       bounded(c.combined_count + c.rx_count) != nic->queue_count;
 }
 
@@ -218,7 +218,8 @@ static int attach_xdp(struct bpf_objects *bpf, struct nic *nic, bool generic, bo
 	err = attach_alone(bpf, nic, generic, frags);
 	if (err != -EBUSY)
 		return err;
-	*step = "AF_XDP sockets";
+	if (!nic_is_filter(nic))
+		*step = "AF_XDP sockets";
 	if (bpf_objects_others_serve(bpf, nic->ifindex, nic->mac))
 		return -EBUSY;
 	*step = "libxdp's dispatcher";
@@ -270,7 +271,7 @@ static int open_queues(struct bpf_objects *bpf, struct nic *nic)
 
 int nic_serve_queues(struct bpf_objects *bpf, struct nic *nic)
 {
-	uint32_t room = nic->frame_size - KERNEL_HEADROOM,
+	uint32_t room = nic_is_filter(nic) ? 0 : nic->frame_size - KERNEL_HEADROOM,
 		 mtu_frame = nic->mtu + ETH_HLEN;
 	struct nic_entry entry = {
 		.first_key = nic->id * WG_MAX_QUEUES,
@@ -317,6 +318,9 @@ static void explain_error(const struct bpf_objects *bpf, char *why, size_t len,
 		hint = " (needs CAP_SYS_ADMIN, and a kernel that loads BPF extensions)";
 	else if (nic->mode == NIC_ZEROCOPY)
 		hint = " (zero-copy needs a driver that has it: use :copy, or no suffix)";
+	else if (nic->mode == NIC_FILTER)
+		hint = " (:filter needs a driver with native XDP: --nic none does "
+		       "without, and floods are dropped at the UDP socket)";
 	else if (nic->mode == NIC_COPY)
 		hint = " (native XDP needs a driver that has it: use :skb, or no suffix)";
 	snprintf(why, len, "%s: %s: %s%s", nic->name, step, strerror(-err), hint);
@@ -336,7 +340,8 @@ static struct nic *nic_new(uint32_t ifindex, const struct rtnl_link *link, uint3
 	nic->xdp = XDP_NOT_ATTACHED;
 	nic->id = id;
 	nic->ifindex = ifindex;
-	nic->tx_queue_count = count_tx_queues(nic->name);
+	if (!nic_is_filter(nic))
+		nic->tx_queue_count = count_tx_queues(nic->name);
 	return nic;
 }
 
@@ -347,6 +352,8 @@ static int attach(struct bpf_objects *bpf, struct nic *nic, bool generic, bool f
 
 	if (err)
 		return err;
+	if (nic_is_filter(nic))
+		return nic_serve_queues(bpf, nic);
 	*step = "AF_XDP sockets";
 	err = open_queues(bpf, nic);
 	return err ? err : nic_serve_queues(bpf, nic);
@@ -355,7 +362,7 @@ static int attach(struct bpf_objects *bpf, struct nic *nic, bool generic, bool f
 bool nic_fits(const struct nic *nic, uint32_t mtu)
 {
 	return mtu + FRAME_OVERHEAD <= nic->frame_size ||
-	       nic->frame_size == FRAME_SIZE_MAX;
+	       nic->frame_size == FRAME_SIZE_MAX || nic_is_filter(nic);
 }
 
 int nic_open(struct bpf_objects *bpf, uint32_t ifindex, const struct rtnl_link *link,

@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * NICs with AF_XDP sockets on all their queues (xsk.h).
+ * NICs with AF_XDP sockets on all their queues (xsk.h), and NICs that have only the XDP program.
  *
  * Theory of operation: the control thread attaches the XDP program, opens the sockets of each
  * queue and publishes the NIC under RCU; workers then read the queues that are given to them and
  * send by the queue that nic_tx_queue() names.
+ *
+ * A filter (NIC_FILTER) is a NIC without sockets: the XDP program drops floods (bpf/flood.h) and
+ * passes everything else to the UDP sockets. Its driver must have native XDP: generic XDP sees a
+ * packet only after the kernel has made a buffer for it, and copies those that GRO has merged.
  *
  * A driver may add queues while an XDP program is attached (virtio_net does if the device has
  * some to spare). It receives by them, too, so they get sockets. But it sends nothing from a
@@ -36,6 +40,7 @@ enum nic_mode {
 	NIC_ZEROCOPY, /* native XDP and zero-copy, or refuse */
 	NIC_COPY,     /* native XDP and copy, or refuse */
 	NIC_SKB,      /* generic XDP and copy */
+	NIC_FILTER,   /* native XDP without sockets, or refuse */
 };
 
 struct nic {
@@ -61,7 +66,8 @@ struct nic {
 	struct rcu_head rcu;
 };
 
-/* Attaches XDP and opens the sockets of every queue; *out is closed by nic_close(). `generic`: use
+/* Attaches XDP and, except for a filter, opens the sockets of every queue; *out is closed by
+ * nic_close(). `generic`: use
  * generic XDP if the mode allows it and the driver has no native XDP. `why` gets one line on
  * error. frames: per queue (xsk.h). 0 or -errno. May wait a second for a queue. Control thread. */
 int nic_open(struct bpf_objects *bpf, uint32_t ifindex, const struct rtnl_link *link,
@@ -72,6 +78,11 @@ int nic_open(struct bpf_objects *bpf, uint32_t ifindex, const struct rtnl_link *
 void nic_close(struct bpf_objects *bpf, struct nic *nic);
 /* Frees a closed NIC after a grace period. No path may name it. Control thread. */
 void nic_free_deferred(struct nic *nic);
+/* Returns true if the NIC has no sockets: only the XDP program. Any RCU thread. */
+static inline bool nic_is_filter(const struct nic *nic)
+{
+	return nic->mode == NIC_FILTER;
+}
 /* Returns true if messages may leave by the NIC, which may be NULL. Any RCU thread. */
 static inline bool nic_may_send(const struct nic *nic)
 {
@@ -79,14 +90,15 @@ static inline bool nic_may_send(const struct nic *nic)
 }
 /* Takes over the device's name, MTU and address, which may have changed. Control thread. */
 void nic_set_link(struct bpf_objects *bpf, struct nic *nic, const struct rtnl_link *link);
-/* Lets the XDP program redirect packets to the queues. 0 or -errno; if it was served before, it is
+/* Lets the XDP program serve the NIC: redirect packets to its queues, drop floods. 0 or -errno; if it was served before, it is
  * `late` then, and this is to be called again. Control thread. */
 int nic_serve_queues(struct bpf_objects *bpf, struct nic *nic);
-/* Returns true if the device has another number of receive queues than it was opened with. */
+/* Returns true if the device has another number of receive queues than it was opened with. A
+ * filter does not mind. */
 bool nic_queues_changed(const struct nic *nic);
 /* The losses of all queues. Any thread. */
 struct nic_losses nic_losses(const struct nic *nic);
-/* Returns true if the frames hold packets of this MTU, or cannot be larger. */
+/* Returns true if the frames hold packets of this MTU, or cannot be larger, or there are none. */
 bool nic_fits(const struct nic *nic, uint32_t mtu);
 /* The queue that this worker sends by. Any RCU thread. */
 struct nic_queue *nic_tx_queue(const struct nic *nic, unsigned worker);

@@ -47,13 +47,14 @@ static int set_mark(int fd, uint32_t fwmark)
 }
 
 /* Workers drop the same messages as the filter, so a kernel that refuses it does no harm. */
-static void attach_filter(int fd, int filter_fd)
+static void attach_filter(struct udp *u, int fd, int filter_fd)
 {
-	if (filter_fd >= 0)
-		set_option(fd, SOL_SOCKET, SO_ATTACH_BPF, filter_fd);
+	if (filter_fd >= 0 &&
+	    setsockopt(fd, SOL_SOCKET, SO_ATTACH_BPF, &filter_fd, sizeof(filter_fd)))
+		u->filter_error = -errno;
 }
 
-static int open_socket(int family, uint32_t fwmark, int filter_fd)
+static int open_socket(struct udp *u, int family, uint32_t fwmark, int filter_fd)
 {
 	int err, fd = socket(family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
@@ -74,7 +75,7 @@ static int open_socket(int family, uint32_t fwmark, int filter_fd)
 	/* wgif.bpf.c recognises our own packets by it. */
 	set_option(fd, SOL_SOCKET, SO_PRIORITY, WG_SOCKET_PRIORITY);
 	set_buffers(fd);
-	attach_filter(fd, filter_fd);
+	attach_filter(u, fd, filter_fd);
 	if (fwmark && (err = set_mark(fd, fwmark))) {
 		close(fd);
 		return err;
@@ -107,14 +108,15 @@ static int open_pair(struct udp *u, uint16_t port, uint32_t fwmark, int filter_f
 	int err;
 
 	u->fd6 = -1;
-	u->fd4 = open_socket(AF_INET, fwmark, filter_fd);
+	u->filter_error = 0;
+	u->fd4 = open_socket(u, AF_INET, fwmark, filter_fd);
 	if (u->fd4 < 0)
 		return u->fd4;
 	err = bind_port(u->fd4, AF_INET, port);
 	if (err)
 		return err;
 	u->port = bound_port(u->fd4);
-	u->fd6 = open_socket(AF_INET6, fwmark, filter_fd);
+	u->fd6 = open_socket(u, AF_INET6, fwmark, filter_fd);
 	if (u->fd6 == -EAFNOSUPPORT || u->fd6 == -EADDRNOTAVAIL)
 		return u->fd6 = -1, 0;
 	return u->fd6 < 0 ? u->fd6 : bind_port(u->fd6, AF_INET6, u->port);

@@ -20,11 +20,12 @@
 struct udp {
 	int fd4, fd6; /* fd6 is -1 if the host has no IPv6 */
 	uint16_t port;
+	int filter_error; /* -errno: a socket lacks the filter; 0: none does */
 };
 
 /* Opens both on `port` (host order; 0: any that is free in both families), in the namespace of the
  * calling thread. filter_fd: the BPF program that filters what they receive, or -1; it stays the
- * caller's. 0 or -errno (EADDRINUSE). The caller closes *out by udp_close(). Control thread. */
+ * caller's. If the kernel refuses it, they work without, and filter_error says why. 0 or -errno (EADDRINUSE). The caller closes *out by udp_close(). Control thread. */
 int udp_open(struct udp **out, uint16_t port, uint32_t fwmark, int filter_fd);
 /* Closes and frees, once no worker uses the sockets. NULL is allowed. Control thread. */
 void udp_close(struct udp *udp);

@@ -64,14 +64,14 @@ static inline struct carrier dataplane_carrier(const struct dataplane *dp,
 	return carrier_for(path, len, worker, rcu_dereference(dp->udp));
 }
 
-/* Returns the attached NIC with this ifindex, or NULL. Any RCU thread, until its next quiescent
+/* Returns the NIC with this ifindex that has AF_XDP sockets, or NULL. Any RCU thread, until its next quiescent
  * state. */
 static inline struct nic *dataplane_nic(const struct dataplane *dp, uint32_t ifindex)
 {
 	for (unsigned i = 0; i < WG_MAX_NICS; i++) {
 		struct nic *nic = rcu_dereference(dp->nics[i]);
 
-		if (nic && nic->ifindex == ifindex)
+		if (nic && nic->ifindex == ifindex && !nic_is_filter(nic))
 			return nic;
 	}
 	return NULL;

@@ -141,7 +141,7 @@ static bool push_pending(struct worker *w)
 	for (unsigned i = 0; i < WG_MAX_NICS; i++) {
 		struct nic *nic = rcu_dereference(w->dp->nics[i]);
 
-		if (nic && carrier_push(nic, w->index))
+		if (nic && !nic_is_filter(nic) && carrier_push(nic, w->index))
 			pending = true;
 	}
 	return pending;

@@ -335,6 +335,7 @@ static int setup(void **state)
 	make_peer_stats(bpf_map__fd(nic->maps.peer_stats), PEER);
 	set_defence((struct defence){0});
 	empty(nic->maps.sources);
+	empty(nic->maps.friends);
 	empty(nic->maps.junk_flows);
 	return 0;
 }
@@ -1123,6 +1124,16 @@ static void put_source(int family, struct source s)
 		0);
 }
 
+static void put_friend(int family)
+{
+	struct source_key key = source_key(family);
+	struct friend full = {0};
+
+	assert_int_equal(
+		bpf_map_update_elem(bpf_map__fd(nic->maps.friends), &key, &full, BPF_ANY),
+		0);
+}
+
 /* The bucket holds `burst`. Tokens come back while the test runs, so more may pass. */
 static void expect_few(struct frame f, int burst, int verdict)
 {
@@ -1189,12 +1200,32 @@ static void some_without_a_cookie_are_answered(void **state)
 
 static void friends_are_answered_under_load(void **state)
 {
+	for (int family = 4; family <= 6; family += 2) {
+		set_defence(loaded());
+		put_friend(family);
+		expect_few(message(family, 1, 148), 20, XDP_REDIRECT);
+		empty(nic->maps.friends);
+		expect(message(family, 1, 148), XDP_DROP, DROP_no_cookie);
+	}
+}
+
+/* Initiations from 20,000 sources, each with a cookie, fill the map `sources`. */
+static void nobody_evicts_a_friend(void **state)
+{
+	struct frame f;
+
 	set_defence(loaded());
-	put_source(4, (struct source){.friend_until = boot_now() + 10 * SECOND});
+	put_friend(4);
+	for (uint32_t i = 0; i < 20000; i++) {
+		f = message(4, 1, 148);
+		put16(f.bytes + IP4_SOURCE, 0xc612);
+		put16(f.bytes + IP4_SOURCE + 2, (uint16_t)i);
+		f = with_cookie(f);
+		fix_checksum(&f);
+		assert_int_equal(run(&f, nic_ifindex, 0), XDP_PASS);
+	}
 	for (int i = 0; i < 20; i++)
 		expect(message(4, 1, 148), XDP_REDIRECT, NO_DROP);
-	put_source(4, (struct source){.friend_until = boot_now() - 1});
-	expect(message(4, 1, 148), XDP_DROP, DROP_no_cookie);
 }
 
 static void expired_cookies_do_not_count(void **state)
@@ -1562,6 +1593,7 @@ static const struct CMUnitTest tests[] = {
 	T(load_needs_a_cookie_in_other_flows),
 	T(some_without_a_cookie_are_answered),
 	T(friends_are_answered_under_load),
+	T(nobody_evicts_a_friend),
 	T(expired_cookies_do_not_count),
 	T(suspects_are_limited),
 	T(socket_gets_no_junk),

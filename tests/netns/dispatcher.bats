@@ -78,6 +78,24 @@ passes_by_xdp() {
 	in_dispatcher A toB neighbour
 }
 
+@test "another XDP program on a NIC with the filter only" {
+	neighbour A toB
+	start_wg wgxdp A --nic toB:filter
+	start_wg wgxdp B --nic none
+	wg_setup A B
+	wait_until 10 pings A "$(inner4 B)"
+	in_dispatcher A toB wg_nic
+	status_is A '.nics[0].filter_only'
+	before=$(paths A)
+	counted=$(seen A)
+	ping_all A "$(inner4 B)" 50
+	went_by A udp "$before" 50
+	(($(seen A) >= counted + 50))
+	stop_wg A
+	in_dispatcher A toB wg_nic 0
+	in_dispatcher A toB neighbour
+}
+
 # libxdp would refuse a program that does not take such frames, if the dispatcher did.
 @test "another XDP program that takes frames in several buffers" {
 	neighbour A toB xdp.frags

@@ -127,6 +127,33 @@ they_work() { # HOST
 	wait_until 5 refute on "$1" kill -0 "$pid"
 }
 
+@test "UDP sockets whose filter is refused work without it; log and status say so, until they have it" {
+	needs_root
+	needs_wgxdp
+	host_new A
+	host_new B
+	join A B
+	start_wg wgxdp A --nic none
+	start_wg wgxdp B --nic none
+	optmem=$(on A cat /proc/sys/net/core/optmem_max) ||
+		skip "the limit belongs to the whole machine before Linux 6.8"
+	on A sysctl -qw net.core.optmem_max=64
+	wg_setup A B
+	wait_until 3 said "the UDP sockets lack the filter against floods: Cannot allocate memory (raise the sysctl net.core.optmem_max"
+	status_is A '.listening and .filter_error == "Cannot allocate memory"'
+	on A "$WGXDP" status wg0 | grep -q "the UDP sockets lack the filter against floods: Cannot allocate"
+	on A wg set wg0 listen-port 51999
+	on A wg set wg0 listen-port "$PORT"
+	[ "$(grep -c "lack the filter" "$TMP/A-wg0.log")" = 1 ]
+	wait_until 10 pings A "$(inner4 B)"
+	on A sysctl -qw net.core.optmem_max="$optmem"
+	on A ip link set wg0 down
+	on A ip link set wg0 up
+	wait_until 5 status_is A '.listening and .filter_error == null'
+	refute grep -q "lack the filter" <(on A "$WGXDP" status wg0)
+	status_is B '.filter_error == null'
+}
+
 # many_peers COUNT: lines of `wg addconf` with an allowed IP each.
 many_peers() {
 	python3 - "$1" <<-'E'

@@ -337,6 +337,9 @@ umem_kb() {
 	refuses "--jsn: no such option" "$WGXDP" status --jsn
 	refuses "wg1: one interface at most" "$WGXDP" status wg0 wg1
 	refuses "a/b: not a name" "$WGXDP" a/b
+	refuses "toB:filtre: want .*:filter" "$WGXDP" --nic toB:filtre wg0
+	refuses "none: cannot be combined" "$WGXDP" --nic toB:filter --nic none wg0
+	refuses "toB:filter: this NIC was named already" "$WGXDP" --nic toB:zc --nic toB:filter wg0
 	traceless A
 }
 

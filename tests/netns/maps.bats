@@ -69,6 +69,43 @@ maps_agree() { diff <(expected) <({ prefixes4; prefixes6; } | sort); }
 	[ "$(dump sessions | jq length)" = 0 ]
 }
 
+# friends PREFIX...: returns true if the map has these sources, in this order. A PREFIX is a JSON list
+# of 8 bytes.
+friends() {
+	local want
+
+	want=$(IFS=, && echo "[$*]")
+	dump friends | jq -e --argjson want "$want" 'map(.key.prefix) | sort == $want'
+}
+
+@test "friends: the sources of the peers' endpoints, one each" {
+	local b=[192,0,2,2,0,0,0,0] moved=[192,0,2,77,0,0,0,0] net=[32,1,13,184,0,0,0,0]
+
+	friends $b
+	# A second peer behind the same address, and one elsewhere in the /64 of a third.
+	wg_keys X Y Z
+	on A wg set wg0 peer "${PUBKEY[X]}" endpoint 192.0.2.2:9
+	friends $b
+	on A wg set wg0 peer "${PUBKEY[Y]}" endpoint "[2001:db8::5]:9" \
+		peer "${PUBKEY[Z]}" endpoint "[2001:db8::6]:9"
+	friends $net $b
+	# A new address replaces the old one, unless another peer is there.
+	on A wg set wg0 peer "${PUBKEY[X]}" endpoint 192.0.2.77:9
+	friends $net $b $moved
+	on A wg set wg0 peer "${PUBKEY[B]}" remove
+	friends $net $moved
+	on A wg set wg0 peer "${PUBKEY[X]}" remove peer "${PUBKEY[Y]}" remove
+	friends $net
+	on A wg set wg0 peer "${PUBKEY[Z]}" remove
+	friends
+	# An initiation from a new address makes that one a friend.
+	wg_peer A B
+	on B wg set wg0 peer "${PUBKEY[A]}" remove
+	wg_peer B A endpoint "$(endpoint A 4)"
+	wait_until 10 pings B "$(inner4 A)"
+	friends $b
+}
+
 # peer_stat FIELD: prints the only peer's counter, summed over all CPUs.
 peer_stat() {
 	dump peer_stats | jq --arg field "$1" \

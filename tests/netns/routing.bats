@@ -724,6 +724,60 @@ no_nic() { status_is A '.nics == []'; }
 	ping_all A "$(inner4 B)" 20
 }
 
+has_filter() {
+	has_xdp A toB && status_is A '.nics == [{name: "toB", ifindex: .nics[0].ifindex,
+		xdp: "native", af_xdp: "none", filter_only: true, queues: 0, xdp_queues: 0}]'
+}
+
+@test "a NIC with the filter only: the UDP socket has the data, and queues and MTU may change" {
+	host_new A
+	host_new B
+	join_queues 2 2
+	start_wg wgxdp A --nic toB:filter
+	start_wg wgxdp B --nic none
+	has_filter
+	on A "$WGXDP" status wg0 >"$TMP/status"
+	grep -q "NIC toB: XDP native, filter only$" "$TMP/status"
+	grep -q "all packets use the UDP socket" "$TMP/status"
+	grep -q "toB: XDP native, filter only" "$TMP/A-wg0.log"
+	wg_setup A B
+	wait_until 10 pings A "$(inner4 B)"
+	before=$(paths A)
+	ping_all A "$(inner4 B)" 50
+	went_by A udp "$before" 50
+	status_is A '.peers[0].path == "udp" and .peers[0].rx_path == "udp"'
+	# There are no AF_XDP sockets, so nothing keeps the queues.
+	on B ethtool -L toA tx 1
+	on A ethtool -L toB rx 1 tx 1
+	link_mtu 9000
+	link_mtu 1500
+	ping_all A "$(inner4 B)" 20
+	has_filter
+	on A "$WGXDP" release wg0 toB
+	no_nic
+	refute has_xdp A toB
+	grep -q "toB: released, as told; the filter ends there" "$TMP/A-wg0.log"
+	ping_all A "$(inner4 B)" 20
+	on A "$WGXDP" attach wg0 toB
+	has_filter
+	ping_all A "$(inner4 B)" 20
+	[ "$(grep -c "filter only" "$TMP/A-wg0.log")" = 2 ]
+	on A ip link del toB
+	wait_until 5 no_nic
+}
+
+@test "the filter by WGXDP_NIC; a driver without native XDP is refused in one line" {
+	host_new A
+	on A ip link add toB type veth peer name nowhere
+	WGXDP_NIC=toB:filter start_wg wgxdp A
+	has_filter
+	stop_wg A
+	on A ip link add br0 type bridge
+	refute on A timeout $((10 * PATIENCE)) "$WGXDP" -f --nic br0:filter wg0 2>"$TMP/refusal"
+	[ "$(wc -l <"$TMP/refusal")" = 1 ]
+	grep -q "br0: XDP: .*:filter needs a driver with native XDP" "$TMP/refusal"
+}
+
 @test "wgxdp release and wgxdp attach say what is wrong" {
 	host_new A
 	start_wg wgxdp A --nic none

@@ -85,7 +85,7 @@ no_xdp() {
 	wait_until 10 pings A "$(inner4 B)"
 	on_path A af_xdp
 	status_is A '.nics == [{name: "toB", ifindex: .nics[0].ifindex, xdp: "generic",
-		af_xdp: "copy", queues: 1, xdp_queues: 0}]'
+		af_xdp: "copy", filter_only: false, queues: 1, xdp_queues: 0}]'
 	exchange xdp
 }
 

@@ -16,15 +16,35 @@ setup() {
 	[ -x "$FLOOD" ] # built by `make tests`
 }
 
-# scene [ARGUMENTS of wgxdp]: makes the tunnel, and F with a key that A knows.
+# scene filter|[ARGUMENTS of wgxdp]: makes the tunnel, and F with a key that A knows. filter: A's
+# NICs have only the filter.
 scene() {
-	WGXDP_ARGS=$1 tunnel wgxdp wgxdp
-	host_new F
-	join A F
+	case $1 in
+	filter) filtered_tunnel ;;
+	*)
+		WGXDP_ARGS=$1 tunnel wgxdp wgxdp
+		host_new F
+		join A F
+		;;
+	esac
 	wg_keys F
 	# The endpoint makes A attach XDP to that link.
 	wg_peer A F endpoint "$(outer4 F):9"
 	[ -n "$1" ] || wait_until 5 status_is A '[.nics[].name] | contains(["toF"])'
+}
+
+filtered_tunnel() {
+	local host
+
+	for host in A B F; do
+		host_new $host
+	done
+	join A B
+	join A F
+	start_wg wgxdp A --nic toB:filter --nic toF:filter
+	start_wg wgxdp B --nic none
+	wg_setup A B
+	wait_until 10 pings A "$(inner4 B)"
 }
 
 # flood_to ADDRESS [OPTIONS]: floods A with the key of $KEY, or F's.
@@ -85,6 +105,8 @@ cookies_for_a_flood() {
 
 @test "a flood gets cookies, not handshakes, without XDP" { cookies_for_a_flood "--nic none"; }
 
+@test "a flood gets cookies, not handshakes, by the filter" { cookies_for_a_flood filter; }
+
 few_are_no_load() {
 	scene "$1"
 	flood --count 40
@@ -117,6 +139,8 @@ cookie_works() {
 @test "an initiation with its cookie is answered under load, without XDP" {
 	cookie_works "--nic none"
 }
+
+@test "an initiation with its cookie is answered under load, by the filter" { cookie_works filter; }
 
 load_ends() {
 	scene "$1"
@@ -201,9 +225,17 @@ junk_wakes_no_thread() {
 	grep -q 'bad_mac.* per second' "$TMP/status"
 }
 
+# xdp_drops DEVICE: prints how many frames XDP has dropped on A's device.
+xdp_drops() { on A ethtool -S "$1" | awk '/xdp_drops/ { n += $2 } END { print n + 0 }'; }
+
 @test "junk wakes no thread, by AF_XDP: XDP drops it" {
 	junk_wakes_no_thread ""
-	[ "$(on A ethtool -S toF | awk '/xdp_drops/ { n += $2 } END { print n }')" -ge 1000 ]
+	[ "$(xdp_drops toF)" -ge 1000 ]
+}
+
+@test "junk wakes no thread, by the filter: XDP drops it" {
+	junk_wakes_no_thread filter
+	[ "$(xdp_drops toF)" -ge 1000 ]
 }
 
 @test "junk wakes no thread, without XDP" { junk_wakes_no_thread "--nic none"; }
@@ -259,6 +291,8 @@ others_go_on() {
 
 @test "an established tunnel goes on under load, without XDP" { others_go_on "--nic none"; }
 
+@test "an established tunnel goes on under load, by the filter" { others_go_on filter; }
+
 # XDP takes F's flow, so its initiations are received by the handshake ring.
 @test "a flood from a peer's flow, by AF_XDP: other peers are not disturbed" {
 	scene ""
@@ -289,6 +323,7 @@ full_speed() {
 	load_it
 	before=$(rss_kb A)
 	socket_full=$(udp_counter 6)
+	link_before=$(link_full)
 	flood_on --count 2000 --sockets 16 --seconds 3
 	answered=$(answered_of 150)
 	wait $flooding
@@ -302,8 +337,11 @@ full_speed() {
 	ping_all A "$(inner4 B)" 20
 }
 
+# link_full: prints how many of F's frames found the queue of the link full.
+link_full() { on F cat /sys/class/net/toA/statistics/tx_dropped; }
+
 # every_initiation_accounted: each initiation must be answered, or counted as dropped by A, or by
-# the kernel if the UDP socket was full.
+# the kernel if the UDP socket or the link's queue was full.
 every_initiation_accounted() {
 	local sent answered dropped
 
@@ -311,7 +349,7 @@ every_initiation_accounted() {
 	answered=$(($(value cookie_replies) + $(value responses)))
 	dropped=$(($(drops A handshake_queue_full) + $(drops A rx_ring_full) +
 		$(drops A rate_limited) + $(drops A no_cookie) + $(drops A initiation_flood) +
-		$(udp_counter 6) - socket_full))
+		$(udp_counter 6) - socket_full + $(link_full) - link_before))
 	echo "sent $sent, answered $answered, dropped $dropped"
 	((answered + dropped >= sent * 95 / 100))
 }
@@ -319,6 +357,11 @@ every_initiation_accounted() {
 @test "a flood at full speed, by AF_XDP: tunnel and memory" { full_speed "" 140; }
 
 @test "a flood at full speed, without XDP: tunnel and memory" { full_speed "--nic none" 75; }
+
+@test "a flood at full speed, by the filter: tunnel and memory" {
+	full_speed filter 75
+	[ "$(xdp_drops toF)" -ge 1000 ]
+}
 
 # ---- wgxdp as initiator, to a responder under load
 
@@ -353,3 +396,5 @@ gets_through() {
 @test "an initiator gets through to a loaded responder, by AF_XDP" { gets_through ""; }
 
 @test "an initiator gets through to a loaded responder, without XDP" { gets_through "--nic none"; }
+
+@test "an initiator gets through to a loaded responder, by the filter" { gets_through filter; }
