@@ -20,10 +20,12 @@
 
 #include "fuzz.h"
 
-#define __BPF_HELPERS__ /* libbpf's include guard */
+/* NOLINTBEGIN: libbpf's names, and what they stand for */
+#define __BPF_HELPERS__ /* the include guard */
 #define SEC(name)
 #define __uint(name, value) int(*name)[value]
 #define __type(name, value) typeof(value) *name
+/* NOLINTEND */
 
 /* The programs' functions have no prototypes, they subtract pointers to void, and `#pragma unroll` is
  * clang's. */

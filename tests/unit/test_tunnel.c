@@ -122,6 +122,8 @@ static bool may_allocate(void)
 	return true;
 }
 
+/* Functions whose calls the linker replaces: the names are those of its option --wrap. */
+/* NOLINTBEGIN(bugprone-reserved-identifier) */
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t n, size_t size);
 void *__real_aligned_alloc(size_t align, size_t size);
@@ -130,8 +132,6 @@ void *__wrap_malloc(size_t size);
 void *__wrap_calloc(size_t n, size_t size);
 void *__wrap_aligned_alloc(size_t align, size_t size);
 void *__wrap_reallocarray(void *old, size_t n, size_t size);
-
-/* Replace the functions by the linker's --wrap. */
 
 void *__wrap_malloc(size_t size)
 {
@@ -152,6 +152,7 @@ void *__wrap_reallocarray(void *old, size_t n, size_t size)
 {
 	return may_allocate() ? __real_reallocarray(old, n, size) : NULL;
 }
+/* NOLINTEND(bugprone-reserved-identifier) */
 
 /* --- sockets --- */
 
