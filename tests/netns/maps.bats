@@ -79,23 +79,23 @@ friends() {
 }
 
 @test "friends: the sources of the peers' endpoints, one each" {
-	local b=[192,0,2,2,0,0,0,0] moved=[192,0,2,77,0,0,0,0] net=[32,1,13,184,0,0,0,0]
+	local b="[192,0,2,2,0,0,0,0]" moved="[192,0,2,77,0,0,0,0]" net="[32,1,13,184,0,0,0,0]"
 
-	friends $b
+	friends "$b"
 	# A second peer behind the same address, and one elsewhere in the /64 of a third.
 	wg_keys X Y Z
 	on A wg set wg0 peer "${PUBKEY[X]}" endpoint 192.0.2.2:9
-	friends $b
+	friends "$b"
 	on A wg set wg0 peer "${PUBKEY[Y]}" endpoint "[2001:db8::5]:9" \
 		peer "${PUBKEY[Z]}" endpoint "[2001:db8::6]:9"
-	friends $net $b
+	friends "$net" "$b"
 	# A new address replaces the old one, unless another peer is there.
 	on A wg set wg0 peer "${PUBKEY[X]}" endpoint 192.0.2.77:9
-	friends $net $b $moved
+	friends "$net" "$b" "$moved"
 	on A wg set wg0 peer "${PUBKEY[B]}" remove
-	friends $net $moved
+	friends "$net" "$moved"
 	on A wg set wg0 peer "${PUBKEY[X]}" remove peer "${PUBKEY[Y]}" remove
-	friends $net
+	friends "$net"
 	on A wg set wg0 peer "${PUBKEY[Z]}" remove
 	friends
 	# An initiation from a new address makes that one a friend.
@@ -103,7 +103,7 @@ friends() {
 	on B wg set wg0 peer "${PUBKEY[A]}" remove
 	wg_peer B A endpoint "$(endpoint A 4)"
 	wait_until 10 pings B "$(inner4 A)"
-	friends $b
+	friends "$b"
 }
 
 # peer_stat FIELD: prints the only peer's counter, summed over all CPUs.
