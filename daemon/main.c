@@ -322,9 +322,23 @@ static void raise_memory_limit(void)
 	setrlimit(RLIMIT_MEMLOCK, &unlimited);
 }
 
+/* Leaves all memory out of core dumps, also those that root asks for (gcore). A kernel without core
+ * dumps has no such file. */
+static void empty_core_dumps(void)
+{
+	int fd = open("/proc/self/coredump_filter", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (write(fd, "0", 1) != 1)
+		log_info("core dumps may contain keys: %s", strerror(errno));
+	close(fd);
+}
+
 /* Keeps keys out of swap and core dumps. MCL_ONFAULT: a page is locked when it is first used. */
 static void guard_memory(void)
 {
+	empty_core_dumps();
 	prctl(PR_SET_DUMPABLE, 0);
 	/* Without the capability, RLIMIT_MEMLOCK would make later allocations fail. */
 	if (!capabilities_lock_memory())

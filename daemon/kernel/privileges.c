@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "capabilities.h"
+#include "file_access.h"
 #include "log.h"
 #include "syscall_filter.h"
 
@@ -34,13 +35,22 @@ int privileges_settle(char *why, size_t why_len)
 	return err;
 }
 
+/* Returns 0 too if the kernel lacks what the step needs. */
+static int unless_unsupported(int err)
+{
+	return err == -EOPNOTSUPP ? 0 : err;
+}
+
 void privileges_drop(enum thread_role role)
 {
 	int err = capabilities_drop_all();
 
+	/* liburcu reads in /sys how many CPUs there are. */
+	if (!err && role != THREAD_RCU)
+		err = unless_unsupported(file_access_deny());
 	if (!err)
-		err = syscall_filter_install(role);
-	if (err && err != -EOPNOTSUPP)
+		err = unless_unsupported(syscall_filter_install(role));
+	if (err)
 		log_error("a thread keeps privileges that it does not need: %s",
 			  strerror(-err));
 }

@@ -69,6 +69,8 @@
 	RARE(capget, CONTROL, "a worker gives up its capabilities")                      \
 	RARE(capset, CONTROL, "a worker gives up its capabilities")                      \
 	RARE(seccomp, CONTROL, "a worker limits itself")                                 \
+	RARE(landlock_create_ruleset, CONTROL, "a worker gives up access to files")      \
+	RARE(landlock_restrict_self, CONTROL, "a worker gives up access to files")       \
 	RARE(prlimit64, CONTROL, "a worker's stack, its memory limit")                   \
 	/* Files: sysctls, sysfs, /dev/net/tun, pins, CPUs for liburcu. */               \
 	CALL(openat, CONTROL | RCU, "files")                                             \

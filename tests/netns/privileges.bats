@@ -125,9 +125,41 @@ traced() {
 	export BATS_TEST_TIMEOUT=$((240 * PATIENCE))
 	traced 'wg0 in another network namespace still uses|^SIGTERM ends it' life.bats
 	"$REPO/tests/syscalls/compare.py" "$TMP/traces"
+	if grep -q 'landlock_create_ruleset(NULL.* = [1-9]' "$TMP"/traces/*; then
+		grep -q 'landlock_restrict_self.* = 0' "$TMP"/traces/*
+	fi
 	sed 's/^\(\tCALL(\)poll, .*$/\1ppoll, CONTROL | PACKETS | RCU, "") \\/' \
 		"$REPO/daemon/kernel/syscall_list.h" >"$TMP/list"
 	refute "$REPO/tests/syscalls/compare.py" --list "$TMP/list" "$TMP/traces" >"$TMP/out"
 	cat "$TMP/out"
 	grep -q "^PACKETS calls poll, which the list does not allow$" "$TMP/out"
+}
+
+# core_has KEY-FILE CORE: the core contains the key, as bytes or in base64.
+core_has() {
+	local base64 hex
+
+	base64=$(tr -d '=\n' <"$1")
+	hex=$(base64 -d "$1" | od -An -v -tx1 | tr -d ' \n' | sed 's/../\\x&/g')
+	LC_ALL=C grep -qaF "$base64" "$2" || LC_ALL=C grep -qaP "$hex" "$2"
+}
+
+# dump_core OPTIONS...: writes A's memory to $TMP/core.PID.
+dump_core() { on A gcore "$@" -o "$TMP/core" "$(daemon_pid A)" >"$TMP/gcore" 2>&1; }
+
+@test "no key is in a core dump, not even in one that root asks for" {
+	tunnel wgxdp wgxdp
+	wg genpsk >"$TMP/psk"
+	on A wg set wg0 peer "${PUBKEY[B]}" preshared-key "$TMP/psk"
+	on B wg set wg0 peer "${PUBKEY[A]}" preshared-key "$TMP/psk"
+	wait_until 10 pings A "$(inner4 B)"
+	core="$TMP/core.$(daemon_pid A)"
+	# All of the memory, to see that the keys can be found.
+	dump_core -a
+	core_has "$TMP/A.key" "$core"
+	core_has "$TMP/psk" "$core"
+	rm "$core"
+	dump_core
+	refute core_has "$TMP/A.key" "$core"
+	refute core_has "$TMP/psk" "$core"
 }
