@@ -2,7 +2,8 @@
 /*
  * Frames into the XDP program of a NIC, and what it passes into the filter of the UDP sockets, as in
  * a kernel that delivers each frame for our port. The input says how long it takes until the next
- * frame, whether the daemon is under load, which flows are admitted, and what the frames contain: any
+ * frame, whether the daemon is under load, which flows are admitted, whether the source is a suspect
+ * or a friend, and what the frames contain: any
  * type of message, right in all or changed anywhere. A model that shares no code with the programs
  * says what they must do with each frame: XDP takes and drops nothing else, counts what it drops,
  * and changes no byte; the filter cuts off no good message.
@@ -47,8 +48,9 @@ static struct scene {
 	bool has_mac1;
 	uint64_t admitted;   /* when the flows of both families were */
 	uint64_t load_until; /* 0: never */
-	struct bucket unproven, suspect[2], proven[2];
+	struct bucket unproven, suspect[2], proven[2], friend[2];
 	uint64_t suspect_until[2];
+	bool is_friend[2];
 	struct noted_flow noted[NOTED]; /* whose junk the filter has dropped */
 	unsigned noted_count;
 } scene;
@@ -257,6 +259,9 @@ static enum drop_reason limit(const struct judgement *j, bool take)
 				  take)
 			       ? DROP_REASONS
 			       : DROP_rate_limited;
+	if (!suspect && is_from_base(j) && scene.is_friend[j->v6] &&
+	    take_token(&scene.friend[j->v6], FRIEND_INTERVAL, FRIEND_REACH, take))
+		return DROP_REASONS;
 	if (!suspect)
 		return take_token(&scene.unproven, UNPROVEN_INTERVAL, UNPROVEN_REACH,
 				  take)
@@ -750,21 +755,40 @@ static void begin_load(struct input *in)
 	scene.unproven = (struct bucket){.credit = credit, .at = native.now};
 }
 
+static struct source_key base_source(bool v6)
+{
+	struct flow_key flow = base_flow(v6);
+	struct source_key k = {.proto = flow.proto};
+
+	memcpy(k.prefix, v6 ? flow.source : flow.source + 12, v6 ? 8 : 4);
+	return k;
+}
+
 /* Makes the source of the family's flow a suspect with few tokens left. */
 static void suspect(struct input *in, bool v6)
 {
 	uint64_t credit = take8(in) % 8 * SUSPECT_INTERVAL;
-	struct flow_key flow = base_flow(v6);
-	struct source_key k = {.proto = flow.proto};
+	struct source_key k = base_source(v6);
 	struct source *s, fresh = {0};
 
-	memcpy(k.prefix, v6 ? flow.source : flow.source + 12, v6 ? 8 : 4);
 	if (!bpf_map_lookup_elem(&sources, &k))
 		CHECK(!bpf_map_update_elem(&sources, &k, &fresh, BPF_ANY));
 	s = bpf_map_lookup_elem(&sources, &k);
 	scene.suspect_until[v6] = s->suspect_until = native.now + WG_SUSPECT_NS;
 	s->unproven = native.now + SUSPECT_REACH - credit;
 	scene.suspect[v6] = (struct bucket){.credit = credit, .at = native.now};
+}
+
+/* Makes it a friend with few tokens left. */
+static void befriend(struct input *in, bool v6)
+{
+	uint64_t credit = take8(in) % 4 * FRIEND_INTERVAL;
+	struct source_key k = base_source(v6);
+	struct friend f = {.unproven = native.now + FRIEND_REACH - credit};
+
+	CHECK(!bpf_map_update_elem(&friends, &k, &f, BPF_ANY));
+	scene.is_friend[v6] = true;
+	scene.friend[v6] = (struct bucket){.credit = credit, .at = native.now};
 }
 
 static void step(struct input *in)
@@ -786,6 +810,8 @@ static void step(struct input *in)
 		suspect(in, what & 128);
 		break;
 	case 5:
+		befriend(in, what & 128);
+		break;
 	case 6:
 		receive_merged(in);
 		break;
