@@ -47,6 +47,7 @@
 #define FRIEND_REACH	  (20 * FRIEND_INTERVAL)
 #define UNPROVEN_INTERVAL (NS_PER_SEC / 1000)
 #define UNPROVEN_REACH	  (4096 * UNPROVEN_INTERVAL) /* as long as the daemon's queue */
+#define LUMP_NS		  (1ULL << 24)		     /* 17 ms */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -202,6 +203,13 @@ static __always_inline bool has_token(__u64 *full_at, __u64 now, __u64 interval,
 	return true;
 }
 
+/* The time by which buckets get tokens that are spent on a flood: it moves on in steps. So the
+ * flood's messages pass several at a time, and wake the daemon once for all of them. */
+static __always_inline __u64 lump(__u64 now)
+{
+	return now & ~(LUMP_NS - 1);
+}
+
 static __always_inline struct source_key source_key(const struct flow_key *flow)
 {
 	struct source_key key = {.proto = flow->proto};
@@ -234,7 +242,7 @@ refuse_unproven(const struct source_key *key, struct defence *d, __u64 now, bool
 
 	if (f && has_token(&f->unproven, now, FRIEND_INTERVAL, FRIEND_REACH, take))
 		return DROP_REASONS;
-	if (has_token(&d->unproven, now, UNPROVEN_INTERVAL, UNPROVEN_REACH, take))
+	if (has_token(&d->unproven, lump(now), UNPROVEN_INTERVAL, UNPROVEN_REACH, take))
 		return DROP_REASONS;
 	return DROP_no_cookie;
 }
