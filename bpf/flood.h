@@ -12,7 +12,7 @@
  * An initiation with a right mac1 is provably for this interface, so the XDP program may drop it.
  * Without load, all such initiations pass, except those of suspects: sources from which the daemon
  * has received many worthless initiations. Suspects are limited at all times, so that they cannot
- * put the daemon under load. Under load:
+ * put the daemon under load. The daemon answers theirs by cookies, as under load. Under load:
  * - An initiation with a cookie, which proves that its source is not forged, passes if the bucket
  *   of the source has a token.
  * - Initiations without a cookie share one bucket. Its rate is what the daemon can answer with
@@ -39,14 +39,19 @@
 #define JUNK_LASTS_NS NS_PER_SEC
 
 /* Of each kind of bucket: the interval of its tokens, and how long an empty one takes to fill. */
-#define PROVEN_INTERVAL	  (NS_PER_SEC / 20)
-#define PROVEN_REACH	  (5 * PROVEN_INTERVAL)
-#define SUSPECT_INTERVAL  (NS_PER_SEC / 200)
-#define SUSPECT_REACH	  (200 * SUSPECT_INTERVAL)
-#define FRIEND_INTERVAL	  (NS_PER_SEC / 20)
-#define FRIEND_REACH	  (20 * FRIEND_INTERVAL)
-#define UNPROVEN_INTERVAL (NS_PER_SEC / 1000)
-#define UNPROVEN_REACH	  (4096 * UNPROVEN_INTERVAL) /* as long as the daemon's queue */
+#define PROVEN_INTERVAL	    (NS_PER_SEC / 20)
+#define PROVEN_REACH	    (5 * PROVEN_INTERVAL)
+#define SUSPECT_INTERVAL    (NS_PER_SEC / 200)
+#define SUSPECT_REACH	    (200 * SUSPECT_INTERVAL)
+#define FORGED_INTERVAL	    (NS_PER_SEC / 2500)
+#define FORGED_REACH	    (250 * FORGED_INTERVAL)
+#define ALL_FORGED_INTERVAL (NS_PER_SEC / 5000)
+#define ALL_FORGED_REACH    (500 * ALL_FORGED_INTERVAL)
+#define FRIEND_INTERVAL	    (NS_PER_SEC / 20)
+#define FRIEND_REACH	    (20 * FRIEND_INTERVAL)
+#define UNPROVEN_INTERVAL   (NS_PER_SEC / 1000)
+#define UNPROVEN_REACH	    (4096 * UNPROVEN_INTERVAL) /* as long as the daemon's queue */
+#define LUMP_NS		    (1ULL << 24)	       /* 17 ms */
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
@@ -202,6 +207,13 @@ static __always_inline bool has_token(__u64 *full_at, __u64 now, __u64 interval,
 	return true;
 }
 
+/* The time by which buckets get tokens that are spent on a flood: it moves on in steps. So the
+ * flood's messages pass several at a time, and wake the daemon once for all of them. */
+static __always_inline __u64 lump(__u64 now)
+{
+	return now & ~(LUMP_NS - 1);
+}
+
 static __always_inline struct source_key source_key(const struct flow_key *flow)
 {
 	struct source_key key = {.proto = flow->proto};
@@ -234,17 +246,38 @@ refuse_unproven(const struct source_key *key, struct defence *d, __u64 now, bool
 
 	if (f && has_token(&f->unproven, now, FRIEND_INTERVAL, FRIEND_REACH, take))
 		return DROP_REASONS;
-	if (has_token(&d->unproven, now, UNPROVEN_INTERVAL, UNPROVEN_REACH, take))
+	if (has_token(&d->unproven, lump(now), UNPROVEN_INTERVAL, UNPROVEN_REACH, take))
 		return DROP_REASONS;
 	return DROP_no_cookie;
 }
 
-/* A suspect remains one for as long as it exceeds its limit. Its limit is higher than that of other
- * sources without a cookie, because its address may be forged, and the peer there needs a token. */
-static __always_inline enum drop_reason refuse_suspect(struct source *s, __u64 now,
+/* Returns true if the initiations come no faster than the bucket's tokens. Unlike has_token(), it
+ * takes tokens for initiations that are refused, so a faster flood gets nothing. */
+static __always_inline bool keeps_rate(__u64 *full_at, __u64 now, bool take)
+{
+	const __u64 limit = now + FORGED_REACH;
+	__u64 full = (*full_at > now ? *full_at : now) + FORGED_INTERVAL;
+	bool keeps = full <= limit;
+
+	if (full > limit + FORGED_REACH)
+		full = limit + FORGED_REACH;
+	if (take || !keeps)
+		*full_at = full;
+	return keeps;
+}
+
+/* A suspect remains one for as long as it exceeds its limit. If a peer is there, somebody may have
+ * forged its address. Then all initiations of a slow flood are answered by cookies, so that the
+ * peer's initiation gets one. In a fast flood that would cost much and help little. */
+static __always_inline enum drop_reason refuse_suspect(struct source *s,
+						       const struct source_key *key,
+						       struct defence *d, __u64 now,
 						       bool take)
 {
-	if (has_token(&s->unproven, now, SUSPECT_INTERVAL, SUSPECT_REACH, take))
+	if (has_token(&s->unproven, lump(now), SUSPECT_INTERVAL, SUSPECT_REACH, take))
+		return DROP_REASONS;
+	if (bpf_map_lookup_elem(&friends, key) && keeps_rate(&s->forged, now, take) &&
+	    has_token(&d->forged, now, ALL_FORGED_INTERVAL, ALL_FORGED_REACH, take))
 		return DROP_REASONS;
 	s->suspect_until = now + WG_SUSPECT_NS;
 	return DROP_rate_limited;
@@ -265,7 +298,7 @@ refuse_initiation(const struct message *m, const struct flow_key *flow, bool tak
 		return DROP_REASONS;
 	proven = now < d->cookie_until && mac2_right(d, m, flow);
 	if (suspect && !proven)
-		return refuse_suspect(s, now, take);
+		return refuse_suspect(s, &key, d, now, take);
 	return proven ? refuse_proven(s, &key, now, take)
 		      : refuse_unproven(&key, d, now, take);
 }

@@ -111,6 +111,7 @@ struct wg_config {
 struct defence {
 	__u64 load_until; /* until then the daemon is under load (whitepaper section 5.3) */
 	__u64 unproven;	  /* bucket of all initiations without a cookie */
+	__u64 forged;	  /* bucket of all suspects that are friends, too */
 	__u64 cookie_until; /* when cookie_state expires; 0: there are no cookies */
 	/* BLAKE2s under the secret that cookies are made of, after the key's block. */
 	__u32 cookie_state[8];
@@ -127,6 +128,7 @@ struct source {
 	__u64 suspect_until; /* a suspect: many of its initiations were worthless */
 	__u64 proven;	     /* bucket of initiations with a cookie */
 	__u64 unproven;	     /* of a suspect: bucket of initiations without one */
+	__u64 forged;	     /* of a suspect that is a friend: a second bucket of these */
 };
 
 /* A source where a peer's endpoint is. */

@@ -28,6 +28,13 @@ void flood_note_worthless(struct tunnel *tunnel, const struct ip_addr *source,
 		bpf_objects_set_suspect(tunnel->bpf, source, now + WG_SUSPECT_NS);
 }
 
+bool flood_is_suspicious(struct tunnel *tunnel, const struct ip_addr *source,
+			 uint64_t now)
+{
+	assert_control_thread();
+	return ratelimit_exceeded(&tunnel->worthless, source, now);
+}
+
 void flood_publish_secret(struct tunnel *tunnel)
 {
 	const struct cookie_checker *c = &tunnel->cookies;

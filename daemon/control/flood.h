@@ -23,6 +23,10 @@ bool flood_note_backlog(struct tunnel *tunnel, unsigned backlog, uint64_t now);
 /* Notes that an initiation from this source was worthless. Many of them make it a suspect. */
 void flood_note_worthless(struct tunnel *tunnel, const struct ip_addr *source,
 			  uint64_t now);
+/* Returns true if the source has sent so many of them lately that its next initiation must have a
+ * cookie. */
+bool flood_is_suspicious(struct tunnel *tunnel, const struct ip_addr *source,
+			 uint64_t now);
 /* Gives the programs the secret that cookies are made of, if it has changed. */
 void flood_publish_secret(struct tunnel *tunnel);
 

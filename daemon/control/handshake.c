@@ -301,8 +301,8 @@ static void send_cookie(struct tunnel *tunnel, const struct handshake_message *m
 	flood_publish_secret(tunnel);
 }
 
-/* Under load, replays are answered by cookies, and not recognised. Who sends them uses none of
- * these, so it becomes a suspect and cannot keep up the load. */
+/* Replays that are answered by cookies are not recognised. Who sends them uses none of these cookies,
+ * so it becomes or remains a suspect. */
 static void note_no_cookie(struct tunnel *tunnel, const struct handshake_message *m,
 			   uint64_t now)
 {
@@ -310,9 +310,10 @@ static void note_no_cookie(struct tunnel *tunnel, const struct handshake_message
 		flood_note_worthless(tunnel, &m->from.addr, now);
 }
 
-/* Returns true if the message may cost more work than the check of its macs (section 5.3). */
+/* Returns true if the message may cost more work than the check of its macs (section 5.3).
+ * `wants_cookie`: only if it has a cookie, else it is answered with one. */
 static bool admit(struct tunnel *tunnel, const struct handshake_message *m,
-		  bool under_load, uint64_t now)
+		  bool wants_cookie, uint64_t now)
 {
 	const struct endpoint *from = &m->from;
 	enum cookie_verdict verdict = cookie_check(&tunnel->cookies, m->data, m->len,
@@ -322,7 +323,7 @@ static bool admit(struct tunnel *tunnel, const struct handshake_message *m,
 		tunnel_drop(tunnel, DROP_bad_mac, 1);
 		return false;
 	}
-	if (!under_load)
+	if (!wants_cookie)
 		return true;
 	if (verdict == COOKIE_MAC1_OK) {
 		send_cookie(tunnel, m, now);
@@ -361,6 +362,8 @@ void handshake_receive(struct tunnel *tunnel, const struct handshake_message *m,
 		receive_cookie_reply(tunnel, m, now);
 	else if (type == WG_RESPONSE)
 		serve_response(tunnel, m, under_load, now);
-	else if (admit(tunnel, m, under_load, now))
+	else if (admit(tunnel, m,
+		       under_load || flood_is_suspicious(tunnel, &m->from.addr, now),
+		       now))
 		receive_initiation(tunnel, m, now);
 }

@@ -541,7 +541,7 @@ void bpf_objects_remove_friend(struct bpf_objects *bpf, const struct ip_addr *ad
 }
 
 /* If a program changes a bucket meanwhile, that change is lost, and a few initiations more or fewer
- * pass. */
+ * pass. A time that is hardly later is not written, because in a flood there are many. */
 void bpf_objects_set_suspect(struct bpf_objects *bpf, const struct ip_addr *addr,
 			     uint64_t until)
 {
@@ -552,8 +552,9 @@ void bpf_objects_set_suspect(struct bpf_objects *bpf, const struct ip_addr *addr
 	assert_control_thread();
 	if (bpf_map_lookup_elem(fd, &key, &s))
 		memset(&s, 0, sizeof(s));
-	if (until > s.suspect_until)
-		s.suspect_until = until;
+	if (until < s.suspect_until + NS_PER_SEC)
+		return;
+	s.suspect_until = until;
 	bpf_map_update_elem(fd, &key, &s, BPF_ANY);
 }
 

@@ -74,20 +74,34 @@ find_entry(struct ratelimit *rl, const struct ratelimit_entry *source, uint64_t 
 	return reusable;
 }
 
-bool ratelimit_allow(struct ratelimit *rl, const struct ip_addr *src, uint64_t now)
+/* Returns the entry of a source that has a token, or NULL. *after: the entry without the token. */
+static struct ratelimit_entry *find_token(struct ratelimit *rl, const struct ip_addr *src,
+					  uint64_t now, struct ratelimit_entry *after)
 {
-	struct ratelimit_entry source, *entry;
+	struct ratelimit_entry *entry;
 
 	if (!ip_addr_len(src))
-		return false;
-	source = source_of(rl, src);
-	entry = find_entry(rl, &source, now);
+		return NULL;
+	*after = source_of(rl, src);
+	entry = find_entry(rl, after, now);
 	if (!entry)
-		return false;
+		return NULL;
+	after->full_at = (entry->full_at > now ? entry->full_at : now) + rl->interval;
+	return after->full_at > now + rl->reach ? NULL : entry;
+}
 
-	source.full_at = (entry->full_at > now ? entry->full_at : now) + rl->interval;
-	if (source.full_at > now + rl->reach)
-		return false;
-	*entry = source;
-	return true;
+bool ratelimit_allow(struct ratelimit *rl, const struct ip_addr *src, uint64_t now)
+{
+	struct ratelimit_entry after, *entry = find_token(rl, src, now, &after);
+
+	if (entry)
+		*entry = after;
+	return entry;
+}
+
+bool ratelimit_exceeded(struct ratelimit *rl, const struct ip_addr *src, uint64_t now)
+{
+	struct ratelimit_entry after;
+
+	return !find_token(rl, src, now, &after);
 }

@@ -43,5 +43,7 @@ void ratelimit_init(struct ratelimit *rl, unsigned per_second, unsigned burst,
  * has no family. now is in nanoseconds of a monotonic clock.
  */
 bool ratelimit_allow(struct ratelimit *rl, const struct ip_addr *src, uint64_t now);
+/* Returns true if ratelimit_allow() would return false now. Takes no token. */
+bool ratelimit_exceeded(struct ratelimit *rl, const struct ip_addr *src, uint64_t now);
 
 #endif

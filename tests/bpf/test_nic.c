@@ -1261,6 +1261,54 @@ static void suspects_are_limited(void **state)
 	}
 }
 
+/* Returns a suspect without tokens for initiations without a cookie. */
+static struct source spent_suspect(void)
+{
+	return (struct source){.suspect_until = boot_now() + 100 * SECOND,
+			       .unproven = boot_now() + 100 * SECOND};
+}
+
+static void a_suspect_with_a_cookie_passes(void **state)
+{
+	struct defence d = loaded();
+
+	d.load_until = 0;
+	for (int family = 4; family <= 6; family += 2) {
+		set_defence(d);
+		put_source(family, spent_suspect());
+		expect(message(family, 1, 148), XDP_DROP, DROP_rate_limited);
+		expect_few(with_cookie(message(family, 1, 148)), 5, XDP_REDIRECT);
+	}
+}
+
+/* The peer there may be the sender of one of them. */
+static void a_suspect_that_is_a_friend_has_more(void **state)
+{
+	for (int family = 4; family <= 6; family += 2) {
+		put_friend(family);
+		put_source(family, spent_suspect());
+		for (int i = 0; i < 250; i++)
+			expect(message(family, 1, 148), XDP_REDIRECT, NO_DROP);
+	}
+}
+
+/* All initiations of a faster flood count, so it gets nothing. */
+static void a_fast_flood_from_a_friend_gets_no_more(void **state)
+{
+	struct source s = spent_suspect();
+
+	/* The bucket is as empty as it can be. Each refused initiation keeps it so. */
+	s.forged = boot_now() + 10 * SECOND;
+	put_friend(4);
+	put_source(4, s);
+	for (int i = 0; i < 100; i++)
+		expect(message(4, 1, 148), XDP_DROP, DROP_rate_limited);
+	/* All such suspects together have a limit, too. */
+	put_source(4, spent_suspect());
+	set_defence((struct defence){.forged = boot_now() + 10 * SECOND});
+	expect(message(4, 1, 148), XDP_DROP, DROP_rate_limited);
+}
+
 /* --- the filter of the UDP sockets --- */
 
 static int filtered_socket(struct sockaddr_in *to)
@@ -1596,6 +1644,9 @@ static const struct CMUnitTest tests[] = {
 	T(nobody_evicts_a_friend),
 	T(expired_cookies_do_not_count),
 	T(suspects_are_limited),
+	T(a_suspect_with_a_cookie_passes),
+	T(a_suspect_that_is_a_friend_has_more),
+	T(a_fast_flood_from_a_friend_gets_no_more),
 	T(socket_gets_no_junk),
 	T(end_of_merged_datagrams_is_cut_off),
 };

@@ -363,6 +363,84 @@ every_initiation_accounted() {
 	[ "$(xdp_drops toF)" -ge 1000 ]
 }
 
+# ---- a peer whose address others forge
+
+# lan_join HOST: joins it to the bridge in S, as "lan".
+lan_join() {
+	nsenter --target "${HOST_PID[S]}" --net ip link add "to$1" type veth \
+		peer name lan netns "${HOST_PID[$1]}"
+	on S ip link set "to$1" up master br0
+	on "$1" ip link set lan up
+	on "$1" ip address add "$(outer4 "$1")/24" dev lan
+}
+
+# forged_scene ARGUMENTS of wgxdp: A, B and F on one bridge; A and B have a tunnel; F has B's address
+# on lo, and does not answer ARP requests for it.
+forged_scene() {
+	local host
+
+	for host in A B F S; do
+		host_new $host
+	done
+	on S ip link add br0 up type bridge mcast_snooping 0
+	for host in A B F; do
+		lan_join $host
+	done
+	on F sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2
+	on F ip address add "$(outer4 B)/32" dev lo
+	# shellcheck disable=SC2086 # words on purpose
+	start_wg wgxdp A $1
+	start_wg wgxdp B --nic none
+	wg_setup A B
+	wait_until 10 pings A "$(inner4 B)"
+	wg_keys X
+}
+
+# shake: makes B begin a new session, and prints after how many ms its first ping is answered.
+shake() {
+	on B wg set wg0 peer "${PUBKEY[A]}" remove
+	wg_peer B A endpoint "$(endpoint A 4)"
+	on B ping -n -c 1 -w $((20 * PATIENCE)) -i 0.1 "$(inner4 A)" >"$TMP/ping" || true
+	sed -n 's/.*icmp_seq=\([0-9]*\) .* time=\([0-9]*\).*/\1 \2/p' "$TMP/ping" |
+		awk 'NR == 1 { print ($1 - 1) * 100 + $2 }'
+}
+
+# peer_is_forged PATH ARGUMENTS of wgxdp: strangers' initiations from B's address and port make that
+# a suspect. Nevertheless B has a session at its second try, 5 s after the first.
+peer_is_forged() {
+	local ms began=$SECONDS
+
+	forged_scene "$2"
+	on_path A "$1"
+	KEY=X flood --from "$(outer4 B)" --from-port "$PORT" --sockets 1 --count 256 --burst 40 \
+		--interval 20 --seconds $((30 * PATIENCE)) 3>&- >/dev/null &
+	flooding=$!
+	# A answers them by cookies, which B receives.
+	wait_until 10 drops_at_least A unknown_peer 64
+	wait_until 10 drops_at_least B bad_cookie 200
+	ms=$(shake)
+	echo "$ms ms"
+	kill -0 $flooding
+	((ms <= 5500 * PATIENCE))
+	# A has computed for few of them.
+	[ "$(drops A unknown_peer)" -le $((64 + 25 * (SECONDS - began))) ]
+	ping_all B "$(inner4 A)" 20
+	kill "$flooding"
+	wait "$flooding" || true
+}
+
+@test "a peer whose address is forged has a session within 5.5 s, by AF_XDP" {
+	peer_is_forged af_xdp "--nic lan"
+}
+
+@test "a peer whose address is forged has a session within 5.5 s, without XDP" {
+	peer_is_forged udp "--nic none"
+}
+
+@test "a peer whose address is forged has a session within 5.5 s, by the filter" {
+	peer_is_forged udp "--nic lan:filter"
+}
+
 # ---- wgxdp as initiator, to a responder under load
 
 # captured FILTER: prints how many frames of the capture match.

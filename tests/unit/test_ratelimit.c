@@ -71,6 +71,21 @@ static void test_steady_rate_passes(void **state)
 		assert_int_equal(allowed(v4(1), 1, START + i * 50 * MSEC_NS), 1);
 }
 
+static void test_exceeded(void **state)
+{
+	struct ip_addr a = v4(1), none = {.family = IP_NONE};
+
+	for (unsigned i = 0; i < 5; i++) {
+		assert_false(ratelimit_exceeded(&rl, &a, START));
+		assert_int_equal(allowed(a, 1, START), 1);
+	}
+	assert_true(ratelimit_exceeded(&rl, &a, START));
+	/* To ask takes no token. */
+	assert_false(ratelimit_exceeded(&rl, &a, START + 50 * MSEC_NS));
+	assert_int_equal(allowed(a, 2, START + 50 * MSEC_NS), 1);
+	assert_true(ratelimit_exceeded(&rl, &none, START));
+}
+
 static void test_sources_are_apart(void **state)
 {
 	assert_int_equal(allowed(v4(0x0a000001), 20, START), 5);
@@ -140,6 +155,7 @@ int main(void)
 		cmocka_unit_test_setup(test_refill, reset),
 		cmocka_unit_test_setup(test_long_run, reset),
 		cmocka_unit_test_setup(test_steady_rate_passes, reset),
+		cmocka_unit_test_setup(test_exceeded, reset),
 		cmocka_unit_test_setup(test_sources_are_apart, reset),
 		cmocka_unit_test_setup(test_families_are_apart, reset),
 		cmocka_unit_test_setup(test_ipv6_by_64, reset),
