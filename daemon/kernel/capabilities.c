@@ -17,7 +17,7 @@ static const cap_value_t needed[] = {
 	CAP_PERFMON,  /* programs that compare packet pointers */
 	CAP_IPC_LOCK, /* AF_XDP's memory; our own is locked as it is allocated */
 	CAP_NET_BIND_SERVICE, /* a listen port below 1024 */
-	CAP_NET_BROADCAST,    /* to hear of wg0 at once when it is in another network namespace */
+	CAP_NET_BROADCAST, /* to hear of wg0 at once when it is in another network namespace */
 	CAP_SYS_ADMIN, /* follow wg0 into another namespace, join libxdp's dispatcher */
 };
 

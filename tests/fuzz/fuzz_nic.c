@@ -37,6 +37,12 @@ struct bucket {
 	uint64_t credit, at;
 };
 
+/* A bucket from which refused messages take tokens, too, until it owes as much as it can hold. */
+struct debt {
+	int64_t credit;
+	uint64_t at;
+};
+
 struct noted_flow {
 	struct flow_key key;
 	uint64_t at;
@@ -46,9 +52,11 @@ static struct scene {
 	struct cookie_checker checker;
 	struct cookie_maker maker, with_cookie[2]; /* by family: 0 is IPv4 */
 	bool has_mac1;
+	uint32_t queues;     /* 0: the NIC is for the filter only */
 	uint64_t admitted;   /* when the flows of both families were */
 	uint64_t load_until; /* 0: never */
-	struct bucket unproven, suspect[2], proven[2], friend[2];
+	struct bucket unproven, suspect[2], proven[2], friend[2], all_forged;
+	struct debt forged[2]; /* of suspects that are friends */
 	uint64_t suspect_until[2];
 	bool is_friend[2];
 	struct noted_flow noted[NOTED]; /* whose junk the filter has dropped */
@@ -221,17 +229,38 @@ static struct judgement judge_frame(const uint8_t *f, size_t len)
 
 /* --- the model of the limits --- */
 
-static bool take_token(struct bucket *b, uint64_t interval, uint64_t reach, bool take)
+/* `now` may be earlier than native.now, but never goes back. */
+static bool take_token(struct bucket *b, uint64_t now, uint64_t interval, uint64_t reach,
+		       bool take)
 {
-	uint64_t passed = native.now - b->at;
+	uint64_t passed = now - b->at;
 
 	b->credit = b->credit + passed < reach ? b->credit + passed : reach;
-	b->at = native.now;
+	b->at = now;
 	if (b->credit < interval)
 		return false;
 	if (take)
 		b->credit -= interval;
 	return true;
+}
+
+static bool take_or_owe(struct debt *d, bool take)
+{
+	const int64_t reach = FORGED_REACH;
+	int64_t left, passed = (int64_t)(native.now - d->at);
+
+	d->credit = d->credit + passed < reach ? d->credit + passed : reach;
+	d->at = native.now;
+	left = d->credit - (int64_t)FORGED_INTERVAL;
+	if (take || left < 0)
+		d->credit = left > -reach ? left : -reach;
+	return left >= 0;
+}
+
+/* Tokens for a flood come in lumps: the clock that brings them moves every 2^24 ns. */
+static uint64_t lumped(void)
+{
+	return native.now >> 24 << 24;
 }
 
 static bool under_load(void)
@@ -247,30 +276,46 @@ static bool is_from_base(const struct judgement *j)
 	return !memcmp(base.source, j->flow.source, j->v6 ? 8 : 16);
 }
 
+static enum drop_reason limit_suspect(bool v6, bool take)
+{
+	if (take_token(&scene.suspect[v6], lumped(), SUSPECT_INTERVAL, SUSPECT_REACH,
+		       take))
+		return DROP_REASONS;
+	if (scene.is_friend[v6] && take_or_owe(&scene.forged[v6], take) &&
+	    take_token(&scene.all_forged, native.now, ALL_FORGED_INTERVAL,
+		       ALL_FORGED_REACH, take))
+		return DROP_REASONS;
+	scene.suspect_until[v6] = native.now + WG_SUSPECT_NS;
+	return DROP_rate_limited;
+}
+
+static enum drop_reason limit_unproven(bool friend, bool v6, bool take)
+{
+	if (friend && take_token(&scene.friend[v6], native.now, FRIEND_INTERVAL,
+				 FRIEND_REACH, take))
+		return DROP_REASONS;
+	return take_token(&scene.unproven, lumped(), UNPROVEN_INTERVAL, UNPROVEN_REACH,
+			  take)
+		       ? DROP_REASONS
+		       : DROP_no_cookie;
+}
+
 /* Returns why an initiation is one too many, or DROP_REASONS. */
 static enum drop_reason limit(const struct judgement *j, bool take)
 {
-	bool suspect = is_from_base(j) && native.now < scene.suspect_until[j->v6];
+	bool base = is_from_base(j);
+	bool suspect = base && native.now < scene.suspect_until[j->v6];
 
 	if (!under_load() && !suspect)
 		return DROP_REASONS;
 	if (j->proven)
-		return take_token(&scene.proven[j->v6], PROVEN_INTERVAL, PROVEN_REACH,
-				  take)
+		return take_token(&scene.proven[j->v6], native.now, PROVEN_INTERVAL,
+				  PROVEN_REACH, take)
 			       ? DROP_REASONS
 			       : DROP_rate_limited;
-	if (!suspect && is_from_base(j) && scene.is_friend[j->v6] &&
-	    take_token(&scene.friend[j->v6], FRIEND_INTERVAL, FRIEND_REACH, take))
-		return DROP_REASONS;
-	if (!suspect)
-		return take_token(&scene.unproven, UNPROVEN_INTERVAL, UNPROVEN_REACH,
-				  take)
-			       ? DROP_REASONS
-			       : DROP_no_cookie;
-	if (take_token(&scene.suspect[j->v6], SUSPECT_INTERVAL, SUSPECT_REACH, take))
-		return DROP_REASONS;
-	scene.suspect_until[j->v6] = native.now + WG_SUSPECT_NS;
-	return DROP_rate_limited;
+	if (suspect)
+		return limit_suspect(j->v6, take);
+	return limit_unproven(base && scene.is_friend[j->v6], j->v6, take);
 }
 
 static struct noted_flow *find_noted(const struct flow_key *flow)
@@ -370,8 +415,8 @@ static struct expected expect_other(const struct judgement *j, bool taken, bool 
 
 static struct expected expect(const struct judgement *j, uint32_t queue)
 {
-	bool fits =
-		queue < QUEUES && native.direct == native.len && native.len <= MAX_SIZE;
+	bool fits = queue < scene.queues && native.direct == native.len &&
+		    native.len <= MAX_SIZE;
 
 	if (!j->ours)
 		return pass;
@@ -670,15 +715,17 @@ static void put_defence(void)
 	mac_state(d.cookie_state, scene.checker.secret);
 	PUT(&defence, 0, &d);
 	scene.unproven.credit = UNPROVEN_REACH;
+	scene.all_forged.credit = ALL_FORGED_REACH;
 	for (unsigned v6 = 0; v6 < 2; v6++) {
 		scene.suspect[v6].credit = SUSPECT_REACH;
 		scene.proven[v6].credit = PROVEN_REACH;
+		scene.forged[v6].credit = FORGED_REACH;
 	}
 }
 
 static void put_nic(void)
 {
-	struct nic_entry nic = {.count = QUEUES, .max_frame = MAX_SIZE};
+	struct nic_entry nic = {.count = scene.queues, .max_frame = MAX_SIZE};
 	uint32_t socket = 1;
 
 	memcpy(nic.mac, our_mac, sizeof(our_mac));
@@ -714,7 +761,7 @@ static void make_cookies(bool v6)
 
 static void scene_begin(uint8_t how)
 {
-	scene = (struct scene){.has_mac1 = !(how & 1)};
+	scene = (struct scene){.has_mac1 = !(how & 1), .queues = how & 2 ? 0 : QUEUES};
 	native.count = 0;
 	native.now = START;
 	cookie_checker_init(&scene.checker, our_key);
@@ -751,8 +798,8 @@ static void begin_load(struct input *in)
 	uint64_t credit = take8(in) % 8 * UNPROVEN_INTERVAL;
 
 	scene.load_until = d->load_until = native.now + WG_LOAD_LASTS_NS;
-	d->unproven = native.now + UNPROVEN_REACH - credit;
-	scene.unproven = (struct bucket){.credit = credit, .at = native.now};
+	d->unproven = lumped() + UNPROVEN_REACH - credit;
+	scene.unproven = (struct bucket){.credit = credit, .at = lumped()};
 }
 
 static struct source_key base_source(bool v6)
@@ -767,7 +814,12 @@ static struct source_key base_source(bool v6)
 /* Makes the source of the family's flow a suspect with few tokens left. */
 static void suspect(struct input *in, bool v6)
 {
-	uint64_t credit = take8(in) % 8 * SUSPECT_INTERVAL;
+	uint8_t left = take8(in);
+	uint64_t credit = left % 8 * SUSPECT_INTERVAL;
+	uint64_t of_all = left / 8 % 8 * ALL_FORGED_INTERVAL;
+	int64_t forged = (left / 64 - 1) * (int64_t)FORGED_INTERVAL;
+	uint32_t zero = 0;
+	struct defence *d = bpf_map_lookup_elem(&defence, &zero);
 	struct source_key k = base_source(v6);
 	struct source *s, fresh = {0};
 
@@ -775,8 +827,12 @@ static void suspect(struct input *in, bool v6)
 		CHECK(!bpf_map_update_elem(&sources, &k, &fresh, BPF_ANY));
 	s = bpf_map_lookup_elem(&sources, &k);
 	scene.suspect_until[v6] = s->suspect_until = native.now + WG_SUSPECT_NS;
-	s->unproven = native.now + SUSPECT_REACH - credit;
-	scene.suspect[v6] = (struct bucket){.credit = credit, .at = native.now};
+	s->unproven = lumped() + SUSPECT_REACH - credit;
+	scene.suspect[v6] = (struct bucket){.credit = credit, .at = lumped()};
+	s->forged = native.now + FORGED_REACH - (uint64_t)forged;
+	scene.forged[v6] = (struct debt){.credit = forged, .at = native.now};
+	d->forged = native.now + ALL_FORGED_REACH - of_all;
+	scene.all_forged = (struct bucket){.credit = of_all, .at = native.now};
 }
 
 /* Makes it a friend with few tokens left. */
