@@ -24,6 +24,7 @@ STORM=${STORM-10000}
 CROWD=${CROWD-100000}
 # Of each kind of flood.
 FLOOD_SECONDS=${FLOOD_SECONDS-10}
+PORT_SECONDS=15 # more than listen_port_ms takes
 # An initiator gives up then (REKEY_ATTEMPT_TIME).
 STORM_SECONDS=90
 
@@ -172,6 +173,7 @@ crowd_hosts() {
 	on A ip link set lan1 up
 	on A ip link set lan0 up
 	on A ip address add 10.9.0.1/16 dev lan0
+	on A ip link add churn0 up type dummy
 	on A sysctl -q -w net.ipv4.ip_forward=1
 	on F ip route add 10.9.0.0/16 via "$(outer4 A)"
 	start_wg wgxdp A --nic toF
@@ -200,25 +202,22 @@ listen_port_ms() {
 	done | sort -n | sed -n 3p
 }
 
-# under NAME [COMMAND...]: which runs in F meanwhile, and is given how many seconds.
+# under NAME [HOST COMMAND...]: which runs there meanwhile, and is given how many seconds.
 under() {
 	local name=$1 began cpu flood
 
 	shift
-	[ $# = 0 ] || on F "$@" $((FLOOD_SECONDS + 1)) &
+	[ $# = 0 ] || on "$@" $((FLOOD_SECONDS + 1)) &
 	flood=$!
 	began=${EPOCHREALTIME/./}
 	cpu=$(process_cpu A)
 	latency "$FLOOD_SECONDS"
 	cpu=$((($(process_cpu A) - cpu) / 10 / (${EPOCHREALTIME/./} - began)))
 	[ $# = 0 ] || wait $flood
-	[ $# = 0 ] || on F "$@" 60 &
+	[ $# = 0 ] || on "$@" $PORT_SECONDS &
 	flood=$!
 	row "$name" "$cpu" "$(listen_port_ms)"
-	[ $# = 0 ] || {
-		kill $flood 2>/dev/null || true
-		wait $flood 2>/dev/null || true
-	}
+	[ $# = 0 ] || wait $flood
 }
 
 # row NAME CPU PORT_MS
@@ -255,7 +254,8 @@ during_a_set() {
 }
 
 crowd_scene() {
-	local strangers=$REPO/tests/bench/strangers.py mac memory maps
+	local strangers=$REPO/tests/bench/strangers.py churn=$REPO/tests/bench/churn.py
+	local mac memory maps
 
 	crowd_hosts
 	crowd "$1" >"$TMP/crowd"
@@ -269,9 +269,14 @@ crowd_scene() {
 	put "crowd_$1_map_bytes_each" $((($(map_bytes) - maps) / $1))
 	sleep 5
 	under "nothing"
-	under "300 advertisements a second" "$strangers" advertise toA "$mac" 2001:db8:9::1 300
-	under "190 packets to absent hosts" "$strangers" absent 10.9 190
-	under "1 packet too big a second" "$strangers" toobig toA "$mac" "$(outer6 A)" "$PORT" 1
+	under "300 advertisements a second" F "$strangers" advertise toA "$mac" 2001:db8:9::1 300
+	under "190 packets to absent hosts" F "$strangers" absent 10.9 190
+	under "1 packet too big a second" F "$strangers" toobig toA "$mac" "$(outer6 A)" "$PORT" 1
+	under "1000 routers a second" F "$strangers" routers toA "$mac" 1000
+	under "100 link changes a second" A "$churn" links churn0 100
+	under "100 addresses a second" A "$churn" addresses churn0 100
+	under "100 rules a second" A "$churn" rules churn0 100
+	under "100 routes a second" A "$churn" routes churn0 100
 	hosts_gone
 }
 

@@ -9,6 +9,9 @@
                          UDP to hosts PREFIX.x.y that are not there
   strangers.py toobig DEVICE MAC ADDRESS PORT RATE SECONDS
                          ICMPv6 Packet Too Big, with a quote of a packet to nobody
+  strangers.py routers DEVICE MAC RATE SECONDS
+                         spoofed router advertisements, by turns of 64 routers that come and
+                         go, each with a prefix
 """
 import random
 import socket
@@ -91,7 +94,20 @@ def toobig(device, mac, to, port, rate, seconds):
     steadily(float(rate), float(seconds), send)
 
 
-MODES = {"advertise": advertise, "absent": absent, "toobig": toobig}
+def routers(device, mac, rate, seconds):
+    s = packets(device)
+
+    def send(n):
+        lifetime = 0 if n // 64 % 2 else 1800
+        prefix = struct.pack("!BBBBIII", 3, 4, 64, 0xC0, 1800, 1800, 0)
+        prefix += address("2001:db8:%x::" % (0x1000 + n % 64))
+        icmp = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, lifetime, 0, 0) + prefix
+        s.send(frame(mac, address("fe80::%x" % (n % 64 + 1)), address("ff02::1"), icmp))
+
+    steadily(float(rate), float(seconds), send)
+
+
+MODES = {"advertise": advertise, "absent": absent, "toobig": toobig, "routers": routers}
 
 if __name__ == "__main__":
     if len(sys.argv) < 2 or sys.argv[1] not in MODES:
