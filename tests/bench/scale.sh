@@ -173,7 +173,7 @@ crowd_hosts() {
 	on A ip link set lan1 up
 	on A ip link set lan0 up
 	on A ip address add 10.9.0.1/16 dev lan0
-	on A ip link add churn0 up type dummy
+	on A ip link add churn0 up type veth peer name churn1
 	on A sysctl -q -w net.ipv4.ip_forward=1
 	on F ip route add 10.9.0.0/16 via "$(outer4 A)"
 	start_wg wgxdp A --nic toF
