@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Which NICs have AF_XDP sockets, or only the XDP program (a filter, nic.h): those that the administrator named, or, if none was named,
- * those that default routes and routes to peers lead to.
+ * Which NICs have AF_XDP sockets, or only the XDP program (a filter, nic.h): those that the
+ * administrator named, or, if none was named, those that default routes and routes to peers lead
+ * to.
  *
  * Theory of operation: to attach XDP is a decision with consequences: drivers reset their
  * queues, sockets are opened, workers are started, and it may take a second. So path resolution

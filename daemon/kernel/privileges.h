@@ -5,9 +5,9 @@
  * Theory of operation: before there are threads, the process keeps the capabilities that the
  * control thread needs, and no others. Each other thread gives up these, too, as the first thing
  * that it does, and all calls that the list (syscall_list.h) does not have for its role. Threads that
- * handle packets also give up access to files. The
- * control thread gives up calls when the interface is ready. Nothing given up can come back:
- * no_new_privs is set, and no thread may execute a program.
+ * handle packets also give up access to files. The control thread gives up calls when the interface
+ * is ready. Nothing given up can come back: no_new_privs is set, and no thread may execute a
+ * program.
  */
 #ifndef PRIVILEGES_H
 #define PRIVILEGES_H

@@ -51,24 +51,8 @@ put() {
 
 # ---- hosts
 
-# lan_join HOST: joins it to the bridge in S.
-lan_join() {
-	nsenter --target "${HOST_PID[S]}" --net ip link add "to$1" type veth \
-		peer name lan netns "${HOST_PID[$1]}"
-	on S ip link set "to$1" up master br0
-	on "$1" ip link set lan up
-	on "$1" ip address add "$(outer4 "$1")/24" dev lan
-}
-
-lan() {
-	local host
-
-	host_new S
-	on S ip link add br0 up type bridge mcast_snooping 0
-	for host in A B C F; do
-		host_new $host
-		lan_join $host
-	done
+hosts() {
+	lan A B C F
 	# B's answers to spoofed sources go to the attacker, which does not read them.
 	on B ip route add 198.18.0.0/15 via "$(outer4 F)"
 }
@@ -225,7 +209,7 @@ under_flood() {
 
 # measure: one round of a kind, in new hosts.
 measure() {
-	lan
+	hosts
 	start_tunnels
 	flood=none rate=0 under_flood
 	for rate in $RATES; do

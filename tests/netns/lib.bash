@@ -147,6 +147,22 @@ join_end() {
 	on "$1" ip address add "$(outer6 "$1")" peer "$(outer6 "$2")" dev "to$2" nodad
 }
 
+# lan HOST...: makes these hosts and S, whose bridge joins them all. The end in a host is called lan.
+lan() {
+	local host
+
+	host_new S
+	on S ip link add br0 up type bridge mcast_snooping 0
+	for host; do
+		host_new "$host"
+		nsenter --target "${HOST_PID[S]}" --net ip link add "to$host" type veth \
+			peer name lan netns "${HOST_PID[$host]}"
+		on S ip link set "to$host" up master br0
+		on "$host" ip link set lan up
+		on "$host" ip address add "$(outer4 "$host")/24" dev lan
+	done
+}
+
 # link_mtu MTU: sets the MTU of the link between A and B.
 link_mtu() {
 	on A ip link set toB mtu "$1"

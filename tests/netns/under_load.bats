@@ -365,27 +365,10 @@ every_initiation_accounted() {
 
 # ---- a peer whose address others forge
 
-# lan_join HOST: joins it to the bridge in S, as "lan".
-lan_join() {
-	nsenter --target "${HOST_PID[S]}" --net ip link add "to$1" type veth \
-		peer name lan netns "${HOST_PID[$1]}"
-	on S ip link set "to$1" up master br0
-	on "$1" ip link set lan up
-	on "$1" ip address add "$(outer4 "$1")/24" dev lan
-}
-
 # forged_scene ARGUMENTS of wgxdp: A, B and F on one bridge; A and B have a tunnel; F has B's address
 # on lo, and does not answer ARP requests for it.
 forged_scene() {
-	local host
-
-	for host in A B F S; do
-		host_new $host
-	done
-	on S ip link add br0 up type bridge mcast_snooping 0
-	for host in A B F; do
-		lan_join $host
-	done
+	lan A B F
 	on F sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2
 	on F ip address add "$(outer4 B)/32" dev lo
 	# shellcheck disable=SC2086 # words on purpose
